@@ -1,0 +1,35 @@
+# Compiler flags and small helpers that every folder uses.
+
+find_program(HONE_CCACHE ccache)
+if(HONE_CCACHE)
+  # The precompiled header's own timestamp must not defeat the cache.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${HONE_CCACHE})
+endif()
+
+find_program(HONE_MOLD mold)
+if(HONE_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+add_compile_options(-Wall -Wextra $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>)
+if(HONE_WERROR)
+  add_compile_options(-Werror)
+endif()
+if(HONE_SANITIZE)
+  add_compile_options(-fsanitize=${HONE_SANITIZE} -fno-omit-frame-pointer -g)
+  add_link_options(-fsanitize=${HONE_SANITIZE})
+endif()
+
+# hone_library(name SOURCES ... PUBLIC_LINK ... PRIVATE_LINK ...): a static library hone_<name>, also
+# called hone::<name>, with include/ public and src/ private.
+function(hone_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC_LINK;PRIVATE_LINK" ${ARGN})
+  add_library(hone_${name} STATIC ${ARG_SOURCES})
+  add_library(hone::${name} ALIAS hone_${name})
+  target_include_directories(hone_${name}
+    PUBLIC $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>
+    PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/src)
+  target_link_libraries(hone_${name} PUBLIC ${ARG_PUBLIC_LINK} PRIVATE ${ARG_PRIVATE_LINK})
+endfunction()

@@ -1,0 +1,43 @@
+# Tests: one binary per unit; the suites of one binary are one ctest.
+
+find_package(GTest REQUIRED)
+
+# Every rank of a multi-rank test computes on one thread: the machine is shared.
+set(HONE_TEST_ENVIRONMENT "OMP_NUM_THREADS=1;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
+
+# hone_add_test(name SOURCES ... LINK ... [LABELS ...] [TIMEOUT seconds] [ARGS ...])
+function(hone_add_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINK;LABELS;ARGS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS unit)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gmock GTest::gtest_main)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
+    ENVIRONMENT "${HONE_TEST_ENVIRONMENT}")
+  set_property(GLOBAL APPEND PROPERTY HONE_TEST_SOURCES ${ARG_SOURCES})
+endfunction()
+
+# hone_add_mpi_test(name RANKS 1 2 4 SOURCES ... LINK ...): the binary brings its own main, checks that
+# the world has --ranks processes, and runs once per rank count.
+function(hone_add_mpi_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "RANKS;SOURCES;LINK" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gmock MPI::MPI_C)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  foreach(ranks ${ARG_RANKS})
+    add_test(NAME ${name}.np${ranks}
+      COMMAND ${MPIEXEC_EXECUTABLE} -q --oversubscribe --bind-to none -np ${ranks}
+              $<TARGET_FILE:${name}> --ranks=${ranks})
+    set_tests_properties(${name}.np${ranks} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS mpi
+      PROCESSORS ${ranks} ENVIRONMENT "${HONE_TEST_ENVIRONMENT}")
+  endforeach()
+endfunction()

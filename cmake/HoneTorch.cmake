@@ -1,0 +1,33 @@
+# LibTorch as imported targets of our own: the wheel's find_package(Torch) wants a CUDA toolkit, and a
+# program linked to libtorch_cpu alone starts three times faster and needs no driver.
+#
+# HONE_TORCH_DIR names the folder that holds include/ and lib/ (a wheel's site-packages/torch or an
+# unpacked LibTorch); without it CMAKE_PREFIX_PATH is searched.
+
+if(NOT HONE_TORCH_DIR)
+  find_path(HONE_TORCH_INCLUDE ATen/ATen.h PATH_SUFFIXES include)
+  if(HONE_TORCH_INCLUDE)
+    get_filename_component(HONE_TORCH_DIR ${HONE_TORCH_INCLUDE} DIRECTORY)
+  endif()
+endif()
+if(NOT HONE_TORCH_DIR OR NOT EXISTS ${HONE_TORCH_DIR}/lib/libtorch_cpu.so)
+  message(FATAL_ERROR
+    "LibTorch not found (HONE_TORCH_DIR=\"${HONE_TORCH_DIR}\"). Run scripts/setup.sh, or configure with "
+    "-DHONE_TORCH_DIR=<folder with include/ and lib/>, 2.11 or later.")
+endif()
+set(HONE_TORCH_DIR ${HONE_TORCH_DIR} CACHE PATH "Folder of LibTorch" FORCE)
+
+add_library(hone_torch INTERFACE)
+add_library(hone::torch ALIAS hone_torch)
+target_include_directories(hone_torch SYSTEM INTERFACE
+  ${HONE_TORCH_DIR}/include ${HONE_TORCH_DIR}/include/torch/csrc/api/include)
+# The wheel's libtorch_cpu needs libcudart and libcupti, which come as packages beside it.
+file(GLOB HONE_TORCH_SIDE_LIBS ${HONE_TORCH_DIR}/../nvidia/cu13/lib ${HONE_TORCH_DIR}/../nvidia/*/lib)
+target_link_libraries(hone_torch INTERFACE
+  ${HONE_TORCH_DIR}/lib/libtorch_cpu.so ${HONE_TORCH_DIR}/lib/libc10.so)
+target_link_options(hone_torch INTERFACE
+  "LINKER:-rpath,${HONE_TORCH_DIR}/lib"
+  "LINKER:--allow-shlib-undefined")
+foreach(dir ${HONE_TORCH_SIDE_LIBS})
+  target_link_options(hone_torch INTERFACE "LINKER:-rpath-link,${dir}" "LINKER:-rpath,${dir}")
+endforeach()

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hone/core/dtype.hpp"
+
+namespace hone {
+
+/// A named tensor in host memory, row-major and contiguous; the bytes belong to the caller.
+/// Names are paths such as "model/model.embed_tokens.weight" or "exp_avg/transformer.wte.weight".
+struct TensorBytes {
+  std::string name;
+  DType dtype = DType::Float32;
+  std::vector<std::int64_t> shape;
+  std::span<std::byte> bytes;
+};
+
+/// What a checkpoint holds: tensors that every rank has alike, and a small JSON text of counters,
+/// keys and positions (also equal on all ranks).
+struct CheckpointContent {
+  std::int64_t step = 0;  ///< optimizer updates applied so far; names the folder checkpoint-<step>
+  std::vector<TensorBytes> tensors;
+  std::string state_json;
+  /// Called on rank 0 with the temporary folder before it is published, to add the files that other
+  /// programs read (config.json, tokenizer.json, trainer_state.json ...). May be empty.
+  std::function<void(const std::filesystem::path&)> add_files;
+};
+
+/// Where training state survives.
+///
+/// Collective: every method; all ranks pass the same arguments and get the same answers.
+/// Throws: CheckpointError on every rank alike.
+class CheckpointStore {
+ public:
+  virtual ~CheckpointStore() = default;
+
+  /// Writes checkpoint-<step> aside, syncs, publishes it by rename, then applies retention.
+  /// On failure the temporary folder is removed and every older checkpoint is untouched.
+  virtual std::filesystem::path save(const CheckpointContent& content) = 0;
+
+  /// The newest valid checkpoint, or none where there is not any. Folders without a valid manifest
+  /// are never chosen; those whose digests fail are refused by name (a warning) and the next older
+  /// one is taken; where all that exist are bad: throws rather than starting afresh.
+  virtual std::optional<std::filesystem::path> find_newest() = 0;
+
+  /// The state text of one checkpoint.
+  virtual std::string load_state(const std::filesystem::path& checkpoint) = 0;
+
+  /// Fills the callers' buffers by name. Throws where a name is missing, a shape or dtype differs
+  /// or a digest does not match; buffers are then unspecified.
+  virtual void load_tensors(const std::filesystem::path& checkpoint,
+                            std::span<const TensorBytes> tensors) = 0;
+};
+
+}  // namespace hone

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hone/core/dtype.hpp"
+
+namespace hone {
+
+enum class ReduceOp { Sum, Min, Max };
+
+/// The ranks of one job and what they can do together, on raw host buffers.
+///
+/// Collective: every method except rank(), size(), backend() and abort(); all ranks call the same
+/// ones in the same order with the same count, dtype and root.
+/// Thread-safety: one thread at a time.
+/// Throws: CommunicatorError; the buffers are then unspecified and the communicator is unusable.
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  /// "loopback", "threads", "mpi" or "nccl".
+  virtual std::string_view backend() const = 0;
+
+  /// Reduces `count` elements in place; every rank ends with the same bits. UInt8 takes Min and Max
+  /// only. A zero count is legal.
+  virtual void all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) = 0;
+
+  /// Copies `count` elements of `root` to every rank, in place.
+  virtual void broadcast(void* data, std::int64_t count, DType dtype, int root) = 0;
+
+  /// Every rank's bytes on every rank, in rank order; lengths may differ and may be zero.
+  virtual std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) = 0;
+
+  virtual void barrier() = 0;
+
+  /// Ends the whole job at once with `exit_code`, from any one rank. Does not return under MPI;
+  /// elsewhere it makes every waiting and later call of the group throw.
+  virtual void abort(int exit_code) = 0;
+};
+
+/// True where every rank passed true. Collective.
+bool all_true(Communicator& comm, bool mine);
+
+/// Sum over ranks of each element, in place. Collective.
+void all_reduce_sum(Communicator& comm, std::span<double> values);
+void all_reduce_sum(Communicator& comm, std::span<std::int64_t> values);
+
+/// Every rank's text, in rank order. Collective.
+std::vector<std::string> all_gather_strings(Communicator& comm, std::string_view mine);
+
+/// The text of `root` on every rank. Collective.
+std::string broadcast_string(Communicator& comm, std::string_view mine, int root = 0);
+
+/// Makes a local failure everybody's: returns where no rank passes a message, else throws on *every*
+/// rank the failure of the lowest failing rank, so that no rank enters the next collective alone.
+/// An empty `message` means "no failure here". Collective. Throws: Error with that rank's exit code.
+void agree_or_throw(Communicator& comm, std::string_view message, int exit_code);
+
+/// Runs `local` (which must not communicate) on every rank and lets its Error travel: all ranks
+/// return, or all throw the same Error. Collective.
+template <typename Function>
+void run_agreed(Communicator& comm, Function&& local);
+
+}  // namespace hone
+
+#include "hone/core/detail/run_agreed.hpp"
