@@ -1,0 +1,29 @@
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "hone/core/communicator.hpp"
+#include "hone/distributed/mpi_environment.hpp"
+
+namespace hone::distributed {
+
+/// How the ranks of a job communicate.
+enum class Backend {
+  Auto,      ///< loopback where the job has one rank, else MPI
+  Loopback,  ///< one rank, no communication
+  Mpi,
+  Nccl,
+};
+
+/// The value of `--ddp_backend`: "auto", "loopback", "mpi", "gloo" or "nccl". The last three are Hugging
+/// Face's spelling; "gloo", its name for training on CPU ranks, means MPI here.
+/// Throws: ConfigError naming the choices.
+Backend parse_backend(std::string_view name);
+
+/// The communicator of this process.
+/// Collective: all ranks pass the same backend.
+/// Throws: LaunchError where this job or this build cannot have that backend.
+std::unique_ptr<Communicator> make_communicator(Backend backend, const MpiEnvironment& environment);
+
+}  // namespace hone::distributed

@@ -1,0 +1,74 @@
+#include "thread_communicator.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "reduce_kernels.hpp"
+
+namespace hone::distributed::detail {
+namespace {
+
+/// Parts on every way out, so that no peer waits for a rank whose work threw.
+class Parting {
+ public:
+  explicit Parting(Rendezvous& rendezvous) : rendezvous_(rendezvous) {}
+  ~Parting() { rendezvous_.part(); }
+  Parting(const Parting&) = delete;
+  Parting& operator=(const Parting&) = delete;
+
+ private:
+  Rendezvous& rendezvous_;
+};
+
+}  // namespace
+
+void ThreadCommunicator::all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) {
+  const auto call = all_reduce_call(count, dtype, op);
+  require_valid(call, data, size());
+  rendezvous_.meet(rank_, {.call = call, .data = data, .bytes = {}});
+  const Parting parting{rendezvous_};
+  reduce_my_slice(count, dtype, op);
+}
+
+void ThreadCommunicator::broadcast(void* data, std::int64_t count, DType dtype, int root) {
+  const auto call = broadcast_call(count, dtype, root);
+  require_valid(call, data, size());
+  rendezvous_.meet(rank_, {.call = call, .data = data, .bytes = {}});
+  const Parting parting{rendezvous_};
+  if (rank_ == root || count == 0) return;
+  const void* source = rendezvous_.postings()[static_cast<std::size_t>(root)].data;
+  std::memcpy(data, source, static_cast<std::size_t>(count * size_of(dtype)));
+}
+
+std::vector<std::vector<std::byte>> ThreadCommunicator::all_gather_bytes(
+    std::span<const std::byte> mine) {
+  rendezvous_.meet(rank_, {.call = all_gather_bytes_call(), .data = nullptr, .bytes = mine});
+  const Parting parting{rendezvous_};
+  std::vector<std::vector<std::byte>> gathered;
+  gathered.reserve(rendezvous_.postings().size());
+  for (const auto& posting : rendezvous_.postings()) {
+    gathered.emplace_back(posting.bytes.begin(), posting.bytes.end());
+  }
+  return gathered;
+}
+
+void ThreadCommunicator::barrier() {
+  // Nobody looks at anybody's buffers here: there is nothing to part from.
+  rendezvous_.meet(rank_, {.call = barrier_call(), .data = nullptr, .bytes = {}});
+}
+
+void ThreadCommunicator::abort(int exit_code) { rendezvous_.abort(rank_, exit_code); }
+
+void ThreadCommunicator::reduce_my_slice(std::int64_t count, DType dtype, ReduceOp op) const {
+  constexpr std::int64_t kGrain = 64;  // elements: slices end on cache lines of aligned buffers
+  const std::int64_t grains = (count + kGrain - 1) / kGrain;
+  const std::int64_t first = std::min(count, grains * rank_ / size() * kGrain);
+  const std::int64_t last = std::min(count, grains * (rank_ + 1) / size() * kGrain);
+  if (first == last) return;
+  std::vector<void*> buffers;
+  buffers.reserve(rendezvous_.postings().size());
+  for (const auto& posting : rendezvous_.postings()) buffers.push_back(posting.data);
+  reduce_in_order(buffers, first, last - first, dtype, op);
+}
+
+}  // namespace hone::distributed::detail
