@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "hone/core/data/line_reader.hpp"
+
+namespace hone::detail {
+
+/// Parses one line that must be one JSON object. Only for implementation files: public interfaces
+/// stay free of the JSON library.
+/// Throws: InputError "where:column: ..." for broken JSON, nesting beyond the limit, a key that
+/// comes twice, a number out of range, or anything but an object.
+nlohmann::json parse_json_object(const Line& line, const LineLimits& limits = {});
+
+/// As above without the demand for an object.
+nlohmann::json parse_json(const std::string& text, const std::string& where,
+                          const LineLimits& limits = {});
+
+/// "{answer, prompt}": the keys of an object, for messages.
+std::string key_list(const nlohmann::json& object);
+
+}  // namespace hone::detail
