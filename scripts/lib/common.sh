@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # the scripts that source this read its variables
+# What every script uses: places, stages with their times, and stops that say what to do.
+
+HONE_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+HONE_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/hone
+HONE_BUILD=$HONE_ROOT/build
+HONE_LOGS=$HONE_CACHE/logs
+
+# Exit codes, as the program's own: 64 usage, 66 missing input, 69 environment.
+readonly EXIT_USAGE=64 EXIT_INPUT=66 EXIT_ENVIRONMENT=69
+
+# Open MPI refuses root without both; containers and CI machines run as root.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+
+# die CODE LINE...: prints the lines on stderr and ends the script.
+die() {
+  local code=$1
+  shift
+  printf '%s\n' "$@" >&2
+  exit "$code"
+}
+
+# One set-up at a time on a cache: a second one waits here.
+lock_cache() {
+  mkdir -p "$HONE_LOGS"
+  exec 9>"$HONE_CACHE/setup.lock"
+  if ! flock -n 9; then
+    echo "another set-up is at work on $HONE_CACHE: waiting for it"
+    flock 9
+  fi
+}
+
+unlock_cache() { exec 9>&-; }
+
+# stage NAME COMMAND...: runs it with its output in a log and prints one line with the time it took.
+# A failure shows the end of the log and ends the script with the command's exit code.
+stage() {
+  local name=$1 log code=0 start=$SECONDS
+  shift
+  log=$HONE_LOGS/${name//[^A-Za-z0-9]/-}.log
+  printf '%-34s' "$name"
+  "$@" >"$log" 2>&1 9>&- || code=$?
+  if ((code == 0)); then
+    printf ' ok  %4d s\n' $((SECONDS - start))
+    return
+  fi
+  printf ' failed after %d s\n' $((SECONDS - start))
+  tail -n 40 "$log" >&2
+  die "$code" "" "$name failed (exit code $code). The whole log: $log"
+}
+
+# shown_stage NAME COMMAND...: the same for a command whose output is the point: it goes to the screen.
+shown_stage() {
+  local name=$1 code=0 start=$SECONDS
+  shift
+  printf '%s:\n' "$name"
+  "$@" || code=$?
+  if ((code == 0)); then
+    printf '%-34s ok  %4d s\n' "$name" $((SECONDS - start))
+  else
+    die "$code" "$name failed after $((SECONDS - start)) s (exit code $code)."
+  fi
+}
