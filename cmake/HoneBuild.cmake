@@ -14,6 +14,8 @@ if(HONE_MOLD)
 endif()
 
 add_compile_options(-Wall -Wextra $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>)
+# Designated initializers leave fields to their defaults on purpose.
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-missing-field-initializers>)
 if(HONE_WERROR)
   add_compile_options(-Werror)
 endif()

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hone/core/model/attention.hpp"
+#include "hone/core/model/parameter_store.hpp"
+
+namespace hone {
+
+/// What everybody outside a model needs to know of it.
+struct ModelShape {
+  std::string model_type;  ///< as in config.json: "llama", "gpt2"
+  std::int64_t vocab_size = 0;
+  std::int64_t hidden_size = 0;
+  std::int64_t num_layers = 0;
+  std::int64_t num_heads = 0;
+  std::int64_t num_kv_heads = 0;
+  std::int64_t head_dim = 0;
+  std::int64_t max_positions = 0;
+  std::optional<std::int64_t> bos_id;
+  std::optional<std::int64_t> pad_id;
+  std::vector<std::int64_t> eos_ids;  ///< generation_config.json wins over config.json
+};
+
+/// A causal language model: parameters, and a forward over tokens without padding.
+/// Thread-safety: one model per thread.
+class LanguageModel {
+ public:
+  virtual ~LanguageModel() = default;
+
+  virtual const ModelShape& shape() const = 0;
+  virtual ParameterStore& parameters() = 0;
+
+  /// Hidden states after the last norm, of tokens that lie one behind another.
+  /// Shape: `ids` and `positions` (N) int64; returns (N, hidden).
+  virtual at::Tensor forward(const at::Tensor& ids, const at::Tensor& positions,
+                             Attention& attention) = 0;
+
+  /// Logits are hidden states times its transpose; the embedding itself where the head is tied.
+  /// Shape: (vocab, hidden).
+  virtual const at::Tensor& output_weight() = 0;
+
+  /// What the user should know about how this model is run here (dropout that is configured but not
+  /// applied, say); empty where nothing is.
+  virtual std::vector<std::string> notes() const { return {}; }
+};
+
+struct LoadOptions {
+  at::ScalarType dtype = at::kFloat;
+  at::Device device = at::kCPU;
+};
+
+/// Reads a Hugging Face folder: config.json chooses the family, safetensors (one file or shards) fill
+/// the parameters, cast to `dtype`.
+/// Throws: MissingInputError, InputError (unknown model_type, missing, unknown or misshapen tensors:
+/// all are listed).
+std::unique_ptr<LanguageModel> load_model(const std::filesystem::path& folder,
+                                          const LoadOptions& options = {});
+
+/// The architecture of a folder's config.json with all parameters zero: what a checkpoint fills.
+std::unique_ptr<LanguageModel> build_model(const std::filesystem::path& folder,
+                                           const LoadOptions& options = {});
+
+/// Writes model.safetensors (or shards) and copies config.json, generation_config.json and tokenizer
+/// files from `source_folder`, so that transformers and load_model() read `folder`. Aliases of tied
+/// weights are not written.
+void save_model(LanguageModel& model, const std::filesystem::path& source_folder,
+                const std::filesystem::path& folder,
+                std::int64_t max_shard_bytes = 5'000'000'000);
+
+/// Copies the small files that make a Hugging Face folder complete (all but the weights).
+void copy_model_files(const std::filesystem::path& source_folder,
+                      const std::filesystem::path& folder);
+
+}  // namespace hone

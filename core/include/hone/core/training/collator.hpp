@@ -1,0 +1,29 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "hone/core/training/token_row.hpp"
+
+namespace hone {
+
+/// A micro-batch as a collator lays it out; padded or packed, on the CPU.
+struct CollatedBatch {
+  at::Tensor input_ids;       ///< (B, T) int64
+  at::Tensor labels;          ///< (B, T) int64, kIgnoredLabel where not trained
+  at::Tensor attention_mask;  ///< (B, T), 0 is padding; undefined means no padding
+  /// Lengths of the sequences in row-major order of the real tokens; empty means one sequence a row.
+  std::vector<std::int64_t> sequence_lengths;
+};
+
+/// Samples to a micro-batch. The trainer removes whatever padding it adds before the model runs.
+class Collator {
+ public:
+  virtual ~Collator() = default;
+  virtual CollatedBatch collate(std::span<const TokenRow> rows) const = 0;
+};
+
+}  // namespace hone

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace hone {
+
+class ParameterStore;
+
+/// Turns gradients into parameter updates; its state is flat, laid out like the parameters.
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+
+  /// One update of all parameters from their gradients. Units: learning rate per update.
+  virtual void step(double learning_rate) = 0;
+  virtual std::int64_t num_steps() const = 0;
+  virtual void set_num_steps(std::int64_t steps) = 0;
+
+  /// Named flat state, one tensor per parameter group: {"exp_avg", {decayed, not decayed}} ...
+  struct State {
+    std::string name;
+    std::vector<at::Tensor> flat;
+  };
+  virtual std::vector<State> state() = 0;
+};
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0.0;  ///< decoupled, on decayed parameters only
+};
+
+/// AdamW as one fused kernel per parameter group. Source: Loshchilov and Hutter 2019; torch's
+/// adamw_torch_fused.
+class AdamW final : public Optimizer {
+ public:
+  /// `parameters` must outlive it and have gradients.
+  AdamW(ParameterStore& parameters, AdamWOptions options);
+
+  void step(double learning_rate) override;
+  std::int64_t num_steps() const override { return num_steps_; }
+  void set_num_steps(std::int64_t steps) override { num_steps_ = steps; }
+  std::vector<State> state() override;
+
+ private:
+  ParameterStore& parameters_;
+  AdamWOptions options_;
+  std::int64_t num_steps_ = 0;
+  std::vector<at::Tensor> exp_avg_;
+  std::vector<at::Tensor> exp_avg_sq_;
+};
+
+}  // namespace hone

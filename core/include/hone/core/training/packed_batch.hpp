@@ -1,0 +1,28 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace hone {
+
+struct CollatedBatch;
+
+/// A micro-batch without padding, ready for a model: N tokens of which M are predicted.
+struct PackedBatch {
+  at::Tensor ids;                     ///< (N) int64
+  at::Tensor positions;               ///< (N) int64, from 0 in each sequence
+  std::vector<std::int64_t> lengths;  ///< of the sequences; they sum to N
+  at::Tensor predictors;              ///< (M) int64: the token whose hidden state predicts a target
+  at::Tensor targets;                 ///< (M) int64
+
+  std::int64_t num_targets() const { return targets.size(0); }
+};
+
+/// Drops padding by mask (never by id) and pairs every trained label with its predecessor. A first
+/// token of a sequence, and one whose predecessor is padding, is never a target.
+/// Throws: InputError for shapes that do not fit together.
+PackedBatch unpad(const CollatedBatch& batch, at::Device device);
+
+}  // namespace hone

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace hone {
+
+/// The optimizer updates of one step() call: indices into the call's samples, one list an update.
+///
+/// A permutation keyed by (seed, call) where `shuffle`, else the given order, cut into chunks of
+/// `samples_per_update`; the last is smaller, nothing is dropped. Depends on nothing else, least of
+/// all on the number of ranks.
+std::vector<std::vector<std::int64_t>> plan_updates(std::int64_t num_samples,
+                                                    std::int64_t samples_per_update, bool shuffle,
+                                                    std::uint64_t seed, std::uint64_t call);
+
+/// Deals items to ranks so that the largest sum of lengths is small: longest first, each to the
+/// rank with the least so far (the lowest on ties). Each rank's list keeps the items' order.
+/// Units: lengths in tokens. Returns one list of positions into `lengths` per rank; lists may be
+/// empty.
+std::vector<std::vector<std::int64_t>> balance_by_tokens(std::span<const std::int64_t> lengths,
+                                                         int num_ranks);
+
+/// Cuts `count` rows into consecutive micro-batches of at most `rows_per_micro_batch`; of nearly
+/// equal size where they do not divide.
+std::vector<std::pair<std::int64_t, std::int64_t>> plan_micro_batches(
+    std::int64_t count, std::int64_t rows_per_micro_batch);
+
+}  // namespace hone

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace hone {
+
+/// One optimizer update, over all ranks.
+struct UpdateStats {
+  std::int64_t step = 0;       ///< updates applied so far, this one included
+  double loss = 0.0;           ///< nats per target token
+  double grad_norm = 0.0;      ///< before clipping
+  double learning_rate = 0.0;  ///< the one used
+  std::int64_t num_samples = 0;
+  std::int64_t num_tokens = 0;    ///< targets
+  std::int64_t input_tokens = 0;  ///< real tokens, no padding
+  double seconds = 0.0;
+};
+
+/// What one step() call did, over all ranks; equal on every rank.
+struct StepStats {
+  std::int64_t step = 0;     ///< updates applied since the run began
+  std::int64_t updates = 0;  ///< updates applied by this call
+  std::int64_t skipped = 0;  ///< chunks without a single target token: no update was made
+  double loss = 0.0;         ///< over all target tokens of the call, as each update saw them
+  double grad_norm = 0.0;    ///< of the last update, before clipping
+  double learning_rate = 0.0;    ///< of the last update
+  std::int64_t num_samples = 0;
+  std::int64_t num_tokens = 0;
+  std::int64_t input_tokens = 0;
+  std::int64_t truncated = 0;    ///< samples cut to max_length
+  double tokens_per_second = 0.0;  ///< real tokens of all ranks
+  double step_time = 0.0;          ///< seconds, of the slowest rank
+  std::int64_t peak_memory = 0;    ///< bytes resident, of the rank that had most
+  bool stopped = false;            ///< a stop request ended the call early; everything is saved
+
+  std::vector<UpdateStats> history;
+
+  /// The statistics dictionary: every number above by its name.
+  std::map<std::string, double> to_map() const;
+  /// One line of key=value pairs.
+  std::string summary() const;
+};
+
+}  // namespace hone

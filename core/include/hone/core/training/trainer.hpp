@@ -1,0 +1,156 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hone/core/checkpoint_store.hpp"
+#include "hone/core/communicator.hpp"
+#include "hone/core/generation/generator.hpp"
+#include "hone/core/gradient_reducer.hpp"
+#include "hone/core/logger.hpp"
+#include "hone/core/model/language_model.hpp"
+#include "hone/core/stop_signal.hpp"
+#include "hone/core/tokenizer.hpp"
+#include "hone/core/training/batch.hpp"
+#include "hone/core/training/collator.hpp"
+#include "hone/core/training/lr_schedule.hpp"
+#include "hone/core/training/optimizer.hpp"
+#include "hone/core/training/packed_batch.hpp"
+#include "hone/core/training/row_exchange.hpp"
+#include "hone/core/training/step_stats.hpp"
+#include "hone/core/training/trainer_options.hpp"
+
+namespace hone {
+
+/// What a Trainer works with; all must outlive it. The launcher's Session fills it, tests fill it
+/// from fakes.
+struct TrainerParts {
+  LanguageModel& model;
+  Communicator& communicator;
+  GradientReducer& reducer;
+  const Collator& collator;
+  Logger& log;
+  const Tokenizer* tokenizer = nullptr;     ///< needed for texts only
+  CheckpointStore* checkpoints = nullptr;   ///< needed for save() and resume() only
+  StopSignal* stop_signal = nullptr;        ///< null: never asked to stop
+  std::unique_ptr<Optimizer> optimizer;     ///< null: AdamW by the options
+  std::filesystem::path model_folder;       ///< its config and tokenizer go along with checkpoints
+};
+
+/// Where a run is: everything that resuming needs besides tensors.
+struct TrainerState {
+  std::int64_t global_step = 0;      ///< optimizer updates applied
+  std::int64_t call = 0;             ///< step() calls finished; keys the order of the next one
+  std::int64_t updates_in_call = 0;  ///< updates of the unfinished call that are already applied
+  std::int64_t generate_call = 0;    ///< generate() calls finished; keys their random numbers
+  std::int64_t samples_seen = 0;
+  std::int64_t tokens_seen = 0;  ///< targets
+  std::int64_t global_train_batch_size = 0;
+  std::int64_t seed = 0;
+  std::string user;  ///< the caller's own position, returned as it was given
+};
+
+/// Mean loss over an evaluation set, by target tokens.
+struct EvalStats {
+  double loss = 0.0;  ///< nats per target token
+  std::int64_t num_samples = 0;
+  std::int64_t num_tokens = 0;
+  double seconds = 0.0;
+};
+
+/// Iterative supervised fine-tuning: between step() calls the caller does what it likes, generate and
+/// filter say, with the weights that are being trained.
+///
+/// Collective: the constructor and every method but the plain getters; all ranks make the same calls.
+/// Thread-safety: one thread.
+class Trainer {
+ public:
+  /// Throws: ConfigError for options that do not fit, CommunicatorError where ranks hold different
+  /// weights.
+  Trainer(TrainerParts parts, TrainerOptions options);
+  ~Trainer();
+
+  /// One pass over the batch: ceil(samples / global_train_batch_size) optimizer updates (one with
+  /// updates_per_step "one"). N ranks compute what one rank computes. Returns the same statistics on
+  /// every rank.
+  /// Throws: InputError for a bad sample, on every rank alike and before anything changed;
+  /// DivergedError for a non-finite loss or gradient: the update is not applied, earlier ones of the
+  /// call are.
+  StepStats step(const Batch& batch);
+
+  /// Completions of `prompts` under the current weights. Every rank passes the same prompts and gets
+  /// those of its own share. What is sampled depends on (seed, call, prompt, k), not on the rank.
+  std::vector<Completion> generate(std::span<const PromptTokens> prompts,
+                                   const GenerationOptions& options);
+  /// The same for texts, by the trainer's tokenizer; fills Completion::text.
+  std::vector<Completion> generate(std::span<const std::string> prompts,
+                                   const GenerationOptions& options);
+
+  /// Loss over `batch` without training. Each sample counts once, whatever the rank count.
+  EvalStats evaluate(const Batch& batch);
+
+  /// Goes on from `checkpoint`, or from the newest valid one; false where there is none, and then
+  /// nothing changed.
+  bool resume(const std::optional<std::filesystem::path>& checkpoint = std::nullopt);
+  /// Writes checkpoint-<step>. Returns its folder.
+  std::filesystem::path save();
+  /// Writes the model as a Hugging Face folder; rank 0 writes, all return when it is there.
+  void save_model(const std::filesystem::path& folder);
+
+  /// max_steps is reached, or a stop request was obeyed.
+  bool done() const;
+  /// A stop request was obeyed: everything is saved.
+  bool stopped() const { return stopped_; }
+  /// Looks at the stop signal between calls; where any rank was asked to stop, saves and makes
+  /// done() true.
+  bool stop_if_asked();
+
+  /// Kept in checkpoints for the caller, from the next save on.
+  void set_user_state(std::string text) { state_.user = std::move(text); }
+  const TrainerState& state() const { return state_; }
+  const TrainerOptions& options() const { return options_; }
+  LanguageModel& model() { return parts_.model; }
+
+  /// Called on every rank after each applied update.
+  std::function<void(const UpdateStats&)> on_update;
+
+ private:
+  struct Update;  // what one optimizer update works on; see trainer.cpp
+
+  GlobalRows agreed_rows(const Batch& batch);
+  std::vector<TokenRow> rows_of(const Batch& batch, std::int64_t& truncated) const;
+  std::vector<PackedBatch> collate(std::span<const TokenRow> rows,
+                                   std::int64_t rows_per_micro_batch) const;
+  std::vector<TokenRow> share_of_this_rank(const std::vector<TokenRow>& rows,
+                                           std::span<const std::int64_t> chunk) const;
+  Update begin_update(const std::vector<TokenRow>& rows, std::span<const std::int64_t> chunk);
+  void accumulate_gradients(Update& update);
+  void reduce_gradients();
+  void agree_on(Update& update);
+  void clip_and_apply(const Update& update);
+  void record(const Update& update, StepStats& stats);
+  void save_if_due(StopRequest asked, bool applied);
+  void finish(StepStats& stats, double started);
+  std::size_t updates_done_in_call() const {
+    return static_cast<std::size_t>(state_.updates_in_call);
+  }
+  void end_call();
+  std::int64_t samples_per_update(std::int64_t num_samples) const;
+  std::vector<TensorBytes> tensors();
+  void restore(const std::filesystem::path& checkpoint);
+
+  TrainerParts parts_;
+  TrainerOptions options_;
+  LrSchedule schedule_;
+  std::unique_ptr<Optimizer> optimizer_;
+  TrainerState state_;
+  bool stopped_ = false;
+};
+
+}  // namespace hone

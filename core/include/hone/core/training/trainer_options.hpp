@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace hone {
+
+class OptionRegistry;
+
+/// What a trainer is told. Names and defaults are transformers' TrainingArguments and TRL's
+/// IterativeSFTConfig where they exist; unset optionals mean what their comment says.
+struct TrainerOptions {
+  std::optional<std::int64_t> max_length;    ///< tokens a sample keeps; null: the model's maximum
+  std::string truncation_mode = "keep_end";  ///< keep_end | keep_start
+  bool append_eos = false;                   ///< add the end token to every text
+
+  std::int64_t per_device_train_batch_size = 8;  ///< rows of a micro-batch
+  std::int64_t gradient_accumulation_steps = 1;  ///< only sets the default of the next
+  /// Samples of one optimizer update, over all ranks. Null: per_device_train_batch_size x
+  /// gradient_accumulation_steps x ranks at the first start, kept on resume.
+  std::optional<std::int64_t> global_train_batch_size;
+  std::int64_t per_device_eval_batch_size = 8;
+  std::string updates_per_step = "all";  ///< all: one pass in chunks | one: the call is one update
+  bool shuffle_dataset = true;           ///< a keyed permutation within each call
+
+  double learning_rate = 5e-5;
+  std::optional<std::string> lr_scheduler_type;  ///< null: linear where max_steps is set, else constant_with_warmup
+  double warmup_steps = 0;                       ///< below 1: a share of max_steps
+  std::int64_t max_steps = -1;                   ///< optimizer updates in all; -1: no end
+  double weight_decay = 0.0;
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.999;
+  double adam_epsilon = 1e-8;
+  double max_grad_norm = 1.0;  ///< 0: no clipping; the norm is reported all the same
+
+  std::int64_t seed = 42;
+  std::int64_t save_steps = 0;  ///< checkpoint every so many updates; 0: only when asked
+
+  /// Throws: ConfigError saying which field, what it is and what it may be.
+  void validate() const;
+};
+
+/// Registers every field under its own name. `prefix` nests them ("train.") in a YAML file.
+void register_trainer_options(OptionRegistry& registry, TrainerOptions& options,
+                              const std::string& prefix = "");
+
+}  // namespace hone

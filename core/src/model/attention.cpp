@@ -1,0 +1,39 @@
+#include "hone/core/model/attention.hpp"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/split_with_sizes.h>
+
+namespace hone {
+
+at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            double scale) {
+  const auto length = q.size(0), heads = q.size(1), dim = q.size(2), kv_heads = k.size(1);
+  const auto group = heads / kv_heads;
+  // Key/value heads play the batch, the query heads that share one play the heads: a stride of zero
+  // repeats the keys without a copy.
+  const auto spread = [&](const at::Tensor& x) {
+    return x.transpose(0, 1).unsqueeze(1).expand({kv_heads, group, length, dim});
+  };
+  const auto queries = q.view({length, kv_heads, group, dim}).permute({1, 2, 0, 3});
+  const auto out = at::scaled_dot_product_attention(queries, spread(k), spread(v), {}, 0.0,
+                                                    /*is_causal=*/true, scale);
+  return out.permute({2, 0, 1, 3}).reshape({length, heads, dim});
+}
+
+at::Tensor SegmentedCausalAttention::attend(std::int64_t, const at::Tensor& q, const at::Tensor& k,
+                                            const at::Tensor& v, double scale) {
+  if (lengths_.size() == 1) return causal_attention(q, k, v, scale);
+  // split_with_sizes has one backward for all pieces; narrow would fill a full-size gradient each.
+  const auto qs = at::split_with_sizes(q, lengths_);
+  const auto ks = at::split_with_sizes(k, lengths_);
+  const auto vs = at::split_with_sizes(v, lengths_);
+  std::vector<at::Tensor> outputs;
+  outputs.reserve(lengths_.size());
+  for (std::size_t i = 0; i < lengths_.size(); ++i) {
+    outputs.push_back(causal_attention(qs[i], ks[i], vs[i], scale));
+  }
+  return at::cat(outputs);
+}
+
+}  // namespace hone

@@ -1,0 +1,154 @@
+#include "model/gpt2.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/relu.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "hone/core/model/layers.hpp"
+
+namespace hone::detail {
+namespace {
+
+std::string layer_prefix(std::int64_t layer) {
+  return "transformer.h." + std::to_string(layer) + ".";
+}
+
+std::vector<ParameterSpec> specs_of(const Gpt2Config& config) {
+  const auto& s = config.shape;
+  const auto width = s.hidden_size;
+  std::vector<ParameterSpec> specs;
+  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) {
+    specs.push_back({name, std::move(shape), is_decayed(name)});
+  };
+  const auto add_conv = [&](const std::string& name, std::int64_t in, std::int64_t out) {
+    add(name + ".weight", {in, out});
+    add(name + ".bias", {out});
+  };
+  const auto add_norm = [&](const std::string& name) {
+    add(name + ".weight", {width});
+    add(name + ".bias", {width});
+  };
+  add("transformer.wte.weight", {s.vocab_size, width});
+  add("transformer.wpe.weight", {s.max_positions, width});
+  for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
+    const auto prefix = layer_prefix(layer);
+    add_norm(prefix + "ln_1");
+    add_conv(prefix + "attn.c_attn", width, 3 * width);
+    add_conv(prefix + "attn.c_proj", width, width);
+    add_norm(prefix + "ln_2");
+    add_conv(prefix + "mlp.c_fc", width, config.inner_size);
+    add_conv(prefix + "mlp.c_proj", config.inner_size, width);
+  }
+  add_norm("transformer.ln_f");
+  if (!config.tied) add("lm_head.weight", {s.vocab_size, width});
+  return specs;
+}
+
+}  // namespace
+
+Gpt2Config read_gpt2_config(const ModelConfig& config) {
+  Gpt2Config gpt2;
+  auto& s = gpt2.shape;
+  s.model_type = config.model_type();
+  s.vocab_size = config.require_positive({"vocab_size"});
+  s.hidden_size = config.require_positive({"n_embd", "hidden_size"});
+  s.num_layers = config.require_positive({"n_layer", "num_hidden_layers"});
+  s.num_heads = config.require_positive({"n_head", "num_attention_heads"});
+  s.num_kv_heads = s.num_heads;
+  s.max_positions = config.require_positive({"n_positions", "max_position_embeddings"});
+  if (s.hidden_size % s.num_heads != 0) config.fail("n_head must divide n_embd");
+  s.head_dim = s.hidden_size / s.num_heads;
+  config.fill_token_ids(s);
+  gpt2.inner_size = config.get<std::int64_t>({"n_inner"}, 4 * s.hidden_size);
+  gpt2.norm_eps = config.get<double>({"layer_norm_epsilon"}, 1e-5);
+  gpt2.activation = config.get<std::string>({"activation_function"}, "gelu_new");
+  gpt2.scale_by_head_dim = config.get<bool>({"scale_attn_weights"}, true);
+  gpt2.scale_by_inverse_layer = config.get<bool>({"scale_attn_by_inverse_layer_idx"}, false);
+  gpt2.tied = config.get<bool>({"tie_word_embeddings"}, true);
+  gpt2.dropout = std::max({config.get<double>({"resid_pdrop"}, 0.1),
+                           config.get<double>({"embd_pdrop"}, 0.1),
+                           config.get<double>({"attn_pdrop"}, 0.1)});
+  static const std::map<std::string, int> known{
+      {"gelu_new", 0}, {"gelu_pytorch_tanh", 0}, {"gelu", 0}, {"relu", 0}};
+  if (!known.contains(gpt2.activation)) {
+    config.fail("activation_function \"" + gpt2.activation +
+                "\" is not supported (gelu_new, gelu_pytorch_tanh, gelu, relu)");
+  }
+  return gpt2;
+}
+
+Gpt2Model::Gpt2Model(Gpt2Config config, const LoadOptions& options)
+    : config_(std::move(config)),
+      parameters_(specs_of(config_), at::TensorOptions{options.dtype}.device(options.device)) {
+  token_embedding_ = parameters_.at("transformer.wte.weight");
+  position_embedding_ = parameters_.at("transformer.wpe.weight");
+  head_ = config_.tied ? token_embedding_ : parameters_.at("lm_head.weight");
+  final_norm_ = affine("transformer.ln_f");
+  for (std::int64_t layer = 0; layer < config_.shape.num_layers; ++layer) {
+    const auto prefix = layer_prefix(layer);
+    blocks_.push_back({.norm_1 = affine(prefix + "ln_1"),
+                       .attention = affine(prefix + "attn.c_attn"),
+                       .attention_out = affine(prefix + "attn.c_proj"),
+                       .norm_2 = affine(prefix + "ln_2"),
+                       .mlp = affine(prefix + "mlp.c_fc"),
+                       .mlp_out = affine(prefix + "mlp.c_proj")});
+  }
+}
+
+std::vector<std::string> Gpt2Model::notes() const {
+  if (config_.dropout == 0.0) return {};
+  return {"config.json sets dropout (resid_pdrop, embd_pdrop, attn_pdrop); hone trains without it"};
+}
+
+Gpt2Model::Affine Gpt2Model::affine(const std::string& name) const {
+  return {parameters_.at(name + ".weight"), parameters_.at(name + ".bias")};
+}
+
+at::Tensor Gpt2Model::norm(const at::Tensor& x, const Affine& affine) const {
+  return at::layer_norm(x, {config_.shape.hidden_size}, affine.weight, affine.bias,
+                        config_.norm_eps);
+}
+
+at::Tensor Gpt2Model::activate(const at::Tensor& x) const {
+  if (config_.activation == "relu") return at::relu(x);
+  return at::gelu(x, config_.activation == "gelu" ? "none" : "tanh");
+}
+
+double Gpt2Model::attention_scale(std::int64_t layer) const {
+  double scale = 1.0;
+  if (config_.scale_by_head_dim) scale /= std::sqrt(static_cast<double>(config_.shape.head_dim));
+  if (config_.scale_by_inverse_layer) scale /= static_cast<double>(layer + 1);
+  return scale;
+}
+
+const at::Tensor& Gpt2Model::output_weight() { return head_; }
+
+at::Tensor Gpt2Model::forward(const at::Tensor& ids, const at::Tensor& positions,
+                              Attention& attention) {
+  const auto& s = config_.shape;
+  const auto tokens = ids.size(0);
+  const auto linear = [](const at::Tensor& x, const Affine& a) {
+    return at::addmm(a.bias, x, a.weight);
+  };
+  auto x = embedding(token_embedding_, ids, std::nullopt) +
+           embedding(position_embedding_, positions, std::nullopt);
+  for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
+    const auto& b = blocks_[static_cast<std::size_t>(layer)];
+    const auto qkv = linear(norm(x, b.norm_1), b.attention)
+                         .view({tokens, 3, s.num_heads, s.head_dim})
+                         .unbind(1);
+    const auto attended =
+        attention.attend(layer, qkv[0], qkv[1], qkv[2], attention_scale(layer));
+    x = x + linear(attended.view({tokens, s.hidden_size}), b.attention_out);
+    x = x + linear(activate(linear(norm(x, b.norm_2), b.mlp)), b.mlp_out);
+  }
+  return norm(x, final_norm_);
+}
+
+}  // namespace hone::detail

@@ -1,0 +1,71 @@
+#include "hone/core/model/layers.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/roll.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+namespace hone {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// `weight` is passed so that autograd runs backward; its gradient is accumulated here and none is
+/// returned, which leaves the preset gradient view alone.
+struct EmbeddingLookup : torch::autograd::Function<EmbeddingLookup> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& weight,
+                            const at::Tensor& ids, std::int64_t padding_id) {
+    context->save_for_backward({ids});
+    context->saved_data["gradient"] = weight.grad();
+    context->saved_data["padding_id"] = padding_id;
+    return at::index_select(weight, 0, ids);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto ids = context->get_saved_variables()[0];
+    const auto padding_id = context->saved_data["padding_id"].toInt();
+    auto gradient = gradients[0];
+    if (padding_id >= 0) gradient = gradient.masked_fill(ids.eq(padding_id).unsqueeze(1), 0.0);
+    context->saved_data["gradient"].toTensor().index_add_(0, ids, gradient);
+    return {at::Tensor{}, at::Tensor{}, at::Tensor{}};
+  }
+};
+
+}  // namespace
+
+at::Tensor embedding(const at::Tensor& weight, const at::Tensor& ids,
+                     std::optional<std::int64_t> padding_id) {
+  if (!weight.grad().defined() || !c10::GradMode::is_enabled()) {
+    return at::index_select(weight, 0, ids);
+  }
+  return EmbeddingLookup::apply(weight, ids, padding_id.value_or(-1));
+}
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  const auto wide = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
+  const auto scale = wide.square().mean(-1, /*keepdim=*/true).add_(eps).rsqrt_();
+  return (wide * scale).to(x.scalar_type()) * weight;
+}
+
+RotaryTable rotary_table(const at::Tensor& positions, const at::Tensor& inverse_frequencies,
+                         at::ScalarType dtype) {
+  // Angles in float32 as transformers has them, except where the model itself computes wider.
+  const auto wide = dtype == at::kDouble ? at::kDouble : at::kFloat;
+  const auto angles =
+      positions.to(wide).unsqueeze(1) * inverse_frequencies.to(wide).unsqueeze(0);
+  const auto cos = angles.cos(), sin = angles.sin();
+  return {at::cat({cos, cos}, 1).unsqueeze(1).to(dtype),
+          at::cat({-sin, sin}, 1).unsqueeze(1).to(dtype)};
+}
+
+at::Tensor rotate(const at::Tensor& x, const RotaryTable& table) {
+  // Rolling by half the width swaps the halves; the sign lives in the table.
+  return x * table.cos + at::roll(x, {x.size(-1) / 2}, {-1}) * table.sin;
+}
+
+}  // namespace hone

@@ -1,0 +1,138 @@
+#include "model/llama.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/silu.h>
+
+#include <cmath>
+
+#include "hone/core/model/layers.hpp"
+#include "model/rope.hpp"
+
+namespace hone::detail {
+namespace {
+
+std::string layer_prefix(std::int64_t layer) {
+  return "model.layers." + std::to_string(layer) + ".";
+}
+
+std::vector<ParameterSpec> specs_of(const LlamaConfig& config) {
+  const auto& s = config.shape;
+  const auto q_width = s.num_heads * s.head_dim, kv_width = s.num_kv_heads * s.head_dim;
+  std::vector<ParameterSpec> specs;
+  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) {
+    specs.push_back({name, std::move(shape), is_decayed(name)});
+  };
+  const auto add_linear = [&](const std::string& name, std::int64_t out, std::int64_t in,
+                              bool bias) {
+    add(name + ".weight", {out, in});
+    if (bias) add(name + ".bias", {out});
+  };
+  add("model.embed_tokens.weight", {s.vocab_size, s.hidden_size});
+  for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
+    const auto prefix = layer_prefix(layer);
+    add(prefix + "input_layernorm.weight", {s.hidden_size});
+    add_linear(prefix + "self_attn.q_proj", q_width, s.hidden_size, config.attention_bias);
+    add_linear(prefix + "self_attn.k_proj", kv_width, s.hidden_size, config.attention_bias);
+    add_linear(prefix + "self_attn.v_proj", kv_width, s.hidden_size, config.attention_bias);
+    add_linear(prefix + "self_attn.o_proj", s.hidden_size, q_width, config.attention_bias);
+    add(prefix + "post_attention_layernorm.weight", {s.hidden_size});
+    add_linear(prefix + "mlp.gate_proj", config.intermediate_size, s.hidden_size, config.mlp_bias);
+    add_linear(prefix + "mlp.up_proj", config.intermediate_size, s.hidden_size, config.mlp_bias);
+    add_linear(prefix + "mlp.down_proj", s.hidden_size, config.intermediate_size, config.mlp_bias);
+  }
+  add("model.norm.weight", {s.hidden_size});
+  if (!config.tied) add("lm_head.weight", {s.vocab_size, s.hidden_size});
+  return specs;
+}
+
+}  // namespace
+
+LlamaConfig read_llama_config(const ModelConfig& config) {
+  LlamaConfig llama;
+  auto& s = llama.shape;
+  s.model_type = config.model_type();
+  s.vocab_size = config.require_positive({"vocab_size"});
+  s.hidden_size = config.require_positive({"hidden_size"});
+  s.num_layers = config.require_positive({"num_hidden_layers"});
+  s.num_heads = config.require_positive({"num_attention_heads"});
+  s.num_kv_heads = config.get<std::int64_t>({"num_key_value_heads"}, s.num_heads);
+  s.head_dim = config.get<std::int64_t>({"head_dim"}, s.hidden_size / s.num_heads);
+  s.max_positions = config.get<std::int64_t>({"max_position_embeddings"}, 2048);
+  config.fill_token_ids(s);
+  if (s.num_kv_heads <= 0 || s.num_heads % s.num_kv_heads != 0) {
+    config.fail("num_key_value_heads must divide num_attention_heads");
+  }
+  if (config.get<bool>({"rope_interleaved"}, false)) {
+    config.fail("rope_interleaved true is not supported");
+  }
+  const auto activation = config.get<std::string>({"hidden_act"}, "silu");
+  if (activation != "silu") config.fail("hidden_act \"" + activation + "\" is not supported (silu)");
+  llama.intermediate_size = config.require_positive({"intermediate_size"});
+  llama.norm_eps = config.get<double>({"rms_norm_eps"}, 1e-6);
+  llama.attention_bias = config.get<bool>({"attention_bias"}, false);
+  llama.mlp_bias = config.get<bool>({"mlp_bias"}, false);
+  llama.tied = config.get<bool>({"tie_word_embeddings"}, false);
+  llama.inverse_frequencies = inverse_frequencies(config, s.head_dim);
+  return llama;
+}
+
+LlamaModel::LlamaModel(LlamaConfig config, const LoadOptions& options)
+    : config_(std::move(config)),
+      parameters_(specs_of(config_), at::TensorOptions{options.dtype}.device(options.device)) {
+  config_.inverse_frequencies = config_.inverse_frequencies.to(options.device);
+  embedding_ = parameters_.at("model.embed_tokens.weight");
+  norm_ = parameters_.at("model.norm.weight");
+  head_ = config_.tied ? embedding_ : parameters_.at("lm_head.weight");
+  for (std::int64_t layer = 0; layer < config_.shape.num_layers; ++layer) {
+    blocks_.push_back(block(layer));
+  }
+}
+
+LlamaModel::Linear LlamaModel::linear(const std::string& name) const {
+  const auto bias = name + ".bias";
+  return {parameters_.at(name + ".weight"),
+          parameters_.contains(bias) ? parameters_.at(bias) : at::Tensor{}};
+}
+
+LlamaModel::Block LlamaModel::block(std::int64_t layer) const {
+  const auto prefix = layer_prefix(layer);
+  return {.input_norm = parameters_.at(prefix + "input_layernorm.weight"),
+          .post_attention_norm = parameters_.at(prefix + "post_attention_layernorm.weight"),
+          .q = linear(prefix + "self_attn.q_proj"),
+          .k = linear(prefix + "self_attn.k_proj"),
+          .v = linear(prefix + "self_attn.v_proj"),
+          .o = linear(prefix + "self_attn.o_proj"),
+          .gate = linear(prefix + "mlp.gate_proj"),
+          .up = linear(prefix + "mlp.up_proj"),
+          .down = linear(prefix + "mlp.down_proj")};
+}
+
+at::Tensor LlamaModel::Linear::operator()(const at::Tensor& x) const {
+  return at::linear(x, weight, bias);
+}
+
+const at::Tensor& LlamaModel::output_weight() { return head_; }
+
+at::Tensor LlamaModel::forward(const at::Tensor& ids, const at::Tensor& positions,
+                               Attention& attention) {
+  const auto& s = config_.shape;
+  const auto tokens = ids.size(0);
+  const auto rotary =
+      rotary_table(positions, config_.inverse_frequencies, embedding_.scalar_type());
+  const double scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim));
+  auto x = embedding(embedding_, ids, s.pad_id);
+  for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
+    const auto& b = blocks_[static_cast<std::size_t>(layer)];
+    const auto h = rms_norm(x, b.input_norm, config_.norm_eps);
+    const auto q = rotate(b.q(h).view({tokens, s.num_heads, s.head_dim}), rotary);
+    const auto k = rotate(b.k(h).view({tokens, s.num_kv_heads, s.head_dim}), rotary);
+    const auto v = b.v(h).view({tokens, s.num_kv_heads, s.head_dim});
+    x = x + b.o(attention.attend(layer, q, k, v, scale).view({tokens, s.num_heads * s.head_dim}));
+    const auto m = rms_norm(x, b.post_attention_norm, config_.norm_eps);
+    x = x + b.down(at::silu(b.gate(m)) * b.up(m));
+  }
+  return rms_norm(x, norm_, config_.norm_eps);
+}
+
+}  // namespace hone::detail

@@ -1,0 +1,50 @@
+#pragma once
+
+#include "hone/core/model/language_model.hpp"
+#include "model/model_config.hpp"
+
+namespace hone::detail {
+
+struct LlamaConfig {
+  ModelShape shape;
+  std::int64_t intermediate_size = 0;
+  double norm_eps = 1e-6;
+  bool attention_bias = false;
+  bool mlp_bias = false;
+  bool tied = false;
+  at::Tensor inverse_frequencies;
+};
+
+LlamaConfig read_llama_config(const ModelConfig& config);
+
+/// Llama 2 and 3, SmolLM2: RMS norm, rotary positions, grouped-query attention, gated SiLU.
+/// Source: transformers' modeling_llama.
+class LlamaModel final : public LanguageModel {
+ public:
+  LlamaModel(LlamaConfig config, const LoadOptions& options);
+
+  const ModelShape& shape() const override { return config_.shape; }
+  ParameterStore& parameters() override { return parameters_; }
+  at::Tensor forward(const at::Tensor& ids, const at::Tensor& positions,
+                     Attention& attention) override;
+  const at::Tensor& output_weight() override;
+
+ private:
+  struct Linear {
+    at::Tensor weight, bias;
+    at::Tensor operator()(const at::Tensor& x) const;
+  };
+  struct Block {
+    at::Tensor input_norm, post_attention_norm;
+    Linear q, k, v, o, gate, up, down;
+  };
+  Linear linear(const std::string& name) const;
+  Block block(std::int64_t layer) const;
+
+  LlamaConfig config_;
+  ParameterStore parameters_;
+  at::Tensor embedding_, norm_, head_;
+  std::vector<Block> blocks_;
+};
+
+}  // namespace hone::detail

@@ -1,0 +1,182 @@
+// Hugging Face folders in and out.
+#include <ATen/ops/from_blob.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <set>
+
+#include "hone/core/error.hpp"
+#include "hone/core/hf/model_folder.hpp"
+#include "hone/core/hf/safetensors.hpp"
+#include "hone/core/model/language_model.hpp"
+#include "model/gpt2.hpp"
+#include "model/llama.hpp"
+#include "model/model_config.hpp"
+
+namespace hone {
+namespace {
+
+using detail::ModelConfig;
+
+constexpr const char* kSupported = "gpt2, llama";
+
+/// Stored twice where the head is tied but its weight was saved all the same and differs:
+/// transformers 5 then keeps two tensors, and so does hone.
+std::unique_ptr<LanguageModel> make_model(const ModelConfig& config, const LoadOptions& options,
+                                          bool untie) {
+  const auto type = config.model_type();
+  if (type == "llama") {
+    auto llama = detail::read_llama_config(config);
+    llama.tied = llama.tied && !untie;
+    return std::make_unique<detail::LlamaModel>(std::move(llama), options);
+  }
+  if (type == "gpt2") {
+    auto gpt2 = detail::read_gpt2_config(config);
+    gpt2.tied = gpt2.tied && !untie;
+    return std::make_unique<detail::Gpt2Model>(std::move(gpt2), options);
+  }
+  config.fail("model_type \"" + type + "\" is not supported (" + kSupported +
+              "). Nothing was loaded");
+}
+
+bool ends_with_any(std::string_view name, std::initializer_list<const char*> ends) {
+  return std::any_of(ends.begin(), ends.end(), [&](const char* end) { return name.ends_with(end); });
+}
+
+/// Buffers that older files carry and no model reads.
+bool is_known_buffer(std::string_view name) {
+  return ends_with_any(name, {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"});
+}
+
+/// GPT-2 files of the hub lack the prefix that saved language models have.
+const SafetensorsEntry* find_entry(const SafetensorsFolder& files, const std::string& name) {
+  if (files.contains(name)) return &files.at(name);
+  constexpr std::string_view kPrefix = "transformer.";
+  if (!name.starts_with(kPrefix)) return nullptr;
+  const auto bare = name.substr(kPrefix.size());
+  return files.contains(bare) ? &files.at(bare) : nullptr;
+}
+
+bool same_bytes(const SafetensorsEntry& a, const SafetensorsEntry& b) {
+  return a.dtype == b.dtype && a.shape == b.shape && std::ranges::equal(a.bytes, b.bytes);
+}
+
+bool must_untie(const SafetensorsFolder& files) {
+  if (!files.contains("lm_head.weight")) return false;
+  const auto& head = files.at("lm_head.weight");
+  for (const char* name : {"model.embed_tokens.weight", "transformer.wte.weight"}) {
+    if (const auto* embedding = find_entry(files, name)) return !same_bytes(head, *embedding);
+  }
+  return false;
+}
+
+at::ScalarType scalar_type(DType dtype) {
+  switch (dtype) {
+    case DType::UInt8: return at::kByte;
+    case DType::Int64: return at::kLong;
+    case DType::Float32: return at::kFloat;
+    case DType::Float64: return at::kDouble;
+    case DType::BFloat16: return at::kBFloat16;
+    case DType::Float16: return at::kHalf;
+  }
+  return at::kFloat;
+}
+
+DType dtype_of(at::ScalarType type) {
+  switch (type) {
+    case at::kDouble: return DType::Float64;
+    case at::kBFloat16: return DType::BFloat16;
+    case at::kHalf: return DType::Float16;
+    default: return DType::Float32;
+  }
+}
+
+std::string text_of(at::IntArrayRef shape) {
+  std::string text = "[";
+  for (const auto size : shape) text += (text.size() > 1 ? "," : "") + std::to_string(size);
+  return text + "]";
+}
+
+/// Copies every stored tensor into its parameter; collects all that does not fit before it throws.
+void fill_parameters(ParameterStore& parameters, const SafetensorsFolder& files,
+                     const std::filesystem::path& folder) {
+  const c10::NoGradGuard no_grad;
+  const bool tied = !parameters.contains("lm_head.weight");
+  std::string problems;
+  std::set<std::string_view> used;
+  for (const auto& parameter : parameters.all()) {
+    const auto* entry = find_entry(files, parameter.name);
+    if (entry == nullptr) {
+      problems += "\n  missing " + parameter.name;
+      continue;
+    }
+    used.insert(entry->name);
+    if (parameter.value.sizes() != at::IntArrayRef{entry->shape}) {
+      problems += "\n  " + entry->name + " has shape " + text_of(entry->shape) + ", expected " +
+                  text_of(parameter.value.sizes());
+      continue;
+    }
+    auto target = parameter.value;
+    target.copy_(at::from_blob(const_cast<std::byte*>(entry->bytes.data()), entry->shape,
+                               scalar_type(entry->dtype)));
+  }
+  for (const auto& entry : files.entries()) {
+    const bool alias = tied && entry.name == "lm_head.weight";
+    if (!used.contains(entry.name) && !alias && !is_known_buffer(entry.name)) {
+      problems += "\n  unknown " + entry.name;
+    }
+  }
+  if (problems.empty()) return;
+  throw InputError{folder.string() + ": the weights do not fit config.json:" + problems};
+}
+
+}  // namespace
+
+std::unique_ptr<LanguageModel> load_model(const std::filesystem::path& folder,
+                                          const LoadOptions& options) {
+  require_model_folder(folder);
+  const ModelConfig config{folder};
+  // The configuration is judged first: it names an unsupported model without reading its weights.
+  auto model = make_model(config, options, false);
+  const SafetensorsFolder files{folder};
+  if (!model->parameters().contains("lm_head.weight") && must_untie(files)) {
+    model = make_model(config, options, true);
+  }
+  fill_parameters(model->parameters(), files, folder);
+  return model;
+}
+
+std::unique_ptr<LanguageModel> build_model(const std::filesystem::path& folder,
+                                           const LoadOptions& options) {
+  require_model_folder(folder);
+  return make_model(ModelConfig{folder}, options, false);
+}
+
+void copy_model_files(const std::filesystem::path& source_folder,
+                      const std::filesystem::path& folder) {
+  namespace fs = std::filesystem;
+  fs::create_directories(folder);
+  for (const char* name :
+       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+        "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt",
+        "added_tokens.json", "tokenizer.model"}) {
+    if (!fs::exists(source_folder / name) || fs::equivalent(source_folder, folder)) continue;
+    fs::copy_file(source_folder / name, folder / name, fs::copy_options::overwrite_existing);
+  }
+}
+
+void save_model(LanguageModel& model, const std::filesystem::path& source_folder,
+                const std::filesystem::path& folder, std::int64_t max_shard_bytes) {
+  copy_model_files(source_folder, folder);
+  std::vector<SafetensorsEntry> entries;
+  std::vector<at::Tensor> on_host;  // keeps copies from a device alive until they are written
+  for (const auto& parameter : model.parameters().all()) {
+    on_host.push_back(parameter.value.detach().cpu());
+    const auto& value = on_host.back();
+    entries.push_back({parameter.name, dtype_of(value.scalar_type()), value.sizes().vec(),
+                       {static_cast<const std::byte*>(value.const_data_ptr()), value.nbytes()}});
+  }
+  write_safetensors(folder, entries, max_shard_bytes);
+}
+
+}  // namespace hone

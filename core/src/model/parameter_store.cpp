@@ -1,0 +1,72 @@
+#include "hone/core/model/parameter_store.hpp"
+
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <array>
+#include <numeric>
+
+namespace hone {
+namespace {
+
+constexpr std::int64_t kAlignmentBytes = 64;
+
+std::int64_t num_elements_of(std::span<const std::int64_t> shape) {
+  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>{});
+}
+
+}  // namespace
+
+ParameterStore::ParameterStore(std::span<const ParameterSpec> specs, at::TensorOptions options) {
+  const std::int64_t align =
+      kAlignmentBytes / static_cast<std::int64_t>(options.dtype().itemsize());
+  std::array<std::int64_t, 2> sizes{0, 0};
+  for (const auto& spec : specs) {
+    const std::size_t group = spec.decayed ? 0 : 1;
+    const std::int64_t count = num_elements_of(spec.shape);
+    places_.push_back({group, sizes[group], count});
+    sizes[group] += (count + align - 1) / align * align;
+  }
+  for (std::size_t group = 0; group < sizes.size(); ++group) {
+    groups_.push_back({at::zeros({sizes[group]}, options), {}, group == 0});
+  }
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const auto& place = places_[i];
+    auto view = groups_[place.group]
+                    .values.narrow(0, place.offset, place.count)
+                    .view(specs[i].shape)
+                    .detach();
+    parameters_.push_back({specs[i].name, view, specs[i].decayed});
+    index_.emplace(specs[i].name, i);
+  }
+}
+
+void ParameterStore::enable_training() {
+  for (auto& group : groups_) group.gradients = at::zeros_like(group.values);
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    auto& value = parameters_[i].value;
+    value.requires_grad_(true);
+    value.mutable_grad() = view_in(groups_[places_[i].group].gradients, i);
+  }
+}
+
+void ParameterStore::zero_gradients() {
+  for (auto& group : groups_) group.gradients.zero_();
+}
+
+const at::Tensor& ParameterStore::at(const std::string& name) const {
+  return parameters_[index_.at(name)].value;
+}
+
+at::Tensor ParameterStore::view_in(const at::Tensor& flat, std::size_t parameter) const {
+  const auto& place = places_[parameter];
+  return flat.narrow(0, place.offset, place.count).view(parameters_[parameter].value.sizes());
+}
+
+std::int64_t ParameterStore::num_elements() const {
+  std::int64_t total = 0;
+  for (const auto& place : places_) total += place.count;
+  return total;
+}
+
+}  // namespace hone

@@ -1,0 +1,78 @@
+#include "hone/core/training/row_exchange.hpp"
+
+#include <string>
+
+#include "hone/core/error.hpp"
+
+namespace hone {
+namespace {
+
+using Words = std::vector<std::int64_t>;
+
+Words pack(const std::vector<TokenRow>& rows, std::int64_t truncated) {
+  Words words{truncated};
+  for (const auto& row : rows) {
+    words.push_back(row.num_tokens());
+    words.insert(words.end(), row.ids.begin(), row.ids.end());
+    words.insert(words.end(), row.labels.begin(), row.labels.end());
+  }
+  return words;
+}
+
+void unpack_into(std::span<const std::int64_t> words, GlobalRows& all) {
+  all.truncated += words[0];
+  for (std::size_t at = 1; at < words.size();) {
+    const auto length = static_cast<std::size_t>(words[at++]);
+    const auto ids = words.subspan(at, length), labels = words.subspan(at + length, length);
+    all.rows.push_back({{ids.begin(), ids.end()}, {labels.begin(), labels.end()}});
+    at += 2 * length;
+  }
+}
+
+/// FNV-1a over 64-bit words.
+std::int64_t digest(const Words& words) {
+  std::uint64_t hash = 0xcbf29ce484222325ULL;
+  for (const auto word : words) hash = (hash ^ static_cast<std::uint64_t>(word)) * 0x100000001b3ULL;
+  return static_cast<std::int64_t>(hash);
+}
+
+void require_replicated(Communicator& comm, const Words& words) {
+  const auto mine = digest(words);
+  const auto all = comm.all_gather_bytes(std::as_bytes(std::span{&mine, 1}));
+  for (std::size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    throw CommunicatorError{
+        "step: rank " + std::to_string(rank) +
+        " was given another batch than rank 0, but the scope is Replicated (the same on every "
+        "rank). Pass the same samples everywhere, or use BatchScope::PerRank or Root"};
+  }
+}
+
+}  // namespace
+
+GlobalRows exchange_rows(Communicator& comm, BatchScope scope, std::vector<TokenRow> mine,
+                         std::int64_t truncated) {
+  if (comm.size() == 1) return {std::move(mine), truncated};
+  GlobalRows all;
+  if (scope == BatchScope::Replicated) {
+    require_replicated(comm, pack(mine, truncated));
+    return {std::move(mine), truncated};
+  }
+  if (scope == BatchScope::PerRank) {
+    const auto words = pack(mine, truncated);
+    for (const auto& bytes : comm.all_gather_bytes(std::as_bytes(std::span{words}))) {
+      unpack_into({reinterpret_cast<const std::int64_t*>(bytes.data()),
+                   bytes.size() / sizeof(std::int64_t)}, all);
+    }
+    return all;
+  }
+  auto words = comm.rank() == 0 ? pack(mine, truncated) : Words{};
+  auto count = static_cast<std::int64_t>(words.size());
+  comm.broadcast(&count, 1, DType::Int64, 0);
+  words.resize(static_cast<std::size_t>(count));
+  comm.broadcast(words.data(), count, DType::Int64, 0);
+  unpack_into(words, all);
+  return all;
+}
+
+}  // namespace hone

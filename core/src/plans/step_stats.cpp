@@ -1,0 +1,35 @@
+#include "hone/core/training/step_stats.hpp"
+
+#include <cstdio>
+
+namespace hone {
+
+std::map<std::string, double> StepStats::to_map() const {
+  const auto number = [](std::int64_t value) { return static_cast<double>(value); };
+  return {{"step", number(step)},
+          {"updates", number(updates)},
+          {"skipped", number(skipped)},
+          {"loss", loss},
+          {"grad_norm", grad_norm},
+          {"learning_rate", learning_rate},
+          {"num_samples", number(num_samples)},
+          {"num_tokens", number(num_tokens)},
+          {"input_tokens", number(input_tokens)},
+          {"truncated", number(truncated)},
+          {"tokens_per_second", tokens_per_second},
+          {"step_time", step_time},
+          {"peak_memory", number(peak_memory)}};
+}
+
+std::string StepStats::summary() const {
+  char line[256];
+  std::snprintf(line, sizeof line,
+                "step=%lld updates=%lld loss=%.5f grad_norm=%.4f learning_rate=%.3g samples=%lld "
+                "tokens=%lld tokens_per_second=%.0f",
+                static_cast<long long>(step), static_cast<long long>(updates), loss, grad_norm,
+                learning_rate, static_cast<long long>(num_samples),
+                static_cast<long long>(num_tokens), tokens_per_second);
+  return line;
+}
+
+}  // namespace hone

@@ -1,0 +1,102 @@
+#include "hone/core/training/trainer_options.hpp"
+
+#include <cmath>
+
+#include "hone/core/error.hpp"
+#include "hone/core/options/option_registry.hpp"
+#include "hone/core/training/lr_schedule.hpp"
+#include "hone/core/training/token_row.hpp"
+
+namespace hone {
+namespace {
+
+void require(bool holds, const std::string& message) {
+  if (!holds) throw ConfigError{message};
+}
+
+std::string got(std::int64_t value) { return ", got " + std::to_string(value); }
+std::string got(double value) { return ", got " + std::to_string(value); }
+
+void add_data_options(OptionGroup group, TrainerOptions& o) {
+  group.add("max_length", &o.max_length, "Tokens a sample keeps; null: the model's maximum.",
+            at_least(1));
+  group.add_choice("truncation_mode", &o.truncation_mode,
+                   "Which end of a sample that is too long is kept.", {"keep_end", "keep_start"});
+  group.add("append_eos", &o.append_eos, "Add the end token to every text.");
+  group.add("shuffle_dataset", &o.shuffle_dataset,
+            "Train on each call's samples in a permutation keyed by seed and call.");
+}
+
+void add_batch_options(OptionGroup group, TrainerOptions& o) {
+  group.add("per_device_train_batch_size", &o.per_device_train_batch_size,
+            "Samples that a rank computes at once.", at_least(1));
+  group.add("gradient_accumulation_steps", &o.gradient_accumulation_steps,
+            "Micro-batches of an update, where global_train_batch_size is not set.", at_least(1));
+  group.add("global_train_batch_size", &o.global_train_batch_size,
+            "Samples of one optimizer update over all ranks; belongs to the run. null: "
+            "per_device_train_batch_size x gradient_accumulation_steps x ranks.",
+            at_least(1));
+  group.add("per_device_eval_batch_size", &o.per_device_eval_batch_size,
+            "Samples that a rank evaluates at once.", at_least(1));
+  group.add_choice("updates_per_step", &o.updates_per_step,
+                   "all: a step call is one pass in chunks of global_train_batch_size; one: the "
+                   "whole call is one update.",
+                   {"all", "one"});
+}
+
+void add_optimizer_options(OptionGroup group, TrainerOptions& o) {
+  group.add("learning_rate", &o.learning_rate, "Peak learning rate.", non_negative());
+  group.add("lr_scheduler_type", &o.lr_scheduler_type,
+            "constant, constant_with_warmup, linear or cosine; null: linear where max_steps is "
+            "set, else constant_with_warmup.");
+  group.add("warmup_steps", &o.warmup_steps,
+            "Updates until the peak; below 1: that share of max_steps.", non_negative());
+  group.add("max_steps", &o.max_steps, "Optimizer updates in all; -1: no end.", at_least(-1));
+  group.add("weight_decay", &o.weight_decay,
+            "Decoupled decay of all but biases and norms.", non_negative());
+  group.add("adam_beta1", &o.adam_beta1, "Decay of the first moment.", from_below(0, 1));
+  group.add("adam_beta2", &o.adam_beta2, "Decay of the second moment.", from_below(0, 1));
+  group.add("adam_epsilon", &o.adam_epsilon, "Added to the root of the second moment.",
+            non_negative());
+  group.add("max_grad_norm", &o.max_grad_norm,
+            "Gradients are scaled down to this global norm; 0: never.", non_negative());
+}
+
+}  // namespace
+
+void TrainerOptions::validate() const {
+  require(!max_length || *max_length > 0, "max_length must be > 0" + got(max_length.value_or(0)));
+  parse_truncation_mode(truncation_mode);
+  require(per_device_train_batch_size > 0,
+          "per_device_train_batch_size must be > 0" + got(per_device_train_batch_size));
+  require(gradient_accumulation_steps > 0,
+          "gradient_accumulation_steps must be > 0" + got(gradient_accumulation_steps));
+  require(!global_train_batch_size || *global_train_batch_size > 0,
+          "global_train_batch_size must be > 0" + got(global_train_batch_size.value_or(0)));
+  require(per_device_eval_batch_size > 0,
+          "per_device_eval_batch_size must be > 0" + got(per_device_eval_batch_size));
+  require(updates_per_step == "all" || updates_per_step == "one",
+          "updates_per_step must be all or one, got \"" + updates_per_step + "\"");
+  require(std::isfinite(learning_rate) && learning_rate >= 0,
+          "learning_rate must be >= 0" + got(learning_rate));
+  if (lr_scheduler_type) parse_schedule(*lr_scheduler_type);
+  require(warmup_steps >= 0, "warmup_steps must be >= 0" + got(warmup_steps));
+  require(warmup_steps == 0 || warmup_steps >= 1 || max_steps > 0,
+          "warmup_steps below 1 is a share of max_steps, which is not set");
+  require(max_steps == -1 || max_steps > 0, "max_steps must be > 0, or -1 for no end" + got(max_steps));
+  require(weight_decay >= 0, "weight_decay must be >= 0" + got(weight_decay));
+  require(adam_beta1 >= 0 && adam_beta1 < 1, "adam_beta1 must be in [0, 1)" + got(adam_beta1));
+  require(adam_beta2 >= 0 && adam_beta2 < 1, "adam_beta2 must be in [0, 1)" + got(adam_beta2));
+  require(max_grad_norm >= 0, "max_grad_norm must be >= 0" + got(max_grad_norm));
+  require(seed >= 0, "seed must be >= 0" + got(seed));
+  require(save_steps >= 0, "save_steps must be >= 0" + got(save_steps));
+}
+
+void register_trainer_options(OptionRegistry& registry, TrainerOptions& options,
+                              const std::string& prefix) {
+  add_data_options(registry.group("Samples", prefix), options);
+  add_batch_options(registry.group("Batches", prefix), options);
+  add_optimizer_options(registry.group("Optimizer", prefix), options);
+}
+
+}  // namespace hone

@@ -1,0 +1,39 @@
+#include "hone/core/training/optimizer.hpp"
+
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/core/GradMode.h>
+
+#include "hone/core/model/parameter_store.hpp"
+
+namespace hone {
+
+AdamW::AdamW(ParameterStore& parameters, AdamWOptions options)
+    : parameters_(parameters), options_(options) {
+  for (const auto& group : parameters_.groups()) {
+    exp_avg_.push_back(at::zeros_like(group.values));
+    exp_avg_sq_.push_back(at::zeros_like(group.values));
+  }
+}
+
+void AdamW::step(double learning_rate) {
+  const c10::NoGradGuard no_grad;
+  ++num_steps_;
+  const auto groups = parameters_.groups();
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    if (groups[i].values.numel() == 0) continue;
+    const auto steps = at::full({}, static_cast<double>(num_steps_),
+                                groups[i].values.options().dtype(at::kFloat));
+    at::_fused_adamw_({groups[i].values}, {groups[i].gradients}, {exp_avg_[i]}, {exp_avg_sq_[i]},
+                      {}, {steps}, learning_rate, options_.beta1, options_.beta2,
+                      groups[i].decayed ? options_.weight_decay : 0.0, options_.epsilon,
+                      /*amsgrad=*/false, /*maximize=*/false);
+  }
+}
+
+std::vector<Optimizer::State> AdamW::state() {
+  return {{"exp_avg", exp_avg_}, {"exp_avg_sq", exp_avg_sq_}};
+}
+
+}  // namespace hone

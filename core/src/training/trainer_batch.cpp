@@ -1,0 +1,132 @@
+// How a Batch becomes token rows that every rank holds: local checks and tokenization, one agreement,
+// one exchange.
+#include <string>
+
+#include "hone/core/error.hpp"
+#include "hone/core/training/loss.hpp"
+#include "hone/core/training/trainer.hpp"
+
+namespace hone {
+namespace {
+
+[[noreturn]] void fail(const char* field, std::size_t sample, const std::string& what) {
+  throw InputError{"step: " + std::string{field} + "[" + std::to_string(sample) + "] " + what};
+}
+
+void check_ids(const TokenIds& ids, std::size_t sample, std::int64_t vocab_size) {
+  if (ids.empty()) fail("input_ids", sample, "is empty");
+  for (const auto id : ids) {
+    if (id < 0 || id >= vocab_size) {
+      fail("input_ids", sample,
+           "holds id " + std::to_string(id) + ", outside the vocabulary of " +
+               std::to_string(vocab_size));
+    }
+  }
+}
+
+void check_labels(const TokenIds& labels, std::size_t length, std::size_t sample,
+                  std::int64_t vocab_size) {
+  if (labels.size() != length) {
+    fail("labels", sample,
+         "has " + std::to_string(labels.size()) + " entries, input_ids has " +
+             std::to_string(length));
+  }
+  for (const auto label : labels) {
+    if (label != kIgnoredLabel && (label < 0 || label >= vocab_size)) {
+      fail("labels", sample,
+           "holds " + std::to_string(label) + ", neither -100 nor in the vocabulary of " +
+               std::to_string(vocab_size));
+    }
+  }
+}
+
+/// Keeps what the mask shows; a token behind a gap loses its label, for its predecessor was padding.
+TokenRow apply_mask(const TokenRow& row, const TokenIds& mask, std::size_t sample) {
+  if (mask.size() != row.ids.size()) {
+    fail("attention_mask", sample,
+         "has " + std::to_string(mask.size()) + " entries, input_ids has " +
+             std::to_string(row.ids.size()));
+  }
+  TokenRow kept;
+  for (std::size_t i = 0; i < mask.size(); ++i) {
+    if (mask[i] != 0 && mask[i] != 1) fail("attention_mask", sample, "may hold 0 and 1 only");
+    if (mask[i] == 0) continue;
+    kept.ids.push_back(row.ids[i]);
+    kept.labels.push_back(i > 0 && mask[i - 1] == 1 ? row.labels[i] : kIgnoredLabel);
+  }
+  if (kept.ids.empty()) fail("attention_mask", sample, "hides every token");
+  return kept;
+}
+
+std::vector<TokenRow> rows_of_texts(const Batch& batch, const Tokenizer* tokenizer,
+                                    bool append_eos) {
+  if (tokenizer == nullptr) {
+    throw InputError{"step: texts need a tokenizer, and the trainer was given none. Pass one, or "
+                     "input_ids"};
+  }
+  if (append_eos && !tokenizer->eos_id()) {
+    throw InputError{"step: append_eos is set but the tokenizer has no eos token"};
+  }
+  std::vector<TokenRow> rows;
+  rows.reserve(batch.texts.size());
+  for (std::size_t i = 0; i < batch.texts.size(); ++i) {
+    auto ids = tokenizer->encode(batch.texts[i]);
+    if (append_eos) ids.push_back(*tokenizer->eos_id());
+    if (ids.empty()) fail("texts", i, "has no tokens");
+    rows.push_back({ids, ids});
+  }
+  return rows;
+}
+
+std::vector<TokenRow> rows_of_ids(const Batch& batch, std::int64_t vocab_size) {
+  const auto same_count = [&](const std::vector<TokenIds>& lists, const char* name) {
+    if (lists.empty() || lists.size() == batch.input_ids.size()) return;
+    throw InputError{"step: " + std::string{name} + " has " + std::to_string(lists.size()) +
+                     " samples, input_ids has " + std::to_string(batch.input_ids.size())};
+  };
+  same_count(batch.attention_mask, "attention_mask");
+  same_count(batch.labels, "labels");
+  std::vector<TokenRow> rows;
+  rows.reserve(batch.input_ids.size());
+  for (std::size_t i = 0; i < batch.input_ids.size(); ++i) {
+    const auto& ids = batch.input_ids[i];
+    check_ids(ids, i, vocab_size);
+    TokenRow row{ids, batch.labels.empty() ? ids : batch.labels[i]};
+    check_labels(row.labels, ids.size(), i, vocab_size);
+    rows.push_back(batch.attention_mask.empty() ? std::move(row)
+                                                : apply_mask(row, batch.attention_mask[i], i));
+  }
+  return rows;
+}
+
+}  // namespace
+
+std::vector<TokenRow> Trainer::rows_of(const Batch& batch, std::int64_t& truncated) const {
+  if (!batch.texts.empty() && !batch.input_ids.empty()) {
+    throw InputError{"step: both texts and input_ids were given; labels and masks could belong to "
+                     "either. Pass one of them"};
+  }
+  if (batch.input_ids.empty() && (!batch.labels.empty() || !batch.attention_mask.empty())) {
+    throw InputError{"step: labels and attention_mask go with input_ids, which are missing"};
+  }
+  const auto& shape = parts_.model.shape();
+  auto rows = batch.texts.empty()
+                  ? rows_of_ids(batch, shape.vocab_size)
+                  : rows_of_texts(batch, parts_.tokenizer, options_.append_eos);
+  const auto limit = options_.max_length.value_or(shape.max_positions);
+  const auto mode = parse_truncation_mode(options_.truncation_mode);
+  for (auto& row : rows) truncated += truncate(row, limit, mode) ? 1 : 0;
+  return rows;
+}
+
+GlobalRows Trainer::agreed_rows(const Batch& batch) {
+  std::vector<TokenRow> mine;
+  std::int64_t truncated = 0;
+  const bool looked_at = batch.scope != BatchScope::Root || parts_.communicator.rank() == 0;
+  run_agreed(parts_.communicator, [&] {
+    if (looked_at) mine = rows_of(batch, truncated);
+  });
+  return exchange_rows(parts_.communicator, batch.scope, std::move(mine), truncated);
+}
+
+}  // namespace hone

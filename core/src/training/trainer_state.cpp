@@ -1,0 +1,133 @@
+// A Trainer's state in and out of checkpoints.
+#include <ATen/ops/zeros_like.h>
+
+#include <nlohmann/json.hpp>
+
+#include "hone/core/error.hpp"
+#include "hone/core/training/trainer.hpp"
+#include "training/parameter_digest.hpp"
+
+namespace hone {
+namespace {
+
+/// One line per field, so that writing and reading cannot differ.
+template <typename Visitor>
+void visit_numbers(TrainerState& state, Visitor&& visit) {
+  visit("global_step", state.global_step);
+  visit("call", state.call);
+  visit("updates_in_call", state.updates_in_call);
+  visit("generate_call", state.generate_call);
+  visit("samples_seen", state.samples_seen);
+  visit("tokens_seen", state.tokens_seen);
+  visit("global_train_batch_size", state.global_train_batch_size);
+  visit("seed", state.seed);
+}
+
+std::string to_json(TrainerState state, std::int64_t optimizer_steps) {
+  nlohmann::ordered_json json;
+  visit_numbers(state, [&](const char* name, std::int64_t value) { json[name] = value; });
+  json["optimizer_steps"] = optimizer_steps;
+  json["user"] = state.user;
+  return json.dump();
+}
+
+TrainerState from_json(const std::string& text, std::int64_t& optimizer_steps) {
+  try {
+    const auto json = nlohmann::json::parse(text);
+    TrainerState state;
+    visit_numbers(state, [&](const char* name, std::int64_t& value) { value = json.at(name); });
+    optimizer_steps = json.at("optimizer_steps");
+    state.user = json.at("user");
+    return state;
+  } catch (const nlohmann::json::exception& error) {
+    throw CheckpointError{std::string{"the checkpoint's trainer state cannot be read: "} +
+                          error.what()};
+  }
+}
+
+DType dtype_of(const at::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kDouble: return DType::Float64;
+    case at::kBFloat16: return DType::BFloat16;
+    default: return DType::Float32;
+  }
+}
+
+TensorBytes bytes_of(std::string name, const at::Tensor& tensor) {
+  return {std::move(name), dtype_of(tensor), tensor.sizes().vec(),
+          {static_cast<std::byte*>(tensor.data_ptr()), tensor.nbytes()}};
+}
+
+}  // namespace
+
+std::vector<TensorBytes> Trainer::tensors() {
+  std::vector<TensorBytes> all;
+  auto& store = parts_.model.parameters();
+  const auto parameters = store.all();
+  const auto state = optimizer_->state();
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    all.push_back(bytes_of("model/" + parameters[i].name, parameters[i].value));
+    for (const auto& [name, flat] : state) {
+      all.push_back(bytes_of(name + "/" + parameters[i].name,
+                             store.view_in(flat[store.group_of(i)], i)));
+    }
+  }
+  return all;
+}
+
+std::filesystem::path Trainer::save() {
+  if (parts_.checkpoints == nullptr) {
+    throw ConfigError{"save: the trainer was built without a checkpoint store"};
+  }
+  CheckpointContent content{.step = state_.global_step,
+                            .tensors = tensors(),
+                            .state_json = to_json(state_, optimizer_->num_steps()),
+                            .add_files = {}};
+  if (!parts_.model_folder.empty()) {
+    content.add_files = [&](const std::filesystem::path& folder) {
+      copy_model_files(parts_.model_folder, folder);
+    };
+  }
+  return parts_.checkpoints->save(content);
+}
+
+bool Trainer::resume(const std::optional<std::filesystem::path>& checkpoint) {
+  if (parts_.checkpoints == nullptr) {
+    throw ConfigError{"resume: the trainer was built without a checkpoint store"};
+  }
+  const auto chosen = checkpoint ? checkpoint : parts_.checkpoints->find_newest();
+  if (!chosen) return false;
+  restore(*chosen);
+  return true;
+}
+
+void Trainer::restore(const std::filesystem::path& checkpoint) {
+  std::int64_t optimizer_steps = 0;
+  auto state = from_json(parts_.checkpoints->load_state(checkpoint), optimizer_steps);
+  const auto require_same = [&](const char* name, std::int64_t saved, std::int64_t asked) {
+    if (saved == asked) return;
+    throw ConfigError{checkpoint.string() + " was made with " + name + " " +
+                      std::to_string(saved) + ", this run asks for " + std::to_string(asked) +
+                      ". Samples and their order would not fit: leave " + name +
+                      " as it was, or start a new run"};
+  };
+  require_same("seed", state.seed, options_.seed);
+  if (options_.global_train_batch_size) {
+    require_same("global_train_batch_size", state.global_train_batch_size,
+                 *options_.global_train_batch_size);
+  }
+  parts_.checkpoints->load_tensors(checkpoint, tensors());
+  optimizer_->set_num_steps(optimizer_steps);
+  state_ = std::move(state);
+  detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());
+}
+
+void Trainer::save_model(const std::filesystem::path& folder) {
+  run_agreed(parts_.communicator, [&] {
+    if (parts_.communicator.rank() == 0) {
+      hone::save_model(parts_.model, parts_.model_folder, folder);
+    }
+  });
+}
+
+}  // namespace hone
