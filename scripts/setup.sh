@@ -7,15 +7,8 @@
 # and caches live in ${XDG_CACHE_HOME:-$HOME/.cache}/hone. Your own LibTorch: HONE_TORCH_DIR=<folder> or
 # CMAKE_PREFIX_PATH.
 set -euo pipefail
-lib=$(dirname "${BASH_SOURCE[0]}")/lib
-# shellcheck source=scripts/lib/common.sh
-source "$lib/common.sh"
-# shellcheck source=scripts/lib/system.sh
-source "$lib/system.sh"
-# shellcheck source=scripts/lib/python.sh
-source "$lib/python.sh"
-# shellcheck source=scripts/lib/build.sh
-source "$lib/build.sh"
+# shellcheck source=scripts/lib/all.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/all.sh"
 
 (($# == 0)) || die "$EXIT_USAGE" "scripts/setup.sh takes no arguments, got: $*"
 lock_cache

@@ -33,19 +33,46 @@ lock_cache() {
 
 unlock_cache() { exec 9>&-; }
 
+# On a terminal, until killed: the time and the log's last line, once a second.
+show_progress() {
+  local name=$1 log=$2 start=$SECONDS
+  while sleep 1; do
+    printf '\r%-34s     %4d s  %s\e[K' "$name" $((SECONDS - start)) \
+      "$(tail -n 1 "$log" 2>/dev/null | tr -d '\r' | cut -c1-$((COLUMNS > 60 ? COLUMNS - 48 : 12)))"
+  done
+}
+
+stop_progress() {
+  [[ -n $progress_pid ]] || return 0
+  kill "$progress_pid" 2>/dev/null || true
+  wait "$progress_pid" 2>/dev/null || true
+  progress_pid=
+  printf '\r\e[K'
+}
+
+progress_pid=
+trap stop_progress EXIT
+
 # stage NAME COMMAND...: runs it with its output in a log and prints one line with the time it took.
 # A failure shows the end of the log and ends the script with the command's exit code.
 stage() {
   local name=$1 log code=0 start=$SECONDS
   shift
   log=$HONE_LOGS/${name//[^A-Za-z0-9]/-}.log
-  printf '%-34s' "$name"
+  mkdir -p "$HONE_LOGS"
+  : >"$log"
+  if [[ -t 1 ]]; then
+    COLUMNS=$(tput cols 2>/dev/null || echo 80)
+    show_progress "$name" "$log" 9>&- &
+    progress_pid=$!
+  fi
   "$@" >"$log" 2>&1 9>&- || code=$?
+  stop_progress
   if ((code == 0)); then
-    printf ' ok  %4d s\n' $((SECONDS - start))
+    printf '%-34s ok  %4d s\n' "$name" $((SECONDS - start))
     return
   fi
-  printf ' failed after %d s\n' $((SECONDS - start))
+  printf '%-34s failed after %d s\n' "$name" $((SECONDS - start))
   tail -n 40 "$log" >&2
   die "$code" "" "$name failed (exit code $code). The whole log: $log"
 }
