@@ -1,6 +1,7 @@
 #pragma once
 
 #include <exception>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -11,17 +12,25 @@ namespace hone {
 template <typename Function>
 void run_agreed(Communicator& comm, Function&& local) {
   std::string message;
-  int exit_code = 0;
+  ExitCode code = ExitCode::Success;
+  const auto failed = [&](const std::string& what, ExitCode exit_code) {
+    // agree_or_throw() takes an empty text for success.
+    message = what.empty() ? "an error without a message" : what;
+    code = exit_code;
+  };
+  // Nothing may escape here: the other ranks wait for this one in the agreement below.
   try {
     std::forward<Function>(local)();
   } catch (const Error& error) {
-    message = error.what();
-    exit_code = static_cast<int>(error.exit_code());
+    failed(error.what(), error.exit_code());
+  } catch (const std::bad_alloc&) {
+    failed("out of memory", ExitCode::OutOfMemory);
   } catch (const std::exception& error) {
-    message = error.what();
-    exit_code = static_cast<int>(ExitCode::Internal);
+    failed(error.what(), ExitCode::Internal);
+  } catch (...) {
+    failed("an exception of unknown type", ExitCode::Internal);
   }
-  agree_or_throw(comm, message, exit_code);
+  agree_or_throw(comm, message, static_cast<int>(code));
 }
 
 }  // namespace hone

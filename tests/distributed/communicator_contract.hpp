@@ -1,0 +1,316 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <new>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "distributed/typed_buffer.hpp"
+#include "hone/core/communicator.hpp"
+#include "hone/core/error.hpp"
+#include "hone/distributed/all_reduce_gradient_reducer.hpp"
+
+namespace hone::testing {
+
+/// A way to run a body once on every rank of some communicator.
+struct World {
+  std::string backend;
+  int num_ranks = 0;  ///< 0: as many as the job has
+  std::function<void(const std::function<void(Communicator&)>&)> run;
+};
+
+/// What every Communicator promises. Instantiated once per implementation; expected values depend on
+/// rank, size and position, and are never what a rank brought itself where it has peers.
+class CommunicatorContract : public ::testing::TestWithParam<World> {
+ protected:
+  void run(const std::function<void(Communicator&)>& body) { GetParam().run(body); }
+
+  /// Element counts: none, one, fewer than ranks, across cache lines, across several 1 MiB chunks.
+  static std::vector<std::int64_t> counts(DType dtype) {
+    const std::int64_t chunk = (std::int64_t{1} << 20) / size_of(dtype);
+    return {0, 1, 3, 65, 1000, chunk, 2 * chunk + 13};
+  }
+};
+
+inline std::int64_t contribution(int rank, int size, std::int64_t index) {
+  return (rank + index) % size + 1 + index % 7;
+}
+
+inline std::int64_t expected_reduction(ReduceOp op, int size, std::int64_t index) {
+  switch (op) {
+    case ReduceOp::Sum: return size * (size + 1) / 2 + size * (index % 7);
+    case ReduceOp::Min: return 1 + index % 7;
+    case ReduceOp::Max: return size + index % 7;
+  }
+  return -1;
+}
+
+/// Equal on all ranks, bit for bit.
+inline void expect_same_bytes(Communicator& comm, std::span<const std::byte> mine) {
+  const auto all = comm.all_gather_bytes(mine);
+  for (const auto& other : all) {
+    ASSERT_EQ(other.size(), mine.size());
+    EXPECT_EQ(std::memcmp(other.data(), mine.data(), mine.size()), 0);
+  }
+}
+
+/// The message and exit code of the Error that `function` throws; fails the test where it does not.
+template <typename Function>
+std::pair<std::string, ExitCode> error_of(Function function) {
+  try {
+    function();
+  } catch (const Error& error) {
+    return {error.what(), error.exit_code()};
+  }
+  ADD_FAILURE() << "no hone::Error was thrown";
+  return {};
+}
+
+TEST_P(CommunicatorContract, EveryRankHasItsOwnNumberInOneWorld) {
+  run([&](Communicator& comm) {
+    EXPECT_EQ(comm.backend(), GetParam().backend);
+    if (GetParam().num_ranks != 0) {
+      EXPECT_EQ(comm.size(), GetParam().num_ranks);
+    }
+    const auto mine = static_cast<std::byte>(comm.rank());
+    const auto all = comm.all_gather_bytes({&mine, 1});
+    ASSERT_EQ(static_cast<int>(all.size()), comm.size());
+    for (int rank = 0; rank < comm.size(); ++rank) {
+      EXPECT_EQ(all[rank], std::vector<std::byte>{static_cast<std::byte>(rank)});
+    }
+  });
+}
+
+TEST_P(CommunicatorContract, AllReduceCombinesEveryTypeAndCount) {
+  run([&](Communicator& comm) {
+    for (const DType dtype : kAllDTypes) {
+      for (const ReduceOp op : {ReduceOp::Sum, ReduceOp::Min, ReduceOp::Max}) {
+        if (dtype == DType::UInt8 && op == ReduceOp::Sum) continue;
+        for (const std::int64_t count : counts(dtype)) {
+          TypedBuffer buffer{dtype, count};
+          buffer.fill([&](auto i) { return contribution(comm.rank(), comm.size(), i); });
+          comm.all_reduce(buffer.data(), count, dtype, op);
+          SCOPED_TRACE(std::string{name_of(dtype)} + " op " + std::to_string(static_cast<int>(op)) +
+                       " x " + std::to_string(count));
+          buffer.expect([&](auto i) { return expected_reduction(op, comm.size(), i); });
+        }
+      }
+    }
+  });
+}
+
+TEST_P(CommunicatorContract, BroadcastCopiesFromEveryRoot) {
+  run([&](Communicator& comm) {
+    for (const DType dtype : kAllDTypes) {
+      for (int root = 0; root < comm.size(); ++root) {
+        for (const std::int64_t count : counts(dtype)) {
+          TypedBuffer buffer{dtype, count};
+          buffer.fill([&](auto i) { return contribution(comm.rank(), comm.size(), i); });
+          comm.broadcast(buffer.data(), count, dtype, root);
+          SCOPED_TRACE(std::string{name_of(dtype)} + " x " + std::to_string(count) + " from " +
+                       std::to_string(root));
+          buffer.expect([&](auto i) { return contribution(root, comm.size(), i); });
+        }
+      }
+    }
+  });
+}
+
+TEST_P(CommunicatorContract, AllGatherBytesTakesUnequalAndEmptyLengths) {
+  run([&](Communicator& comm) {
+    const auto bytes_of = [](int rank) {
+      return std::vector<std::byte>(static_cast<std::size_t>(rank) * 1000,
+                                    static_cast<std::byte>(rank + 1));
+    };
+    const auto all = comm.all_gather_bytes(bytes_of(comm.rank()));
+    ASSERT_EQ(static_cast<int>(all.size()), comm.size());
+    for (int rank = 0; rank < comm.size(); ++rank) EXPECT_EQ(all[rank], bytes_of(rank));
+
+    const auto nothing = comm.all_gather_bytes({});
+    EXPECT_EQ(nothing, std::vector<std::vector<std::byte>>(comm.size()));
+  });
+}
+
+TEST_P(CommunicatorContract, AllGatherBytesTakesMoreThanOneRound) {
+  run([&](Communicator& comm) {
+    const int last = comm.size() - 1;
+    const std::size_t longest = (std::size_t{64} << 20) / comm.size() + 5;
+    const auto pattern = [](std::size_t i) { return static_cast<std::byte>(i * 31 % 251 + 1); };
+    std::vector<std::byte> mine(comm.rank() == last ? longest : 3);
+    for (std::size_t i = 0; i < mine.size(); ++i) mine[i] = pattern(i + comm.rank());
+    const auto all = comm.all_gather_bytes(mine);
+    for (int rank = 0; rank < comm.size(); ++rank) {
+      ASSERT_EQ(all[rank].size(), rank == last ? longest : 3U);
+      std::size_t wrong = 0;
+      for (std::size_t i = 0; i < all[rank].size(); ++i) wrong += all[rank][i] != pattern(i + rank);
+      EXPECT_EQ(wrong, 0U) << "from rank " << rank;
+    }
+  });
+}
+
+TEST_P(CommunicatorContract, SumsOfFloatsAreTheSameBitsOnEveryRank) {
+  run([&](Communicator& comm) {
+    std::mt19937 random(20 + comm.rank());
+    std::normal_distribution<float> normal{0.0F, 1.0F};
+    // From one element over every size at which MPI libraries change their algorithm, odd ones too.
+    for (const std::int64_t count : {1, 2, 3, 5, 17, 255, 1021, 4099, 16385, 65537, 262143, 262147,
+                                     600011}) {
+      for (const DType dtype : {DType::Float32, DType::Float64, DType::BFloat16, DType::Float16}) {
+        TypedBuffer buffer{dtype, count};
+        buffer.fill([&](auto) { return normal(random) * std::exp2(normal(random) * 8.0F); });
+        comm.all_reduce(buffer.data(), count, dtype, ReduceOp::Sum);
+        SCOPED_TRACE(std::string{name_of(dtype)} + " x " + std::to_string(count));
+        expect_same_bytes(comm, buffer.bytes());
+      }
+    }
+  });
+}
+
+TEST_P(CommunicatorContract, MinAndMaxOfFloatsAreNanWhereAnyRankHasOne) {
+  run([&](Communicator& comm) {
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    for (const DType dtype : {DType::Float32, DType::Float64, DType::BFloat16, DType::Float16}) {
+      for (const ReduceOp op : {ReduceOp::Min, ReduceOp::Max}) {
+        for (int bad = 0; bad < comm.size(); ++bad) {
+          TypedBuffer buffer{dtype, 9};
+          buffer.fill([&](auto i) { return comm.rank() == bad && i == 4 ? nan : comm.rank() + 1.0; });
+          comm.all_reduce(buffer.data(), 9, dtype, op);
+          EXPECT_TRUE(std::isnan(buffer.value(4)));
+          EXPECT_EQ(buffer.value(3), op == ReduceOp::Min ? 1.0 : comm.size());
+          expect_same_bytes(comm, buffer.bytes());
+        }
+      }
+    }
+  });
+}
+
+TEST_P(CommunicatorContract, MinAndMaxOrderTheTwoZeros) {
+  run([&](Communicator& comm) {
+    for (const DType dtype : {DType::Float32, DType::Float64, DType::BFloat16, DType::Float16}) {
+      for (int negative = 0; negative < comm.size(); ++negative) {
+        TypedBuffer low{dtype, 2};
+        low.fill([&](auto) { return comm.rank() == negative ? -0.0 : 0.0; });
+        comm.all_reduce(low.data(), 2, dtype, ReduceOp::Min);
+        EXPECT_TRUE(std::signbit(low.value(0)));
+        TypedBuffer high{dtype, 2};
+        high.fill([&](auto) { return comm.rank() == negative ? -0.0 : 0.0; });
+        comm.all_reduce(high.data(), 2, dtype, ReduceOp::Max);
+        EXPECT_EQ(std::signbit(high.value(1)), comm.size() == 1);
+      }
+    }
+  });
+}
+
+TEST_P(CommunicatorContract, RefusesWrongArgumentsAndGoesOn) {
+  run([&](Communicator& comm) {
+    float value = 1.0F;
+    EXPECT_THROW(comm.all_reduce(&value, -1, DType::Float32, ReduceOp::Sum), CommunicatorError);
+    EXPECT_THROW(comm.all_reduce(nullptr, 1, DType::Float32, ReduceOp::Sum), CommunicatorError);
+    EXPECT_THROW(comm.all_reduce(&value, 1, DType::UInt8, ReduceOp::Sum), CommunicatorError);
+    EXPECT_THROW(comm.broadcast(&value, 1, DType::Float32, comm.size()), CommunicatorError);
+    EXPECT_THROW(comm.broadcast(&value, 1, DType::Float32, -1), CommunicatorError);
+    comm.all_reduce(nullptr, 0, DType::Float32, ReduceOp::Sum);
+    comm.all_reduce(&value, 1, DType::Float32, ReduceOp::Sum);
+    EXPECT_EQ(value, static_cast<float>(comm.size()));
+  });
+}
+
+TEST_P(CommunicatorContract, HelpersReduceAndMoveText) {
+  run([&](Communicator& comm) {
+    const int size = comm.size();
+    comm.barrier();
+    EXPECT_TRUE(all_true(comm, true));
+    for (int odd = 0; odd < size; ++odd) EXPECT_FALSE(all_true(comm, comm.rank() != odd));
+
+    std::vector<double> sums{comm.rank() + 0.5, -1.0};
+    all_reduce_sum(comm, sums);
+    EXPECT_EQ(sums, (std::vector<double>{size * size / 2.0, -1.0 * size}));
+    std::vector<std::int64_t> wide{std::int64_t{1} << 40, comm.rank() + 1};
+    all_reduce_sum(comm, wide);
+    EXPECT_EQ(wide, (std::vector<std::int64_t>{(std::int64_t{1} << 40) * size,
+                                               size * (size + 1) / 2}));
+
+    const auto texts = all_gather_strings(comm, std::string(comm.rank(), 'x'));
+    ASSERT_EQ(static_cast<int>(texts.size()), size);
+    for (int rank = 0; rank < size; ++rank) EXPECT_EQ(texts[rank], std::string(rank, 'x'));
+    for (int root = 0; root < size; ++root) {
+      EXPECT_EQ(broadcast_string(comm, "from " + std::to_string(comm.rank()), root),
+                "from " + std::to_string(root));
+    }
+    EXPECT_EQ(broadcast_string(comm, comm.rank() == 0 ? "" : "not this"), "");
+  });
+}
+
+TEST_P(CommunicatorContract, OneFailingRankMakesAllThrowItsError) {
+  run([&](Communicator& comm) {
+    for (int bad = 0; bad < comm.size(); ++bad) {
+      const auto [message, code] = error_of([&] {
+        run_agreed(comm, [&] {
+          if (comm.rank() == bad) throw InputError{"row 7 is empty", ExitCode::MissingInput};
+        });
+      });
+      EXPECT_EQ(code, ExitCode::MissingInput);
+      EXPECT_NE(message.find("row 7 is empty"), std::string::npos) << message;
+      if (comm.size() > 1) {
+        EXPECT_NE(message.find("rank " + std::to_string(bad)), std::string::npos) << message;
+      }
+      expect_same_bytes(comm, std::as_bytes(std::span{message}));
+    }
+    run_agreed(comm, [] {});  // in step again
+  });
+}
+
+TEST_P(CommunicatorContract, TheLowestFailingRankIsReported) {
+  run([&](Communicator& comm) {
+    const auto [message, code] = error_of(
+        [&] { agree_or_throw(comm, "bad " + std::to_string(comm.rank()), 65 + comm.rank()); });
+    EXPECT_NE(message.find("bad 0"), std::string::npos) << message;
+    EXPECT_EQ(code, ExitCode::InvalidData);
+  });
+}
+
+TEST_P(CommunicatorContract, FailuresOfEveryKindTravel) {
+  run([&](Communicator& comm) {
+    const int last = comm.size() - 1;
+    const auto failing = [&](const std::function<void()>& failure) {
+      return error_of([&] {
+        run_agreed(comm, [&] {
+          if (comm.rank() == last) failure();
+        });
+      });
+    };
+    EXPECT_EQ(failing([] { throw std::bad_alloc{}; }).second, ExitCode::OutOfMemory);
+    EXPECT_EQ(failing([] { throw std::runtime_error{"odd"}; }).second, ExitCode::Internal);
+    EXPECT_EQ(failing([] { throw 42; }).second, ExitCode::Internal);
+    EXPECT_EQ(failing([] { throw ConfigError{""}; }).second, ExitCode::Usage);
+  });
+}
+
+TEST_P(CommunicatorContract, GradientBuffersAreSummed) {
+  run([&](Communicator& comm) {
+    TypedBuffer single{DType::Float32, 1001};
+    TypedBuffer none{DType::Float32, 0};
+    TypedBuffer half{DType::BFloat16, 33};
+    for (auto* buffer : {&single, &none, &half}) {
+      buffer->fill([&](auto i) { return contribution(comm.rank(), comm.size(), i); });
+    }
+    distributed::AllReduceGradientReducer reducer{comm};
+    const std::vector<GradientBuffer> buffers{{single.data(), 1001, DType::Float32},
+                                              {none.data(), 0, DType::Float32},
+                                              {half.data(), 33, DType::BFloat16}};
+    reducer.reduce(buffers);
+    for (auto* buffer : {&single, &none, &half}) {
+      buffer->expect([&](auto i) { return expected_reduction(ReduceOp::Sum, comm.size(), i); });
+    }
+  });
+}
+
+}  // namespace hone::testing
