@@ -26,23 +26,13 @@ std::optional<std::string> find_token(const TokenizerConfig& config, const std::
   return found->second;
 }
 
-Json optional_text(bool wanted, std::optional<std::string> text) {
-  return wanted && text ? Json(*std::move(text)) : Json(nullptr);
-}
-
 /// `Options` of tokenizer.rs.
 std::string load_options(const TokenizerConfig& config) {
   Json special = Json::array();
   for (const auto& [name, token] : config.named_tokens) special.push_back(token);
   for (const auto& token : config.extra_tokens) special.push_back(token);
-  Json edges = nullptr;
-  if (config.add_bos || config.add_eos) {
-    edges = {{"bos", optional_text(config.add_bos.value_or(false), find_token(config, "bos_token"))},
-             {"eos", optional_text(config.add_eos.value_or(false), find_token(config, "eos_token"))}};
-  }
   return Json{{"added_tokens", config.added_tokens},
               {"special_tokens", std::move(special)},
-              {"edges", std::move(edges)},
               {"split_special_tokens", config.split_special_tokens},
               {"clean_up_tokenization_spaces", config.clean_up_tokenization_spaces}}
       .dump();

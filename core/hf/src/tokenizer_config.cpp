@@ -1,6 +1,5 @@
 #include "tokenizer_config.hpp"
 
-#include <array>
 #include <charconv>
 #include <string_view>
 
@@ -140,8 +139,6 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder) {
     // Only folders from before added_tokens_decoder keep their special tokens in a file of their own.
     read_special_tokens(read_object(folder / "special_tokens_map.json"), result);
   }
-  if (config.contains("add_bos_token")) result.add_bos = flag(config, "add_bos_token");
-  if (config.contains("add_eos_token")) result.add_eos = flag(config, "add_eos_token");
   result.split_special_tokens = flag(config, "split_special_tokens");
   result.clean_up_tokenization_spaces = flag(config, "clean_up_tokenization_spaces");
   result.chat_template = read_chat_template(folder, config);

@@ -18,9 +18,6 @@ struct TokenizerConfig {
   std::vector<std::string> extra_tokens;
   /// `added_tokens_decoder` in id order, each with all of its flags.
   nlohmann::ordered_json added_tokens = nlohmann::ordered_json::array();
-  /// Whether encode puts a BOS in front and an EOS behind, where the configuration says.
-  std::optional<bool> add_bos;
-  std::optional<bool> add_eos;
   bool split_special_tokens = false;
   bool clean_up_tokenization_spaces = false;
   std::optional<std::string> chat_template;

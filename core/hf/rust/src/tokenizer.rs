@@ -3,7 +3,6 @@
 
 use serde::Deserialize;
 use tokenizers::models::ModelWrapper;
-use tokenizers::processors::template::{Template, TemplateProcessing};
 use tokenizers::{AddedToken, Tokenizer};
 
 /// What the other files of the folder say; C++ reads them.
@@ -14,19 +13,8 @@ pub struct Options {
     added_tokens: Vec<AddedToken>,
     /// Named and extra special tokens.
     special_tokens: Vec<String>,
-    /// Present where the configuration says whether ids get a BOS or an EOS: it then replaces what
-    /// tokenizer.json says.
-    edges: Option<Edges>,
     split_special_tokens: bool,
     clean_up_tokenization_spaces: bool,
-}
-
-/// Tokens put around every encoded text.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Edges {
-    bos: Option<String>,
-    eos: Option<String>,
 }
 
 pub struct LoadedTokenizer {
@@ -45,9 +33,6 @@ impl LoadedTokenizer {
         tokenizer.with_padding(None);
         tokenizer.set_encode_special_tokens(options.split_special_tokens);
         add_tokens(&mut tokenizer, options.added_tokens, options.special_tokens)?;
-        if let Some(edges) = options.edges {
-            set_edges(&mut tokenizer, &edges)?;
-        }
 
         // The clean-up is for word pieces: on BPE it would eat spaces that the text really has.
         let is_bpe = matches!(tokenizer.get_model(), ModelWrapper::BPE(_));
@@ -102,31 +87,6 @@ fn add_tokens(
         .map(|content| AddedToken::from(content, true))
         .collect();
     tokenizer.add_tokens(missing).map_err(describe)?;
-    Ok(())
-}
-
-fn set_edges(tokenizer: &mut Tokenizer, edges: &Edges) -> Result<(), String> {
-    let mut single = vec!["$A:0".to_owned()];
-    let mut specials = Vec::new();
-    let mut id_of = |token: &String| -> Result<String, String> {
-        let id = tokenizer
-            .token_to_id(token)
-            .ok_or(format!("no id for the token {token:?}"))?;
-        specials.push((token.clone(), id));
-        Ok(format!("{token}:0"))
-    };
-    if let Some(bos) = &edges.bos {
-        single.insert(0, id_of(bos)?);
-    }
-    if let Some(eos) = &edges.eos {
-        single.push(id_of(eos)?);
-    }
-    let processor = TemplateProcessing::builder()
-        .single(Template::try_from(single)?)
-        .special_tokens(specials)
-        .build()
-        .map_err(|error| error.to_string())?;
-    tokenizer.with_post_processor(Some(processor));
     Ok(())
 }
 

@@ -13,7 +13,8 @@ namespace hone {
 /// chat_template.jinja (else `chat_template` of tokenizer_config.json, a text or a list in which
 /// the entry named "default" counts). Ids of bos, eos and pad come from the tokens that
 /// tokenizer_config.json names, else from generation_config.json or config.json (the first, where
-/// they list several). The truncation and padding that tokenizer.json may hold are not applied.
+/// they list several). Whether ids get a BOS or EOS is tokenizer.json's to say (`add_bos_token` of
+/// the configuration is ignored); truncation and padding that it may hold are not applied.
 ///
 /// A template that does not compile is reported by apply_chat_template, not here: the model still
 /// serves for plain texts. Ids beyond the vocabulary decode to nothing; negative ones throw.
