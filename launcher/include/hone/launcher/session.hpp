@@ -1,0 +1,103 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "hone/core/communicator.hpp"
+#include "hone/core/logger.hpp"
+#include "hone/core/stop_signal.hpp"
+#include "hone/distributed/communicator_factory.hpp"
+#include "hone/distributed/mpi_environment.hpp"
+#include "hone/launcher/launch_environment.hpp"
+#include "hone/launcher/rank_logger.hpp"
+#include "hone/launcher/screen.hpp"
+#include "hone/launcher/signal_watcher.hpp"
+
+namespace hone::launcher {
+
+class ExitMeeting;
+struct Failure;
+
+/// What a command decides about its session; the names are those of the options.
+struct SessionOptions {
+  bool use_cpu = false;
+  std::string ddp_backend = "auto";
+  std::filesystem::path output_dir = {};  ///< of logs and exit records; may come later by open_logs()
+  std::optional<std::int64_t> num_threads = {};
+  /// Told the number of compute threads of this rank, before anything computes.
+  std::function<void(int)> set_num_threads = {};
+};
+
+/// The composition root of a job: signals, MPI, communicator, thread binding, logs, and a common end.
+///
+/// Collective: construction, run() and destruction, over all ranks of the job.
+/// Thread-safety: the thread that constructed it; log(), screen() and stop_signal() from any thread.
+class Session {
+ public:
+  /// Signals are handled from here on, before MPI starts. Ownership: `screen` outlives the session.
+  /// Throws: LaunchError where srun has no PMIx, or MPI or the backend cannot be had; ConfigError for
+  /// an unknown backend. All ranks throw alike, and MPI is over then.
+  Session(const SessionOptions& options, const LaunchEnvironment& environment, Screen& screen);
+  ~Session();
+
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  int rank() const { return mpi_->rank(); }
+  int size() const { return mpi_->size(); }
+  int local_rank() const { return mpi_->local_rank(); }
+  bool is_root() const { return rank() == 0; }
+  const std::string& host_name() const { return mpi_->host_name(); }
+
+  Communicator& communicator() { return *communicator_; }
+  Logger& log() { return log_; }
+  Screen& screen() { return screen_; }
+  StopSignal& stop_signal() { return *signals_; }
+
+  /// Where tensors live: "cpu".
+  std::string_view device() const { return "cpu"; }
+  /// Compute threads of this rank.
+  int num_threads() const { return num_threads_; }
+  /// "4 ranks on 2 nodes, cpu, mpi, 8 threads each".
+  std::string describe() const;
+
+  /// Logs to `<output_dir>/logs/rank-N.log`; exit records will go to `<output_dir>/exit/`. Warns where
+  /// that is not possible. What was logged before comes first in the file.
+  void open_logs(const std::filesystem::path& output_dir);
+
+  /// Optimizer updates applied so far, for the exit record.
+  void note_step(std::int64_t step) { step_ = step; }
+
+  /// Runs the command's body and ends the job: returns the same exit code on all ranks, after MPI is
+  /// finalized. An exception of the body becomes its exit code and one block on standard error, by
+  /// the lowest failing rank. Where one rank fails alone and the others are in a collective, that
+  /// rank says so and ends the whole job with its code (MPI_Abort). Call it once.
+  int run(const std::function<int()>& body);
+
+ private:
+  void start(const SessionOptions& options, const LaunchEnvironment& environment);
+  void bind_threads(const SessionOptions& options, const LaunchEnvironment& environment);
+  int leave(int code, const std::optional<Failure>& failure);
+  void report(const Failure& failure);
+  void write_record(int code, const std::optional<Failure>& failure);
+  std::string tag() const;
+
+  Screen& screen_;
+  RankLogger log_;
+  std::unique_ptr<SignalWatcher> signals_;
+  std::unique_ptr<distributed::MpiEnvironment> mpi_;
+  std::unique_ptr<ExitMeeting> meeting_;
+  std::unique_ptr<Communicator> communicator_;
+  std::filesystem::path output_dir_;
+  std::atomic<std::int64_t> step_ = 0;
+  int num_threads_ = 1;
+  int num_nodes_ = 1;
+};
+
+}  // namespace hone::launcher

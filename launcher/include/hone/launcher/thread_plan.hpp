@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hone/launcher/cpu_topology.hpp"
+
+namespace hone::launcher {
+
+/// What the number of compute threads of a rank follows from.
+struct ThreadPlanInputs {
+  std::vector<CpuList> masks;  ///< of the ranks on this machine, this one's among them
+  std::size_t mine = 0;        ///< index in `masks`
+  CpuList available;           ///< what the launcher itself could use
+  std::optional<double> quota; ///< CPUs' worth of time for all ranks on this machine together
+  std::optional<std::int64_t> omp_num_threads;
+  std::optional<std::int64_t> requested;  ///< the num_threads option: wins over all
+};
+
+struct ThreadPlan {
+  int num_threads = 1;
+  std::string warning;  ///< empty where nothing is odd
+};
+
+/// Threads of this rank: what was requested, else OMP_NUM_THREADS, else its CPUs shared fairly with
+/// the ranks that may run on the same ones. At least 1.
+ThreadPlan plan_threads(const ThreadPlanInputs& inputs);
+
+}  // namespace hone::launcher

@@ -1,0 +1,142 @@
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "hone/checkpoints/inspect.hpp"
+#include "hone/core/error.hpp"
+#include "hone/core/printable.hpp"
+#include "hone/launcher/commands.hpp"
+
+namespace hone::launcher {
+namespace {
+
+using checkpoints::CheckpointSummary;
+using checkpoints::TensorSummary;
+using nlohmann::ordered_json;
+
+struct InspectOptions {
+  std::filesystem::path path;
+  bool json = false;
+  bool verify = false;
+
+  void bind(OptionRegistry& registry) {
+    auto group = registry.group("Input");
+    group.add("path", &path, "A folder checkpoint-N, or a run directory that holds some.")
+        .positional()
+        .required();
+    group.add("verify", &verify,
+              "In a run directory, read every checkpoint and compare its digests; a single "
+              "checkpoint is always read.");
+    registry.group("Output").add("json", &json, "JSON to standard output.");
+  }
+};
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text = "[";
+  for (const auto extent : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(extent);
+  return text + ']';
+}
+
+std::string megabytes(std::int64_t bytes) {
+  const std::int64_t tenths = (bytes + 50'000) / 100'000;
+  return std::to_string(tenths / 10) + '.' + std::to_string(tenths % 10) + " MB";
+}
+
+std::string one_line(const CheckpointSummary& summary) {
+  std::string text = printable(summary.path.string(), 1000) + "  ";
+  if (summary.problem) return text + "BAD: " + printable(*summary.problem, 1000) + '\n';
+  return text + "step " + std::to_string(summary.step) + ", " +
+         std::to_string(summary.tensors.size()) + " tensors, " + megabytes(summary.tensor_bytes) +
+         ", " + std::to_string(summary.world_size) + " ranks, whole\n";
+}
+
+std::string full_text(const CheckpointSummary& summary) {
+  std::string text = one_line(summary);
+  if (!summary.hone_version.empty()) {
+    text += "written by hone " + printable(summary.hone_version) + '\n';
+  }
+  if (!summary.state_json.empty()) text += "state " + printable(summary.state_json, 2000) + '\n';
+  for (const TensorSummary& tensor : summary.tensors) {
+    text += "  " + printable(tensor.name) + "  " + std::string{name_of(tensor.dtype)} + ' ' +
+            shape_text(tensor.shape) + "  " + printable(tensor.file) + '\n';
+  }
+  return text;
+}
+
+ordered_json tensors_json(const CheckpointSummary& summary) {
+  ordered_json tensors = ordered_json::array();
+  for (const TensorSummary& tensor : summary.tensors) {
+    tensors.push_back({{"name", tensor.name},
+                       {"dtype", name_of(tensor.dtype)},
+                       {"shape", tensor.shape},
+                       {"bytes", tensor.bytes},
+                       {"file", tensor.file}});
+  }
+  return tensors;
+}
+
+ordered_json to_json(const CheckpointSummary& summary) {
+  ordered_json json{{"path", summary.path.string()},
+                    {"step", summary.step},
+                    {"verified", summary.verified()},
+                    {"problem", nullptr},
+                    {"world_size", summary.world_size},
+                    {"hone_version", summary.hone_version},
+                    {"tensor_bytes", summary.tensor_bytes},
+                    {"state", ordered_json::parse(summary.state_json, nullptr, false)},
+                    {"tensors", tensors_json(summary)}};
+  if (summary.problem) json["problem"] = *summary.problem;
+  if (json["state"].is_discarded()) json["state"] = nullptr;
+  return json;
+}
+
+std::string dumped(const ordered_json& json) {
+  return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + '\n';
+}
+
+int exit_code_of(bool all_whole) {
+  return all_whole ? 0 : static_cast<int>(ExitCode::InvalidData);
+}
+
+int inspect_one(const InspectOptions& options, Screen& screen) {
+  const CheckpointSummary summary = checkpoints::inspect_checkpoint(options.path);
+  screen.print(options.json ? dumped(to_json(summary)) : full_text(summary));
+  return exit_code_of(summary.verified());
+}
+
+int list_run(const InspectOptions& options, const std::vector<std::filesystem::path>& folders,
+             Screen& screen) {
+  bool all_whole = true;
+  std::string text;
+  ordered_json list = ordered_json::array();
+  for (const auto& folder : folders) {
+    if (!options.verify) {
+      text += printable(folder.string(), 1000) + '\n';
+      list.push_back({{"path", folder.string()}});
+      continue;
+    }
+    const CheckpointSummary summary = checkpoints::inspect_checkpoint(folder);
+    all_whole = all_whole && summary.verified();
+    text += one_line(summary);
+    list.push_back(to_json(summary));
+  }
+  if (!options.verify) text += "newest first; --verify reads them and compares digests\n";
+  screen.print(options.json ? dumped({{"checkpoints", list}}) : text);
+  return exit_code_of(all_whole);
+}
+
+}  // namespace
+
+int run_inspect(const CommandContext& context, Arguments arguments) {
+  InspectOptions options;
+  OptionRegistry registry{"hone inspect", "Shows what a checkpoint holds and whether it is whole."};
+  options.bind(registry);
+  if (!parse_options(context, registry, arguments)) return 0;
+  if (context.environment.rank != 0) return 0;
+  const auto folders = checkpoints::list_checkpoints(options.path);
+  if (folders.empty()) return inspect_one(options, context.screen);
+  return list_run(options, folders, context.screen);
+}
+
+}  // namespace hone::launcher

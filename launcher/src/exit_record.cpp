@@ -1,0 +1,34 @@
+#include "hone/launcher/exit_record.hpp"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace hone::launcher {
+
+bool write_exit_record(const std::filesystem::path& output_dir, int rank,
+                       const ExitRecord& record) noexcept {
+  try {
+    const nlohmann::json json{
+        {"code", record.code}, {"reason", record.reason}, {"step", record.step}};
+    // Reasons may quote bytes that are not UTF-8.
+    const std::string text = json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+    const auto path = output_dir / "exit" / ("rank-" + std::to_string(rank) + ".json");
+    auto aside = path;
+    aside += ".tmp";
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream file{aside, std::ios::trunc};
+    file << text << '\n';
+    file.close();
+    if (!file) {
+      std::error_code ignored;
+      std::filesystem::remove(aside, ignored);
+      return false;
+    }
+    std::filesystem::rename(aside, path);
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+}  // namespace hone::launcher

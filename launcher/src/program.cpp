@@ -1,0 +1,86 @@
+#include <signal.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "hone/core/error.hpp"
+#include "hone/core/options/nearest_name.hpp"
+#include "hone/core/printable.hpp"
+#include "hone/launcher/commands.hpp"
+#include "hone/launcher/failure.hpp"
+
+namespace hone::launcher {
+namespace {
+
+std::string overview() {
+  std::string text =
+      "hone " HONE_VERSION ": iterative supervised fine-tuning as one MPI job\n\n"
+      "Usage: hone COMMAND [--name value ...]\n"
+      "       mpirun --bind-to none -np 2 hone COMMAND ...\n\n";
+  std::size_t width = 0;
+  for (const Command& command : commands()) width = std::max(width, command.name.size());
+  for (const Command& command : commands()) {
+    std::string name{command.name};
+    name.resize(width + 2, ' ');
+    text += "  " + name + std::string{command.summary} + '\n';
+  }
+  return text + "\nhone COMMAND --help lists a command's options. hone --version says the version.\n";
+}
+
+[[noreturn]] void throw_unknown(const std::string& word) {
+  std::vector<std::string> names;
+  for (const Command& command : commands()) names.emplace_back(command.name);
+  const auto nearest = nearest_name(word, names);
+  std::string message = "unknown command \"" + printable(word, 80) + "\".";
+  if (nearest) message += " Did you mean \"" + *nearest + "\"?";
+  throw ConfigError{message + " All commands: hone --help"};
+}
+
+/// Before MPI runs, ranks cannot agree on who speaks, and mpirun kills all of them as soon as the
+/// first one leaves with an error. So rank 0 tells and leaves; the others give it the time to.
+void let_root_leave_first(const LaunchEnvironment& environment) {
+  if (environment.rank == 0 || environment.size <= 1) return;
+  constexpr timespec kLongEnough{.tv_sec = 3, .tv_nsec = 0};
+  sigset_t end;
+  sigemptyset(&end);
+  sigaddset(&end, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &end, nullptr);
+  sigtimedwait(&end, nullptr, &kLongEnough);
+}
+
+int dispatch(const CommandContext& context, Arguments arguments) {
+  if (arguments.empty()) {
+    if (context.environment.rank == 0) context.screen.print_error(overview());
+    let_root_leave_first(context.environment);
+    return static_cast<int>(ExitCode::Usage);
+  }
+  const std::string& word = arguments.front();
+  if (word == "--help" || word == "-h" || word == "help") {
+    context.screen.print(overview());
+    return 0;
+  }
+  if (word == "--version") {
+    context.screen.print("hone " HONE_VERSION "\n");
+    return 0;
+  }
+  for (const Command& command : commands()) {
+    if (command.name == word) return command.run(context, arguments.subspan(1));
+  }
+  throw_unknown(word);
+}
+
+}  // namespace
+
+int run_program(Arguments arguments, const LaunchEnvironment& environment, Screen& screen) {
+  if (environment.rank != 0) screen.mute_output();
+  try {
+    return dispatch({environment, screen}, arguments);
+  } catch (...) {
+    const Failure failure = describe_failure(std::current_exception());
+    if (environment.rank == 0) screen.print_error(error_block(failure, "", {}));
+    let_root_leave_first(environment);
+    return failure.code;
+  }
+}
+
+}  // namespace hone::launcher

@@ -1,0 +1,165 @@
+#include "hone/launcher/session.hpp"
+
+#include <chrono>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "exit_meeting.hpp"
+#include "hone/core/error.hpp"
+#include "hone/launcher/cpu_topology.hpp"
+#include "hone/launcher/exit_record.hpp"
+#include "hone/launcher/failure.hpp"
+#include "hone/launcher/thread_plan.hpp"
+
+namespace hone::launcher {
+namespace {
+
+/// How long a failed rank waits for the others to fail as well. Ranks that fail alike (the same
+/// missing file, an agreed error) come within milliseconds.
+constexpr std::chrono::milliseconds kPatience{3000};
+
+std::string plural(int count, const std::string& word) {
+  return std::to_string(count) + ' ' + word + (count == 1 ? "" : "s");
+}
+
+}  // namespace
+
+Session::Session(const SessionOptions& options, const LaunchEnvironment& environment,
+                 Screen& screen)
+    : screen_(screen), log_([&screen](std::string_view line) { screen.print_error(line); }) {
+  log_.set_rank(environment.rank, "");
+  signals_ = std::make_unique<SignalWatcher>([this](std::string_view note) { log_.info(note); });
+  require_pmix(environment);
+  const auto backend = distributed::parse_backend(options.ddp_backend);
+  mpi_ = std::make_unique<distributed::MpiEnvironment>();
+  try {
+    communicator_ = distributed::make_communicator(backend, *mpi_);
+    start(options, environment);
+  } catch (const LaunchError&) {
+    // The same on all ranks: they can still leave in order, with the error's own exit code.
+    mpi_->finalize();
+    throw;
+  } catch (...) {
+    // One rank's own trouble: MpiEnvironment ends the job as the exception passes it.
+    report(describe_failure(std::current_exception()));
+    throw;
+  }
+}
+
+Session::~Session() = default;
+
+void Session::start(const SessionOptions& options, const LaunchEnvironment& environment) {
+  if (!is_root()) screen_.mute_output();
+  log_.set_rank(rank(), host_name());
+  if (size() > 1) meeting_ = std::make_unique<ExitMeeting>();
+  const std::string lone = lone_process_warning(environment, size());
+  if (!lone.empty()) log_.warning(lone);
+  bind_threads(options, environment);
+  if (!options.use_cpu && describe_machine().has_nvidia_driver) {
+    log_.warning("this machine has an NVIDIA driver, but this build computes on the CPU "
+                 "(--use_cpu says that you know)");
+  }
+  if (!options.output_dir.empty()) open_logs(options.output_dir);
+}
+
+void Session::bind_threads(const SessionOptions& options, const LaunchEnvironment& environment) {
+  const CpuList mask = affinity_of_this_process();
+  const auto cards =
+      all_gather_strings(*communicator_, host_name() + '\n' + print_cpus(mask));
+  ThreadPlanInputs inputs{.available = affinity_of_parent(),
+                          .quota = cpu_quota(),
+                          .omp_num_threads = environment.omp_num_threads,
+                          .requested = options.num_threads};
+  std::set<std::string> hosts;
+  for (std::size_t i = 0; i < cards.size(); ++i) {
+    const auto line_end = cards[i].find('\n');
+    const std::string host = cards[i].substr(0, line_end);
+    hosts.insert(host);
+    if (host != host_name()) continue;
+    if (i == static_cast<std::size_t>(rank())) inputs.mine = inputs.masks.size();
+    inputs.masks.push_back(parse_cpus(cards[i].substr(line_end + 1)));
+  }
+  num_nodes_ = static_cast<int>(hosts.size());
+  const ThreadPlan plan = plan_threads(inputs);
+  num_threads_ = plan.num_threads;
+  if (!plan.warning.empty()) log_.warning(plan.warning);
+  log_.debug("cores " + print_cpus(mask) + ", " + plural(num_threads_, "thread"));
+  if (options.set_num_threads) options.set_num_threads(num_threads_);
+}
+
+std::string Session::describe() const {
+  std::string text = plural(size(), "rank");
+  if (size() > 1) text += " on " + plural(num_nodes_, "node");
+  text += ", " + std::string{device()} + ", ";
+  if (size() > 1) text += std::string{communicator_->backend()} + ", ";
+  return text + plural(num_threads_, "thread") + (size() > 1 ? " each" : "");
+}
+
+void Session::open_logs(const std::filesystem::path& output_dir) {
+  output_dir_ = output_dir;
+  log_.open(output_dir);
+}
+
+int Session::run(const std::function<int()>& body) {
+  int code = 0;
+  std::optional<Failure> failure;
+  try {
+    code = body();
+  } catch (...) {
+    failure = describe_failure(std::current_exception());
+    code = failure->code;
+  }
+  return leave(code, failure);
+}
+
+int Session::leave(int code, const std::optional<Failure>& failure) {
+  if (failure) log_.record(LogLevel::Error, failure->message);
+  std::vector<Departure> all{{code, failure.has_value()}};
+  if (meeting_) {
+    const auto patience = failure ? std::optional{kPatience} : std::nullopt;
+    auto met = meeting_->meet(all.front(), patience);
+    if (!met) {
+      if (failure) report(*failure);
+      write_record(code, failure);
+      communicator_->abort(code == 0 ? static_cast<int>(ExitCode::Internal) : code);
+    }
+    all = std::move(*met);
+  }
+  int agreed = 0;
+  std::optional<int> first_failed;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all[i].failed && !first_failed) first_failed = static_cast<int>(i);
+    agreed = std::max(agreed, all[i].code);
+  }
+  if (first_failed) agreed = all[static_cast<std::size_t>(*first_failed)].code;
+  if (failure && first_failed == rank()) report(*failure);
+  write_record(agreed, failure);
+  mpi_->finalize();
+  return agreed;
+}
+
+void Session::report(const Failure& failure) {
+  // Errors that ranks agreed on name their rank already.
+  const bool tagged = size() == 1 || failure.message.starts_with("[rank ");
+  screen_.print_error(error_block(failure, tagged ? "" : tag(), log_.file()));
+}
+
+void Session::write_record(int code, const std::optional<Failure>& failure) {
+  if (output_dir_.empty()) return;
+  const bool stopped = code == static_cast<int>(ExitCode::Stopped);
+  const std::string reason = failure   ? failure->message
+                             : stopped ? "stopped"
+                             : code == 0 ? "finished"
+                                         : "left with the others";
+  const ExitRecord record{.code = code, .reason = reason, .step = step_};
+  if (!write_exit_record(output_dir_, rank(), record)) {
+    log_.warning("exit record not written: " + (output_dir_ / "exit").string());
+  }
+}
+
+std::string Session::tag() const {
+  return "[rank " + std::to_string(rank()) + " @ " + host_name() + "] ";
+}
+
+}  // namespace hone::launcher
