@@ -39,6 +39,7 @@ make_venv() {
 ensure_venv() {
   local title=$1 folder=$2
   local stamp="${*:3}"
+  stamp=${stamp//"$HONE_ROOT"\//} # every clone means the same by its own file
   if [[ $(cat "$folder/.complete" 2>/dev/null) != "$stamp" ]]; then
     stage "$title" make_venv "$folder" "$stamp" "${@:3}"
   fi
