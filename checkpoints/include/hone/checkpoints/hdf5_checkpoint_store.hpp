@@ -1,0 +1,67 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hone/checkpoints/file_ops.hpp"
+#include "hone/core/checkpoint_store.hpp"
+#include "hone/core/communicator.hpp"
+#include "hone/core/logger.hpp"
+
+namespace hone::checkpoints {
+
+struct StoreOptions {
+  /// Holds checkpoint-<step>/; created by the first save.
+  std::filesystem::path run_directory;
+  /// How many checkpoints stay after a save (the newest ones, at least 1); none keeps all.
+  std::optional<int> save_total_limit;
+};
+
+/// Checkpoints as folders of HDF5 files, one per rank, with a manifest that vouches for every byte.
+/// The format is described in checkpoints/FORMAT.md.
+///
+/// Collective: every method and nothing else; only rank 0 lists, creates, renames and removes
+/// folders, and only rank 0 logs.
+/// Ownership: communicator, logger and `files` must outlive the store.
+/// Thread-safety: one thread at a time.
+/// Throws: CheckpointError on every rank alike. Exit code RunHeld where there is no space, Io where
+/// the file system fails, MissingInput where a named checkpoint is not there, InvalidData where it
+/// is damaged or does not fit, Internal where the ranks passed different content.
+/// CommunicatorError where peers are lost.
+class Hdf5CheckpointStore final : public CheckpointStore {
+ public:
+  /// `files` nullptr means the real file system.
+  /// Throws: ConfigError where save_total_limit is below 1.
+  Hdf5CheckpointStore(Communicator& communicator, Logger& logger, StoreOptions options,
+                      FileOps* files = nullptr);
+
+  /// Replaces a checkpoint of the same step: until the new one is in place the old one can be found.
+  /// Tensor names are paths of letters, digits, '.', '_' and '-', at most 256 characters; `state_json`
+  /// must be JSON.
+  std::filesystem::path save(const CheckpointContent& content) override;
+
+  std::optional<std::filesystem::path> find_newest() override;
+  std::string load_state(const std::filesystem::path& checkpoint) override;
+
+  /// Any number of ranks loads what any other number wrote; each rank reads all that it asks for.
+  void load_tensors(const std::filesystem::path& checkpoint,
+                    std::span<const TensorBytes> tensors) override;
+
+ private:
+  std::filesystem::path write_and_publish(const CheckpointContent& content);
+  void retain(const std::filesystem::path& written);
+  std::vector<std::string> list_everywhere();
+
+  Communicator& communicator_;
+  Logger& logger_;
+  StoreOptions options_;
+  FileOps& files_;
+  /// Rank 0: what find_newest() refused. Kept out of retention: evidence, and not a checkpoint.
+  std::set<std::filesystem::path> refused_;
+};
+
+}  // namespace hone::checkpoints

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hone/core/dtype.hpp"
+
+namespace hone::checkpoints {
+
+struct TensorSummary {
+  std::string name;
+  DType dtype = DType::Float32;
+  std::vector<std::int64_t> shape;
+  std::int64_t bytes = 0;
+  std::string file;  ///< which of the folder's files holds it
+};
+
+/// What a checkpoint says about itself and whether that is true.
+struct CheckpointSummary {
+  std::filesystem::path path;
+  std::int64_t step = 0;
+  int world_size = 0;  ///< ranks that wrote it; any number can load it
+  std::string hone_version;
+  std::vector<TensorSummary> tensors;
+  std::int64_t tensor_bytes = 0;
+  std::string state_json;
+  /// Why the checkpoint is not usable; none where every byte was read and its digest matches. Where
+  /// the manifest itself is bad the other fields are empty.
+  std::optional<std::string> problem;
+
+  bool verified() const { return !problem.has_value(); }
+};
+
+/// Reads the manifest and every file of one checkpoint; works without other ranks and changes nothing.
+/// Throws: CheckpointError (MissingInput) where there is no such folder.
+CheckpointSummary inspect_checkpoint(const std::filesystem::path& checkpoint);
+
+/// The folders named checkpoint-<step> in a run directory, valid or not, newest first; empty where the
+/// run directory does not exist.
+/// Throws: CheckpointError (Io) where it cannot be listed.
+std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& run_directory);
+
+}  // namespace hone::checkpoints

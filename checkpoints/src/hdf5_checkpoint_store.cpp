@@ -1,0 +1,155 @@
+#include "hone/checkpoints/hdf5_checkpoint_store.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <map>
+#include <numeric>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+#include "agreed.hpp"
+#include "load.hpp"
+#include "run_directory.hpp"
+#include "save.hpp"
+#include "verify.hpp"
+
+namespace hone::checkpoints {
+namespace {
+
+using detail::agreed;
+
+std::string describe_save(const CheckpointContent& content, double seconds) {
+  const double bytes = std::accumulate(
+      content.tensors.begin(), content.tensors.end(), 0.0,
+      [](double sum, const TensorBytes& t) { return sum + static_cast<double>(t.bytes.size()); });
+  char text[160];
+  std::snprintf(text, sizeof text, "saved %s: %zu tensors, %.1f MB in %.2f s",
+                detail::checkpoint_name(content.step).c_str(), content.tensors.size(), bytes / 1e6,
+                seconds);
+  return text;
+}
+
+}  // namespace
+
+Hdf5CheckpointStore::Hdf5CheckpointStore(Communicator& communicator, Logger& logger,
+                                         StoreOptions options, FileOps* files)
+    : communicator_(communicator),
+      logger_(logger),
+      options_(std::move(options)),
+      files_(files != nullptr ? *files : real_file_ops()) {
+  if (options_.save_total_limit.value_or(1) < 1) {
+    throw ConfigError{"save_total_limit is " + std::to_string(*options_.save_total_limit) +
+                      ": at least 1 checkpoint has to stay; leave it out (null) to keep all"};
+  }
+}
+
+std::filesystem::path Hdf5CheckpointStore::save(const CheckpointContent& content) {
+  const auto start = std::chrono::steady_clock::now();
+  try {
+    const auto path = write_and_publish(content);
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    if (communicator_.rank() == 0) logger_.info(describe_save(content, elapsed.count()));
+    agreed(communicator_, [&] { retain(path); });
+    return path;
+  } catch (const CheckpointError& error) {
+    std::string advice;
+    if (error.exit_code() == ExitCode::RunHeld) {
+      advice = " Free some space (a lower save_total_limit keeps fewer), then run again to resume.";
+    }
+    throw CheckpointError{"saving " + detail::checkpoint_name(content.step) + " in " +
+                              options_.run_directory.string() + " failed: " + error.what() +
+                              ". The checkpoints that were there are untouched." + advice,
+                          error.exit_code()};
+  }
+}
+
+std::filesystem::path Hdf5CheckpointStore::write_and_publish(const CheckpointContent& content) {
+  detail::require_agreed_content(communicator_, content);
+  std::string nonce;
+  std::filesystem::path temporary;
+  agreed(communicator_, [&] {
+    if (communicator_.rank() != 0) return;
+    nonce = detail::make_nonce();
+    detail::remove_leftovers(files_, options_.run_directory, logger_);
+    temporary = detail::make_temporary(files_, options_.run_directory, content.step, nonce);
+  });
+  temporary = broadcast_string(communicator_, temporary.string());
+  try {
+    auto manifest = detail::write_rank_files(communicator_, files_, temporary, content);
+    detail::seal(communicator_, files_, temporary, content, std::move(manifest));
+    agreed(communicator_, [&] {
+      if (communicator_.rank() != 0) return;
+      refused_.erase(
+          detail::publish(files_, options_.run_directory, temporary, content.step, nonce));
+    });
+  } catch (const CheckpointError&) {
+    // Every rank is here, so nobody writes there any more.
+    if (communicator_.rank() == 0) {
+      detail::remove_leftovers(files_, options_.run_directory, logger_);
+    }
+    throw;
+  }
+  return options_.run_directory / detail::checkpoint_name(content.step);
+}
+
+/// The new checkpoint is durable: whatever fails from here on is a warning.
+void Hdf5CheckpointStore::retain(const std::filesystem::path& written) {
+  if (communicator_.rank() != 0) return;
+  if (options_.save_total_limit) {
+    try {
+      detail::trash_surplus(files_, options_.run_directory, *options_.save_total_limit, written,
+                            refused_);
+    } catch (const CheckpointError& error) {
+      logger_.warning(std::string{"more checkpoints than save_total_limit stay: "} + error.what());
+    }
+  }
+  detail::remove_leftovers(files_, options_.run_directory, logger_);
+}
+
+std::optional<std::filesystem::path> Hdf5CheckpointStore::find_newest() {
+  const auto names = list_everywhere();
+  std::string reasons;
+  for (const auto& name : names) {
+    const auto path = options_.run_directory / name;
+    const auto problem = detail::find_problem(communicator_, files_, path);
+    if (!problem) return path;
+    reasons += "\n  " + name + ": " + *problem;
+    if (communicator_.rank() == 0) {
+      refused_.insert(path);
+      logger_.warning("refused " + path.string() + ": " + *problem);
+    }
+  }
+  if (names.empty()) return std::nullopt;
+  throw CheckpointError{"no checkpoint in " + options_.run_directory.string() +
+                        " is usable:" + reasons +
+                        "\nMove them away to start from step 0, or restore one from a copy."};
+}
+
+std::vector<std::string> Hdf5CheckpointStore::list_everywhere() {
+  std::string joined;
+  agreed(communicator_, [&] {
+    if (communicator_.rank() != 0) return;
+    detail::restore_replaced(files_, options_.run_directory);
+    for (const auto& found : detail::find_checkpoints(files_, options_.run_directory)) {
+      joined += found.path.filename().string() + '\n';
+    }
+  });
+  std::istringstream lines{broadcast_string(communicator_, joined)};
+  std::vector<std::string> names;
+  for (std::string name; std::getline(lines, name);) names.push_back(name);
+  return names;
+}
+
+std::string Hdf5CheckpointStore::load_state(const std::filesystem::path& checkpoint) {
+  return detail::read_manifest_everywhere(communicator_, files_, checkpoint).state_json;
+}
+
+void Hdf5CheckpointStore::load_tensors(const std::filesystem::path& checkpoint,
+                                       std::span<const TensorBytes> tensors) {
+  const auto manifest = detail::read_manifest_everywhere(communicator_, files_, checkpoint);
+  agreed(communicator_,
+         [&] { detail::read_tensors(files_, checkpoint, manifest, tensors); });
+}
+
+}  // namespace hone::checkpoints

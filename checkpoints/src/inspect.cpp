@@ -1,0 +1,51 @@
+#include "hone/checkpoints/inspect.hpp"
+
+#include "hone/checkpoints/file_ops.hpp"
+#include "hone/core/error.hpp"
+#include "run_directory.hpp"
+#include "verify.hpp"
+
+namespace hone::checkpoints {
+namespace {
+
+void describe(const detail::Manifest& manifest, CheckpointSummary& summary) {
+  summary.step = manifest.step;
+  summary.world_size = manifest.world_size;
+  summary.hone_version = manifest.hone_version;
+  summary.state_json = manifest.state_json;
+  for (const auto& tensor : manifest.tensors) {
+    summary.tensors.push_back(
+        {tensor.name, tensor.dtype, tensor.shape, tensor.bytes, tensor.file});
+    summary.tensor_bytes += tensor.bytes;
+  }
+}
+
+}  // namespace
+
+CheckpointSummary inspect_checkpoint(const std::filesystem::path& checkpoint) {
+  FileOps& files = real_file_ops();
+  detail::require_folder(files, checkpoint);
+  CheckpointSummary summary;
+  summary.path = checkpoint;
+  try {
+    const auto manifest = detail::read_manifest(files, checkpoint);
+    describe(manifest, summary);
+    summary.problem = detail::length_problem(files, checkpoint, manifest);
+    if (!summary.problem) {
+      summary.problem = detail::digest_problem(files, checkpoint, detail::regions_of(manifest));
+    }
+  } catch (const CheckpointError& error) {
+    summary.problem = error.what();
+  }
+  return summary;
+}
+
+std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& run_directory) {
+  std::vector<std::filesystem::path> paths;
+  for (auto& found : detail::find_checkpoints(real_file_ops(), run_directory)) {
+    paths.push_back(std::move(found.path));
+  }
+  return paths;
+}
+
+}  // namespace hone::checkpoints

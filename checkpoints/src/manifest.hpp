@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hone/core/dtype.hpp"
+
+namespace hone::checkpoints::detail {
+
+inline constexpr std::string_view kManifestName = "manifest.json";
+inline constexpr std::string_view kFormatName = "hone-checkpoint";
+/// Raised when an older reader would misread the folder; see FORMAT.md.
+inline constexpr int kFormatVersion = 1;
+inline constexpr std::int64_t kMaxManifestBytes = std::int64_t{256} << 20;
+
+/// One HDF5 file. `layout_sha256` covers every byte of it that belongs to no tensor, in file order.
+struct RankFileEntry {
+  std::string file;
+  std::int64_t bytes = 0;
+  std::string layout_sha256;
+};
+
+/// Where one tensor's bytes are: [offset, offset + bytes) of `file`.
+struct TensorEntry {
+  std::string name;
+  DType dtype = DType::Float32;
+  std::vector<std::int64_t> shape;
+  std::string file;
+  std::int64_t offset = 0;
+  std::int64_t bytes = 0;
+  std::string sha256;
+};
+
+/// A file for other programs (config.json ...), by its path inside the checkpoint.
+struct OtherFileEntry {
+  std::string file;
+  std::int64_t bytes = 0;
+  std::string sha256;
+};
+
+/// The table of contents of a checkpoint, and what makes it one.
+struct Manifest {
+  std::string hone_version;
+  std::int64_t step = 0;
+  int world_size = 0;
+  std::string state_json;
+  std::vector<RankFileEntry> rank_files;  ///< one per rank, in rank order
+  std::vector<TensorEntry> tensors;
+  std::vector<OtherFileEntry> other_files;
+};
+
+/// "rank-00000-of-00002.h5".
+std::string rank_file_name(int rank, int world_size);
+
+/// The content of manifest.json: one entry a line, its own digest last.
+std::string write_manifest(const Manifest& manifest);
+
+/// Reads what write_manifest() wrote, and believes nothing: digest, types, names, that every tensor
+/// lies inside its file, that none overlap, that bytes fit shape and dtype.
+/// Throws: CheckpointError with the reason, without a path.
+Manifest parse_manifest(std::string_view text);
+
+/// bytes = elements * size of dtype, or -1 where a size is negative or the product overflows.
+std::int64_t bytes_of(const std::vector<std::int64_t>& shape, DType dtype);
+
+}  // namespace hone::checkpoints::detail

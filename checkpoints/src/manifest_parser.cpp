@@ -1,0 +1,168 @@
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <unordered_map>
+
+#include "digest.hpp"
+#include "hdf5_layout.hpp"
+#include "hone/core/error.hpp"
+#include "manifest.hpp"
+#include "manifest_format.hpp"
+
+namespace hone::checkpoints::detail {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int kMaxWorldSize = 99'999;  // five digits in a file name
+
+[[noreturn]] void refuse(const std::string& reason) {
+  throw CheckpointError{std::string{kManifestName} + ": " + reason};
+}
+
+/// Cuts the trailing digest off and checks it. Returns the whole text as JSON.
+Json parse_authentic(std::string_view text) {
+  const std::size_t tail = kDigestHead.size() + kDigestCharacters + kDigestTail.size();
+  if (text.size() < tail || !text.ends_with(kDigestTail) ||
+      text.substr(text.size() - tail, kDigestHead.size()) != kDigestHead) {
+    refuse("does not end with its own digest (cut off, or not written by hone)");
+  }
+  const auto body = text.substr(0, text.size() - tail);
+  const auto digest = text.substr(body.size() + kDigestHead.size(), kDigestCharacters);
+  if (digest != digest_of(body)) refuse("its own digest does not match: the text was changed");
+  return Json::parse(text);
+}
+
+std::int64_t integer(const Json& object, const char* key) {
+  const Json& value = object.at(key);
+  if (!value.is_number_integer()) refuse(std::string{key} + " is not an integer");
+  const auto number = value.get<std::int64_t>();
+  if (number < 0) refuse(std::string{key} + " is negative or too large");
+  return number;
+}
+
+std::string digest_text(const Json& object, const char* key) {
+  auto text = object.at(key).get<std::string>();
+  if (text.size() != kDigestCharacters) refuse(std::string{key} + " is not a digest: " + text);
+  return text;
+}
+
+DType dtype_named(const std::string& name) {
+  constexpr std::array kAll{DType::UInt8,   DType::Int64,    DType::Float32,
+                            DType::Float64, DType::BFloat16, DType::Float16};
+  const auto found =
+      std::find_if(kAll.begin(), kAll.end(), [&](DType dtype) { return name_of(dtype) == name; });
+  if (found == kAll.end()) refuse("unknown dtype " + name);
+  return *found;
+}
+
+TensorEntry parse_tensor(const Json& json) {
+  TensorEntry entry;
+  entry.name = json.at("name").get<std::string>();
+  if (!is_valid_tensor_name(entry.name)) refuse("not a tensor name: " + json.at("name").dump());
+  entry.dtype = dtype_named(json.at("dtype").get<std::string>());
+  for (const auto& size : json.at("shape")) {
+    if (!size.is_number_integer()) refuse("shape of " + entry.name + " is not integers");
+    entry.shape.push_back(size.get<std::int64_t>());
+  }
+  entry.file = json.at("file").get<std::string>();
+  entry.offset = integer(json, "offset");
+  entry.bytes = integer(json, "bytes");
+  entry.sha256 = digest_text(json, "sha256");
+  if (entry.bytes != bytes_of(entry.shape, entry.dtype)) {
+    refuse("bytes of " + entry.name + " do not fit its shape and dtype");
+  }
+  return entry;
+}
+
+OtherFileEntry parse_other_file(const Json& json) {
+  OtherFileEntry entry{json.at("file").get<std::string>(), integer(json, "bytes"),
+                       digest_text(json, "sha256")};
+  const std::filesystem::path path{entry.file};
+  const bool climbs = std::find(path.begin(), path.end(), "..") != path.end();
+  if (entry.file.empty() || path.is_absolute() || climbs) {
+    refuse("not a path inside the checkpoint: " + json.at("file").dump());
+  }
+  return entry;
+}
+
+std::vector<RankFileEntry> parse_rank_files(const Json& json, int world_size) {
+  std::vector<RankFileEntry> entries;
+  for (const auto& item : json) {
+    entries.push_back({item.at("file").get<std::string>(), integer(item, "bytes"),
+                       digest_text(item, "layout_sha256")});
+    const int rank = static_cast<int>(entries.size()) - 1;
+    if (entries.back().file != rank_file_name(rank, world_size)) {
+      refuse("rank file " + std::to_string(rank) + " is called " + entries.back().file);
+    }
+  }
+  if (static_cast<int>(entries.size()) != world_size) refuse("a rank file is missing from the list");
+  return entries;
+}
+
+/// Every tensor lies in a listed file, behind the end of the one before it.
+void require_disjoint(const Manifest& manifest) {
+  std::unordered_map<std::string, std::vector<const TensorEntry*>> by_file;
+  std::set<std::string_view> names;
+  for (const auto& file : manifest.rank_files) by_file[file.file];
+  for (const auto& tensor : manifest.tensors) {
+    if (!names.insert(tensor.name).second) refuse("lists " + tensor.name + " twice");
+    const auto file = by_file.find(tensor.file);
+    if (file == by_file.end()) refuse(tensor.name + " is in a file that is not listed");
+    if (tensor.bytes > 0) file->second.push_back(&tensor);
+  }
+  for (const auto& file : manifest.rank_files) {
+    auto& tensors = by_file[file.file];
+    std::sort(tensors.begin(), tensors.end(),
+              [](const auto* left, const auto* right) { return left->offset < right->offset; });
+    std::int64_t end = 0;
+    for (const auto* tensor : tensors) {
+      if (tensor->offset < end) refuse(tensor->name + " overlaps another tensor");
+      // Written without a sum that could overflow.
+      if (tensor->offset > file.bytes || tensor->bytes > file.bytes - tensor->offset) {
+        refuse(tensor->name + " does not lie inside " + file.file);
+      }
+      end = tensor->offset + tensor->bytes;
+    }
+  }
+}
+
+Manifest parse_fields(const Json& json) {
+  if (json.at("format").get<std::string>() != kFormatName) refuse("is of another format");
+  const auto version = integer(json, "format_version");
+  if (version != kFormatVersion) {
+    refuse("has format version " + std::to_string(version) + " (written by hone " +
+           json.value("hone_version", "?") + "), this hone reads version " +
+           std::to_string(kFormatVersion));
+  }
+  Manifest manifest;
+  manifest.hone_version = json.at("hone_version").get<std::string>();
+  manifest.step = integer(json, "step");
+  const auto world_size = integer(json, "world_size");
+  if (world_size < 1 || world_size > kMaxWorldSize) refuse("world_size is out of range");
+  manifest.world_size = static_cast<int>(world_size);
+  manifest.rank_files = parse_rank_files(json.at("rank_files"), manifest.world_size);
+  for (const auto& item : json.at("tensors")) manifest.tensors.push_back(parse_tensor(item));
+  for (const auto& item : json.at("other_files")) {
+    manifest.other_files.push_back(parse_other_file(item));
+  }
+  manifest.state_json = json.at("state").get<std::string>();
+  return manifest;
+}
+
+}  // namespace
+
+Manifest parse_manifest(std::string_view text) {
+  try {
+    Manifest manifest = parse_fields(parse_authentic(text));
+    require_disjoint(manifest);
+    return manifest;
+  } catch (const Json::exception& error) {
+    refuse(error.what());
+  }
+}
+
+}  // namespace hone::checkpoints::detail

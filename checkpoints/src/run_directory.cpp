@@ -1,0 +1,181 @@
+#include "run_directory.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <random>
+
+#include "file_io.hpp"
+#include "hone/core/error.hpp"
+#include "verify.hpp"
+
+namespace hone::checkpoints::detail {
+namespace {
+
+constexpr std::string_view kCheckpointPrefix = "checkpoint-";
+constexpr std::string_view kTemporaryPrefix = ".tmp-checkpoint-";
+constexpr std::string_view kReplacedPrefix = ".replaced-checkpoint-";
+constexpr std::string_view kTrashPrefix = ".trash-checkpoint-";
+
+/// The names of the folders in the run directory; none where it does not exist.
+std::vector<std::string> folder_names(FileOps& files, const std::filesystem::path& run_directory) {
+  std::vector<DirectoryEntry> entries;
+  const int result = files.list(run_directory, entries);
+  if (result == -ENOENT) return {};
+  if (result < 0) throw file_error("list", run_directory, -result);
+  std::vector<std::string> names;
+  for (const auto& entry : entries) {
+    if (entry.kind == EntryKind::Directory) names.push_back(entry.name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::binary_search(names.begin(), names.end(), name);
+}
+
+/// "checkpoint-12" for ".replaced-checkpoint-12-0123456789abcdef".
+std::string published_name(std::string_view replaced) {
+  const auto rest = replaced.substr(kReplacedPrefix.size());
+  return std::string{kCheckpointPrefix}.append(rest.substr(0, rest.find('-')));
+}
+
+std::filesystem::path with_prefix(const std::filesystem::path& run_directory,
+                                  std::string_view prefix, std::int64_t step,
+                                  const std::string& nonce) {
+  return run_directory / (std::string{prefix} + std::to_string(step) + '-' + nonce);
+}
+
+bool has_manifest(FileOps& files, const std::filesystem::path& checkpoint) {
+  try {
+    read_manifest(files, checkpoint);
+    return true;
+  } catch (const CheckpointError&) {
+    return false;
+  }
+}
+
+void remove_leftover(FileOps& files, const std::filesystem::path& run_directory,
+                     const std::string& name) {
+  auto path = run_directory / name;
+  if (name.starts_with(kReplacedPrefix)) {
+    // A replaced folder may be put back by its name, so it must never be seen half deleted.
+    const auto trash =
+        run_directory / std::string{kTrashPrefix}.append(name.substr(kReplacedPrefix.size()));
+    rename(files, path, trash);
+    path = trash;
+  }
+  remove_tree(files, path);
+}
+
+}  // namespace
+
+std::string checkpoint_name(std::int64_t step) {
+  return std::string{kCheckpointPrefix} + std::to_string(step);
+}
+
+std::optional<std::int64_t> step_of(std::string_view name) {
+  if (!name.starts_with(kCheckpointPrefix)) return std::nullopt;
+  const auto digits = name.substr(kCheckpointPrefix.size());
+  std::int64_t step = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
+  if (error != std::errc{} || step < 0 || checkpoint_name(step) != name) return std::nullopt;
+  return step;
+}
+
+std::string make_nonce() {
+  std::random_device source;
+  char text[17];
+  std::snprintf(text, sizeof text, "%08x%08x", source(), source());
+  return text;
+}
+
+std::vector<FoundCheckpoint> find_checkpoints(FileOps& files,
+                                              const std::filesystem::path& run_directory) {
+  std::vector<FoundCheckpoint> found;
+  for (const auto& name : folder_names(files, run_directory)) {
+    if (const auto step = step_of(name)) found.push_back({*step, run_directory / name});
+  }
+  std::sort(found.begin(), found.end(),
+            [](const auto& left, const auto& right) { return left.step > right.step; });
+  return found;
+}
+
+void restore_replaced(FileOps& files, const std::filesystem::path& run_directory) {
+  const auto names = folder_names(files, run_directory);
+  std::set<std::string> restored;
+  for (const auto& name : names) {
+    if (!name.starts_with(kReplacedPrefix)) continue;
+    const auto published = published_name(name);
+    if (contains(names, published) || !restored.insert(published).second) continue;
+    rename(files, run_directory / name, run_directory / published);
+  }
+  if (!restored.empty()) sync_directory(files, run_directory);
+}
+
+void remove_leftovers(FileOps& files, const std::filesystem::path& run_directory, Logger& logger) {
+  try {
+    restore_replaced(files, run_directory);
+    for (const auto& name : folder_names(files, run_directory)) {
+      if (name.starts_with(kTemporaryPrefix) || name.starts_with(kReplacedPrefix) ||
+          name.starts_with(kTrashPrefix)) {
+        remove_leftover(files, run_directory, name);
+      }
+    }
+  } catch (const CheckpointError& error) {
+    logger.warning(std::string{"an old folder is left: "} + error.what());
+  }
+}
+
+std::filesystem::path make_temporary(FileOps& files, const std::filesystem::path& run_directory,
+                                     std::int64_t step, const std::string& nonce) {
+  ensure_directory(files, run_directory);
+  auto path = with_prefix(run_directory, kTemporaryPrefix, step, nonce);
+  make_directory(files, path);
+  return path;
+}
+
+std::filesystem::path publish(FileOps& files, const std::filesystem::path& run_directory,
+                              const std::filesystem::path& temporary, std::int64_t step,
+                              const std::string& nonce) {
+  const auto target = run_directory / checkpoint_name(step);
+  const auto aside = with_prefix(run_directory, kReplacedPrefix, step, nonce);
+  const bool replaces = contains(folder_names(files, run_directory), checkpoint_name(step));
+  if (replaces) rename(files, target, aside);
+  try {
+    rename(files, temporary, target);
+  } catch (const CheckpointError&) {
+    if (replaces) rename(files, aside, target);
+    throw;
+  }
+  try {
+    sync_directory(files, run_directory);
+  } catch (const CheckpointError& error) {
+    throw CheckpointError{std::string{error.what()} + "; " + target.string() +
+                              " is complete, but a power cut might undo it",
+                          error.exit_code()};
+  }
+  return target;
+}
+
+void trash_surplus(FileOps& files, const std::filesystem::path& run_directory, int limit,
+                   const std::filesystem::path& written,
+                   const std::set<std::filesystem::path>& refused) {
+  int kept = 1;
+  bool trashed = false;
+  for (const auto& [step, path] : find_checkpoints(files, run_directory)) {
+    if (path == written || refused.contains(path) || !has_manifest(files, path)) continue;
+    if (kept < limit) {
+      ++kept;
+      continue;
+    }
+    rename(files, path, with_prefix(run_directory, kTrashPrefix, step, make_nonce()));
+    trashed = true;
+  }
+  // Durable before the first file goes: a power cut must not show a published folder with holes.
+  if (trashed) sync_directory(files, run_directory);
+}
+
+}  // namespace hone::checkpoints::detail

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hone/checkpoints/file_ops.hpp"
+#include "hone/core/logger.hpp"
+
+/// What rank 0 does with the folders of a run directory. The names:
+///   checkpoint-<step>                    published
+///   .tmp-checkpoint-<step>-<nonce>       being written
+///   .replaced-checkpoint-<step>-<nonce>  the old one of a step that is being published again; whole
+///   .trash-checkpoint-<step>-<nonce>     being deleted
+namespace hone::checkpoints::detail {
+
+struct FoundCheckpoint {
+  std::int64_t step = 0;
+  std::filesystem::path path;
+};
+
+/// "checkpoint-12".
+std::string checkpoint_name(std::int64_t step);
+
+/// 12 for "checkpoint-12"; none for every name that checkpoint_name() does not give.
+std::optional<std::int64_t> step_of(std::string_view name);
+
+/// 16 hexadecimal characters that no other save has.
+std::string make_nonce();
+
+/// Newest first; empty where the run directory does not exist.
+std::vector<FoundCheckpoint> find_checkpoints(FileOps& files,
+                                              const std::filesystem::path& run_directory);
+
+/// Puts back the old checkpoint of a replacement that was interrupted between its two renames.
+void restore_replaced(FileOps& files, const std::filesystem::path& run_directory);
+
+/// restore_replaced(), then deletes what saves, ended or interrupted, left behind: temporary, replaced
+/// and trash folders. Failure is a warning: no checkpoint depends on what goes, and nothing is deleted
+/// where putting back failed.
+void remove_leftovers(FileOps& files, const std::filesystem::path& run_directory, Logger& logger);
+
+/// Creates a temporary folder for a checkpoint, and the run directory if need be.
+std::filesystem::path make_temporary(FileOps& files, const std::filesystem::path& run_directory,
+                                     std::int64_t step, const std::string& nonce);
+
+/// Renames a complete temporary folder to checkpoint-<step> and makes that durable. One that is there
+/// already is renamed aside first, and back where the second rename fails.
+std::filesystem::path publish(FileOps& files, const std::filesystem::path& run_directory,
+                              const std::filesystem::path& temporary, std::int64_t step,
+                              const std::string& nonce);
+
+/// Renames checkpoints beyond the `limit` newest into the trash; remove_leftovers() deletes them.
+/// `written` stays and counts as one. Folders without a manifest of hone and `refused` ones stay and
+/// do not count.
+void trash_surplus(FileOps& files, const std::filesystem::path& run_directory, int limit,
+                   const std::filesystem::path& written,
+                   const std::set<std::filesystem::path>& refused);
+
+}  // namespace hone::checkpoints::detail

@@ -1,0 +1,111 @@
+#include "verify.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <numeric>
+#include <unordered_map>
+
+#include "digest.hpp"
+#include "file_io.hpp"
+
+namespace hone::checkpoints::detail {
+namespace {
+
+std::optional<std::string> length_problem_of(FileOps& files,
+                                             const std::filesystem::path& checkpoint,
+                                             const std::string& name, std::int64_t bytes) {
+  const auto found = File::open(files, checkpoint / name).size();
+  if (found == bytes) return std::nullopt;
+  return name + " has " + std::to_string(found) + " bytes, the manifest says " +
+         std::to_string(bytes);
+}
+
+std::string digest_of_ranges(const File& file, std::span<const Range> ranges,
+                             std::span<std::byte> buffer) {
+  Digest digest;
+  for (auto [offset, bytes] : ranges) {
+    while (bytes > 0) {
+      const auto count = std::min<std::int64_t>(bytes, static_cast<std::int64_t>(buffer.size()));
+      const auto chunk = buffer.first(static_cast<std::size_t>(count));
+      file.read_at(chunk, offset);
+      digest.update(chunk);
+      offset += count;
+      bytes -= count;
+    }
+  }
+  return digest.finish();
+}
+
+}  // namespace
+
+std::int64_t DigestedRegion::bytes() const {
+  return std::accumulate(ranges.begin(), ranges.end(), std::int64_t{0},
+                         [](std::int64_t sum, const Range& range) { return sum + range.bytes; });
+}
+
+std::vector<DigestedRegion> regions_of(const Manifest& manifest) {
+  std::vector<DigestedRegion> regions;
+  std::unordered_map<std::string, std::vector<Range>> tensors_of_file;
+  for (const auto& tensor : manifest.tensors) {
+    const Range range{tensor.offset, tensor.bytes};
+    tensors_of_file[tensor.file].push_back(range);
+    regions.push_back({"tensor " + tensor.name, tensor.file, {range}, tensor.sha256});
+  }
+  for (const auto& file : manifest.rank_files) {
+    regions.push_back({"the HDF5 structure", file.file,
+                       complement(tensors_of_file[file.file], file.bytes), file.layout_sha256});
+  }
+  for (const auto& file : manifest.other_files) {
+    regions.push_back({"the content", file.file, {{0, file.bytes}}, file.sha256});
+  }
+  return regions;
+}
+
+void require_folder(FileOps& files, const std::filesystem::path& checkpoint) {
+  std::vector<DirectoryEntry> entries;
+  const int result = files.list(checkpoint, entries);
+  if (result == -ENOENT || result == -ENOTDIR) {
+    throw CheckpointError{"there is no checkpoint folder " + checkpoint.string(),
+                          ExitCode::MissingInput};
+  }
+  if (result < 0) throw file_error("list", checkpoint, -result);
+}
+
+Manifest read_manifest(FileOps& files, const std::filesystem::path& checkpoint) {
+  return parse_manifest(read_text_file(files, checkpoint / kManifestName, kMaxManifestBytes));
+}
+
+std::optional<std::string> length_problem(FileOps& files, const std::filesystem::path& checkpoint,
+                                          const Manifest& manifest) {
+  try {
+    for (const auto& file : manifest.rank_files) {
+      if (auto problem = length_problem_of(files, checkpoint, file.file, file.bytes)) return problem;
+    }
+    for (const auto& file : manifest.other_files) {
+      if (auto problem = length_problem_of(files, checkpoint, file.file, file.bytes)) return problem;
+    }
+    return std::nullopt;
+  } catch (const CheckpointError& error) {
+    return error.what();
+  }
+}
+
+std::optional<std::string> digest_problem(FileOps& files, const std::filesystem::path& checkpoint,
+                                          std::span<const DigestedRegion> regions) {
+  const auto memory = std::make_unique_for_overwrite<std::byte[]>(kChunkBytes);
+  const std::span buffer{memory.get(), kChunkBytes};
+  try {
+    for (const auto& region : regions) {
+      const File file = File::open(files, checkpoint / region.file);
+      if (digest_of_ranges(file, region.ranges, buffer) != region.sha256) {
+        return region.file + ": " + region.label + " does not match its digest";
+      }
+    }
+    return std::nullopt;
+  } catch (const CheckpointError& error) {
+    return error.what();
+  }
+}
+
+}  // namespace hone::checkpoints::detail

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hdf5_layout.hpp"
+#include "hone/checkpoints/file_ops.hpp"
+#include "manifest.hpp"
+
+namespace hone::checkpoints::detail {
+
+/// Bytes that one digest of the manifest vouches for. All regions of a manifest together are every
+/// byte of every file but the manifest, once.
+struct DigestedRegion {
+  std::string label;  ///< what it is to a reader: "tensor a/b", "the HDF5 structure"
+  std::string file;
+  std::vector<Range> ranges;
+  std::string sha256;
+
+  std::int64_t bytes() const;
+};
+
+std::vector<DigestedRegion> regions_of(const Manifest& manifest);
+
+/// Throws: CheckpointError (MissingInput) where there is no such folder.
+void require_folder(FileOps& files, const std::filesystem::path& checkpoint);
+
+/// Reads and parses the manifest of a checkpoint.
+/// Throws: CheckpointError with the reason.
+Manifest read_manifest(FileOps& files, const std::filesystem::path& checkpoint);
+
+/// Why the files cannot be those of the manifest, by presence and length alone; none where they can.
+std::optional<std::string> length_problem(FileOps& files, const std::filesystem::path& checkpoint,
+                                          const Manifest& manifest);
+
+/// The first region whose bytes are not those of its digest, in words; none where all are.
+std::optional<std::string> digest_problem(FileOps& files, const std::filesystem::path& checkpoint,
+                                          std::span<const DigestedRegion> regions);
+
+}  // namespace hone::checkpoints::detail

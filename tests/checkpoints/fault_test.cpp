@@ -1,0 +1,226 @@
+// Every call to the file system fails once, and the process dies at every one of them.
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "checkpoint_fixture.hpp"
+#include "fakes/faulty_file_ops.hpp"
+#include "hone/checkpoints/inspect.hpp"
+
+namespace hone::testing {
+namespace {
+
+using checkpoints::Hdf5CheckpointStore;
+using checkpoints::inspect_checkpoint;
+using ::testing::AllOf;
+using ::testing::AnyOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+/// What a save comes after, and what it writes.
+struct Scene {
+  const char* name;
+  int ranks;
+  std::vector<std::pair<std::int64_t, unsigned>> before;  ///< step, salt
+  std::int64_t step;
+  std::optional<int> limit;
+};
+
+std::ostream& operator<<(std::ostream& out, const Scene& scene) { return out << scene.name; }
+
+class FaultTest : public CheckpointTest, public ::testing::WithParamInterface<Scene> {
+ protected:
+  static constexpr unsigned kNewSalt = 99;
+
+  void set_the_scene() {
+    fs::remove_all(run_);
+    for (const auto& [step, salt] : GetParam().before) save(step, salt, GetParam().ranks);
+    fs::create_directories(run_ / ".tmp-checkpoint-1-dead");
+    write_file(run_ / ".tmp-checkpoint-1-dead" / "half.h5", "x");
+  }
+
+  void save_new(checkpoints::FileOps* files = nullptr) {
+    save(GetParam().step, kNewSalt, GetParam().ranks, GetParam().limit, files);
+  }
+
+  /// The new checkpoint or the newest of those before is found, whole. Returns: it is the new one.
+  bool found_new_or_old() {
+    const auto found = newest(GetParam().ranks);
+    EXPECT_TRUE(found.has_value());
+    if (!found) return false;
+    if (*found == checkpoint(GetParam().step) && is_new(*found)) return true;
+    const auto& [step, salt] = GetParam().before.back();
+    EXPECT_EQ(*found, checkpoint(step));
+    EXPECT_TRUE(holds(*found, salt));
+    return false;
+  }
+
+  bool is_new(const fs::path& path) {
+    return inspect_checkpoint(path).state_json == state_of(kNewSalt) && holds(path, kNewSalt);
+  }
+};
+
+TEST_P(FaultTest, KilledAtEveryCall) {
+  bool seen_old = false;
+  bool seen_new = false;
+  for (int call = 0;; ++call) {
+    set_the_scene();
+    auto files = FaultyFileOps::killed(call);
+    try {
+      save_new(&files);
+    } catch (const Killed&) {
+    } catch (const Error&) {  // what the ranks said about it, with no disk to do anything on
+      EXPECT_TRUE(files.hit());
+    }
+    if (!files.hit()) {
+      EXPECT_GT(call, 20);
+      break;
+    }
+    SCOPED_TRACE("killed at call " + std::to_string(call) + ": " + files.hit_call());
+    const bool is_new = found_new_or_old();
+    (is_new ? seen_new : seen_old) = true;
+    EXPECT_FALSE(seen_new && !is_new && GetParam().ranks == 1) << "published, then lost";
+    EXPECT_THAT(logger_.warnings(), IsEmpty());
+    save_new();  // the next run goes on
+    EXPECT_TRUE(is_new || found_new_or_old());
+    EXPECT_THAT(leftovers(), IsEmpty());
+    if (HasFailure()) break;
+  }
+  EXPECT_TRUE(seen_old && seen_new);
+}
+
+TEST_P(FaultTest, FailingAtEveryCall) {
+  for (const int error_number : {ENOSPC, EIO}) {
+    int failed = 0;
+    for (int call = 0;; ++call) {
+      set_the_scene();
+      auto files = FaultyFileOps::failing(call, error_number);
+      std::optional<Thrown> thrown;
+      try {
+        save_new(&files);
+      } catch (const CheckpointError& error) {
+        thrown = Thrown{error.exit_code(), error.what()};
+      }
+      if (!files.hit()) {
+        EXPECT_FALSE(thrown.has_value());
+        break;
+      }
+      SCOPED_TRACE("failed at call " + std::to_string(call) + ": " + files.hit_call() +
+                   (thrown ? "\n" + thrown->text : ""));
+      const bool is_new = found_new_or_old();
+      if (thrown) {
+        ++failed;
+        EXPECT_EQ(thrown->code, error_number == ENOSPC ? ExitCode::RunHeld : ExitCode::Io);
+        EXPECT_THAT(thrown->text, HasSubstr("(errno " + std::to_string(error_number) + ")"));
+        EXPECT_THAT(thrown->text, HasSubstr("The checkpoints that were there are untouched"));
+        EXPECT_THAT(thrown->text, HasSubstr(run_.string()));
+        // Only a sync after the rename can fail with the new one in place, and it says so.
+        EXPECT_EQ(is_new, thrown->text.find("is complete, but") != std::string::npos);
+        EXPECT_THAT(leftovers(), IsEmpty());
+      } else {
+        EXPECT_TRUE(is_new);
+      }
+      if (HasFailure()) return;
+    }
+    EXPECT_GT(failed, 10);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Scenes, FaultTest,
+    ::testing::Values(Scene{"OneRank", 1, {{10, 1}}, 20, std::nullopt},
+                      Scene{"TwoRanks", 2, {{10, 1}}, 20, std::nullopt},
+                      Scene{"Retention", 1, {{10, 1}, {11, 2}}, 20, 1},
+                      Scene{"SameStep", 1, {{10, 1}, {20, 2}}, 20, std::nullopt}),
+    [](const auto& info) { return info.param.name; });
+
+TEST_F(CheckpointTest, KilledWhilePuttingBackAnInterruptedReplacement) {
+  for (int call = 0;; ++call) {
+    fs::remove_all(run_);
+    save(10, 1);
+    save(20, 2);
+    fs::rename(checkpoint(20), run_ / ".replaced-checkpoint-20-00");
+    auto files = FaultyFileOps::killed(call);
+    try {
+      distributed::LoopbackCommunicator comm;
+      Hdf5CheckpointStore{comm, logger_, options(), &files}.find_newest();
+    } catch (const Killed&) {
+    } catch (const CheckpointError&) {
+      EXPECT_TRUE(files.hit());
+    }
+    if (!files.hit()) break;
+    EXPECT_EQ(newest(), checkpoint(20)) << call << ' ' << files.hit_call();
+    EXPECT_TRUE(holds(checkpoint(20), 2));
+  }
+}
+
+TEST_F(CheckpointTest, AReadErrorWhileVerifyingIsAReasonToRefuse) {
+  save(10, 1);
+  save(20, 2);
+  int refused = 0;
+  for (int call = 0;; ++call) {
+    auto files = FaultyFileOps::failing(call, EIO);
+    distributed::LoopbackCommunicator comm;
+    RecordingLogger logger;
+    Hdf5CheckpointStore store{comm, logger, options(), &files};
+    try {
+      const auto found = store.find_newest();
+      if (!files.hit()) break;
+      EXPECT_EQ(found, logger.warnings().empty() ? checkpoint(20) : checkpoint(10));
+      refused += found == checkpoint(10);
+    } catch (const CheckpointError& error) {
+      EXPECT_EQ(error.exit_code(), ExitCode::Io) << files.hit_call();  // the listing itself
+      EXPECT_THAT(files.hit_call(), HasSubstr("list"));
+    }
+  }
+  EXPECT_GT(refused, 5);
+}
+
+/// Root may write anywhere: as root the body runs as nobody.
+class OrdinaryUser {
+ public:
+  OrdinaryUser() : was_root_(::geteuid() == 0) {
+    if (was_root_ && ::seteuid(kNobody) != 0) ADD_FAILURE() << "seteuid";
+  }
+  OrdinaryUser(const OrdinaryUser&) = delete;
+  OrdinaryUser& operator=(const OrdinaryUser&) = delete;
+  ~OrdinaryUser() {
+    if (was_root_ && ::seteuid(0) != 0) ADD_FAILURE() << "seteuid";
+  }
+
+ private:
+  static constexpr uid_t kNobody = 65534;
+  bool was_root_;
+};
+
+TEST_F(CheckpointTest, AReadOnlyDirectoryIsNamed) {
+  fs::create_directories(run_);
+  constexpr auto kReadOnly = fs::perms{0555};
+  fs::permissions(run_, kReadOnly);
+  fs::permissions(root_, kReadOnly);
+  std::optional<OrdinaryUser> user{std::in_place};
+  distributed::ThreadWorld{2}.run([&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    auto tensors = sample_tensors(1);
+    const auto thrown = thrown_by([&] { store.save(content_of(tensors, 1, 1)); });
+    EXPECT_EQ(thrown.code, ExitCode::Io);
+    EXPECT_THAT(thrown.text, AllOf(HasSubstr("Permission denied"), HasSubstr(run_.string())));
+  });
+  user.reset();
+  fs::permissions(root_, fs::perms::owner_all);
+  fs::permissions(run_, fs::perms::owner_all);
+}
+
+TEST_F(CheckpointTest, ARunDirectoryThatIsAFileIsNamed) {
+  write_file(run_, "a file");
+  distributed::ThreadWorld{2}.run([&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    auto tensors = sample_tensors(1);
+    const auto thrown = thrown_by([&] { store.save(content_of(tensors, 1, 1)); });
+    EXPECT_EQ(thrown.code, ExitCode::Io);
+    EXPECT_THAT(thrown.text, AllOf(HasSubstr("Not a directory"), HasSubstr(run_.string())));
+  });
+}
+
+}  // namespace
+}  // namespace hone::testing

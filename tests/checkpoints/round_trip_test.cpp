@@ -1,0 +1,317 @@
+// What is saved can be loaded, by any number of ranks; and what the callers must not do.
+#include <nlohmann/json.hpp>
+
+#include "checkpoint_fixture.hpp"
+#include "hone/checkpoints/inspect.hpp"
+
+namespace hone::testing {
+namespace {
+
+using checkpoints::Hdf5CheckpointStore;
+using distributed::ThreadWorld;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+class RoundTripTest : public CheckpointTest {
+ protected:
+  /// What every rank of a world throws; they must all throw the same.
+  Thrown thrown_everywhere(int ranks, const std::function<void(Communicator&)>& body) {
+    std::mutex mutex;
+    std::vector<Thrown> all;
+    ThreadWorld{ranks}.run([&](Communicator& comm) {
+      const auto thrown = thrown_by([&] { body(comm); });
+      const std::lock_guard lock{mutex};
+      all.push_back(thrown);
+    });
+    for (const auto& thrown : all) {
+      EXPECT_EQ(thrown.text, all.front().text);
+      EXPECT_EQ(thrown.code, all.front().code);
+    }
+    return all.front();
+  }
+};
+
+TEST_F(RoundTripTest, AnyNumberOfRanksLoadsWhatAnyOtherWrote) {
+  for (int writers = 1; writers <= 4; ++writers) {
+    save(writers, 10U + static_cast<unsigned>(writers), writers);
+    for (int readers = 1; readers <= 4; ++readers) {
+      const auto salt = 10U + static_cast<unsigned>(writers);
+      ThreadWorld{readers}.run([&](Communicator& comm) {
+        Hdf5CheckpointStore store{comm, logger_, options()};
+        const auto path = store.find_newest();
+        ASSERT_EQ(path, checkpoint(writers));
+        auto loaded = sample_tensors(salt);
+        loaded.clear_bytes();
+        store.load_tensors(*path, loaded.views());
+        EXPECT_EQ(loaded, sample_tensors(salt));
+        EXPECT_EQ(store.load_state(*path), state_of(salt));
+      });
+    }
+  }
+  EXPECT_THAT(logger_.warnings(), IsEmpty());
+  EXPECT_THAT(leftovers(), IsEmpty());
+}
+
+TEST_F(RoundTripTest, EachRankWritesItsOwnFileAndNoByteTwice) {
+  save(7, 1, 3);
+  const auto summary = checkpoints::inspect_checkpoint(checkpoint(7));
+  EXPECT_TRUE(summary.verified()) << summary.problem.value_or("");
+  EXPECT_EQ(summary.world_size, 3);
+  std::map<std::string, std::int64_t> bytes;
+  std::int64_t total = 0;
+  for (const auto& tensor : summary.tensors) {
+    bytes[tensor.file] += tensor.bytes;
+    total += tensor.bytes;
+  }
+  std::int64_t expected = 0;
+  auto tensors = sample_tensors(1);
+  for (const auto& tensor : tensors.views()) expected += static_cast<std::int64_t>(tensor.bytes.size());
+  EXPECT_EQ(total, expected);
+  EXPECT_EQ(bytes.size(), 3U);
+  EXPECT_EQ(bytes["rank-00000-of-00003.h5"], 1600);  // the two large ones are apart
+  EXPECT_EQ(bytes["rank-00001-of-00003.h5"], 1600);
+}
+
+TEST_F(RoundTripTest, MoreRanksThanTensorsAndNoTensorsAtAll) {
+  ThreadWorld{4}.run([&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    Tensors one{3};
+    one.add("only", DType::Float32, {5});
+    store.save({1, one.views(), "{}", {}});
+    store.save({2, {}, "[]", {}});
+    EXPECT_EQ(store.find_newest(), checkpoint(2));
+    EXPECT_EQ(store.load_state(checkpoint(2)), "[]");
+    auto loaded = one;
+    loaded.clear_bytes();
+    store.load_tensors(checkpoint(1), loaded.views());
+    EXPECT_EQ(loaded, one);
+  });
+}
+
+TEST_F(RoundTripTest, TensorsLargerThanAChunkAndPartialLoads) {
+  ThreadWorld{2}.run([&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    Tensors large{5};
+    large.add("a", DType::UInt8, {9'000'001}).add("b", DType::Float32, {1'500'000});
+    store.save({1, large.views(), "{}", {}});
+    auto loaded = large;
+    loaded.clear_bytes();
+    store.load_tensors(checkpoint(1), std::vector{loaded.views()[1]});
+    EXPECT_EQ(std::vector(loaded.views()[1].bytes.begin(), loaded.views()[1].bytes.end()),
+              std::vector(large.views()[1].bytes.begin(), large.views()[1].bytes.end()));
+    store.load_tensors(checkpoint(1), loaded.views());
+    EXPECT_EQ(loaded, large);
+    EXPECT_EQ(store.find_newest(), checkpoint(1));
+  });
+}
+
+TEST_F(RoundTripTest, NewestIsByStepNotByName) {
+  save(9, 1);
+  save(10, 2);
+  save(100, 3);
+  fs::create_directories(run_ / "checkpoint-0999");   // none of these is a name of ours
+  fs::create_directories(run_ / "checkpoint-200-old");
+  write_file(run_ / "checkpoint-300", "a file");
+  EXPECT_EQ(newest(2), checkpoint(100));
+  EXPECT_THAT(checkpoints::list_checkpoints(run_),
+              ElementsAre(checkpoint(100), checkpoint(10), checkpoint(9)));
+}
+
+TEST_F(RoundTripTest, NothingThereIsNotAnError) {
+  EXPECT_EQ(newest(3), std::nullopt);
+  EXPECT_THAT(checkpoints::list_checkpoints(run_), IsEmpty());
+  fs::create_directories(run_);
+  EXPECT_EQ(newest(3), std::nullopt);
+}
+
+TEST_F(RoundTripTest, RunDirectoryMayBeDeepNewAndALink) {
+  fs::create_directories(root_ / "elsewhere");
+  fs::create_directory_symlink(root_ / "elsewhere", root_ / "link");
+  run_ = root_ / "link" / "a" / "b";
+  save(1, 1, 2);
+  EXPECT_TRUE(holds(checkpoint(1), 1));
+  run_ = root_ / "link";
+  save(1, 1, 2);
+  EXPECT_TRUE(holds(checkpoint(1), 1));
+}
+
+TEST_F(RoundTripTest, FilesOfOtherProgramsAreInsideWhenItIsPublished) {
+  int calls = 0;
+  ThreadWorld{2}.run([&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    auto tensors = sample_tensors(1);
+    auto content = content_of(tensors, 4, 1);
+    content.add_files = [&](const fs::path& folder) {
+      ++calls;
+      EXPECT_FALSE(fs::exists(checkpoint(4)));
+      write_file(folder / "config.json", "{\"n\": 1}");
+      fs::create_directories(folder / "extra" / "deep");
+      write_file(folder / "extra" / "deep" / "vocab.txt", "a\nb\n");
+    };
+    store.save(content);
+    EXPECT_EQ(store.find_newest(), checkpoint(4));
+  });
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(read_file(checkpoint(4) / "config.json"), "{\"n\": 1}");
+  EXPECT_EQ(read_file(checkpoint(4) / "extra/deep/vocab.txt"), "a\nb\n");
+  write_file(checkpoint(4) / "extra" / "deep" / "vocab.txt", "a\nc\n");
+  EXPECT_FALSE(checkpoints::inspect_checkpoint(checkpoint(4)).verified());
+}
+
+TEST_F(RoundTripTest, AFailingAddFilesPublishesNothing) {
+  save(1, 1);
+  const auto thrown = thrown_everywhere(2, [&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    auto tensors = sample_tensors(2);
+    auto content = content_of(tensors, 2, 2);
+    content.add_files = [](const fs::path& folder) {
+      fs::copy_file(folder / "not there", folder / "copy");
+    };
+    store.save(content);
+  });
+  EXPECT_EQ(thrown.code, ExitCode::Io);
+  EXPECT_THAT(thrown.text, AllOf(HasSubstr("checkpoint-2"), HasSubstr("not there")));
+  EXPECT_THAT(leftovers(), IsEmpty());
+  EXPECT_EQ(newest(), checkpoint(1));
+
+  const auto linked = thrown_everywhere(2, [&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    auto tensors = sample_tensors(2);
+    auto content = content_of(tensors, 2, 2);
+    content.add_files = [](const fs::path& folder) {
+      fs::create_symlink("/etc/hostname", folder / "config.json");
+    };
+    store.save(content);
+  });
+  EXPECT_THAT(linked.text, HasSubstr("config.json is neither a file nor a folder"));
+  EXPECT_THAT(leftovers(), IsEmpty());
+}
+
+TEST_F(RoundTripTest, EveryMisfitIsListedAndNothingIsRead) {
+  save(3, 1, 2);
+  const auto thrown = thrown_everywhere(2, [&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    Tensors wanted{9};
+    wanted.add("model/wte.weight", DType::Float32, {8, 50})
+        .add("model/half", DType::BFloat16, {7})
+        .add("random", DType::UInt8, {16})
+        .add("model/absent", DType::Float32, {1})
+        .add("exp_avg/absent", DType::Float32, {1});
+    const auto before = wanted;
+    try {
+      store.load_tensors(checkpoint(3), wanted.views());
+    } catch (...) {
+      EXPECT_EQ(wanted, before);
+      throw;
+    }
+  });
+  EXPECT_EQ(thrown.code, ExitCode::InvalidData);
+  EXPECT_THAT(thrown.text, HasSubstr("model/wte.weight: expected float32[8, 50], the checkpoint has "
+                                     "float32[50, 8]"));
+  EXPECT_THAT(thrown.text, HasSubstr("model/half: expected bfloat16[7]"));
+  EXPECT_THAT(thrown.text, HasSubstr("model/absent: not in the checkpoint"));
+  EXPECT_THAT(thrown.text, HasSubstr("exp_avg/absent: not in the checkpoint"));
+  EXPECT_THAT(thrown.text, Not(HasSubstr("random")));
+}
+
+TEST_F(RoundTripTest, AMissingFolderIsMissingInput) {
+  for (const bool state : {true, false}) {
+    const auto thrown = thrown_everywhere(2, [&](Communicator& comm) {
+      Hdf5CheckpointStore store{comm, logger_, options()};
+      state ? (void)store.load_state(checkpoint(8)) : store.load_tensors(checkpoint(8), {});
+    });
+    EXPECT_EQ(thrown.code, ExitCode::MissingInput);
+    EXPECT_THAT(thrown.text, HasSubstr(checkpoint(8).string()));
+  }
+}
+
+TEST_F(RoundTripTest, WrongContentIsRefusedOnEveryRankBeforeAnythingIsWritten) {
+  struct Case {
+    std::function<void(CheckpointContent&, int rank)> spoil;
+    const char* message;
+  };
+  std::vector<std::byte> byte(1);
+  const TensorBytes extra{"model/extra", DType::UInt8, {1}, byte};
+  const std::vector<Case> cases{
+      {[](auto& content, int rank) { if (rank == 1) content.state_json = "{}"; }, "out of step"},
+      {[](auto& content, int rank) { if (rank == 1) content.tensors.pop_back(); }, "out of step"},
+      {[](auto& content, int rank) { if (rank == 1) content.tensors[0].shape = {8, 50}; },
+       "out of step"},
+      {[](auto& content, int rank) { if (rank == 1) content.tensors[0].shape = {8}; },
+       "shape and dtype need 32"},
+      {[](auto& content, int) { content.state_json = "{"; }, "not JSON"},
+      {[](auto& content, int) { content.step = -1; }, "negative"},
+      {[](auto& content, int) { content.tensors[0].name = "../wte"; }, "not a tensor name"},
+      {[](auto& content, int) { content.tensors[0].name = "a b"; }, "not a tensor name"},
+      {[](auto& content, int) { content.tensors[0].name = "a//b"; }, "not a tensor name"},
+      {[](auto& content, int) { content.tensors[0].name = std::string(257, 'a'); },
+       "not a tensor name"},
+      {[](auto& content, int) { content.tensors[1].name = content.tensors[0].name; },
+       "two tensors are called"},
+      {[&](auto& content, int) {
+         content.tensors = {extra, extra};
+         content.tensors[1].name = "model/extra/below";
+       },
+       "HDF5 cannot create the group tensors/model/extra: H5Gcreate2"},
+  };
+  for (const auto& [spoil, message] : cases) {
+    const auto thrown = thrown_everywhere(2, [&](Communicator& comm) {
+      Hdf5CheckpointStore store{comm, logger_, options()};
+      auto tensors = sample_tensors(1);
+      auto content = content_of(tensors, 1, 1);
+      spoil(content, comm.rank());
+      // Both go to one file, or their names would not meet.
+      if (content.tensors.size() == 2) {
+        Tensors large{1};
+        large.add("model/other", DType::UInt8, {64});
+        content.tensors.push_back(large.views()[0]);
+        store.save(content);
+        return;
+      }
+      store.save(content);
+    });
+    EXPECT_EQ(thrown.code, ExitCode::Internal) << thrown.text;
+    EXPECT_THAT(thrown.text, HasSubstr(message));
+    if (fs::exists(run_)) {
+      EXPECT_THAT(leftovers(), IsEmpty());
+    }
+  }
+  EXPECT_EQ(newest(), std::nullopt);
+}
+
+TEST_F(RoundTripTest, RanksAtDifferentStepsAreToldSo) {
+  ThreadWorld{3}.run([&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    auto tensors = sample_tensors(1);
+    const auto thrown =
+        thrown_by([&] { store.save(content_of(tensors, comm.rank() == 2 ? 8 : 7, 1)); });
+    EXPECT_EQ(thrown.code, ExitCode::Internal);
+    EXPECT_THAT(thrown.text, HasSubstr("rank 2 has other tensor names, shapes, state or step"));
+  });
+}
+
+TEST_F(RoundTripTest, EqualContentGivesEqualBytes) {
+  save(1, 1, 2);
+  const auto first = read_file(checkpoint(1) / "rank-00001-of-00002.h5");
+  const auto manifest = read_file(checkpoint(1) / "manifest.json");
+  save(1, 1, 2);
+  EXPECT_EQ(read_file(checkpoint(1) / "rank-00001-of-00002.h5"), first);
+  EXPECT_EQ(read_file(checkpoint(1) / "manifest.json"), manifest);
+}
+
+TEST_F(RoundTripTest, TheManifestIsPlainJson) {
+  save(12, 1, 2);
+  const auto json = nlohmann::json::parse(read_file(checkpoint(12) / "manifest.json"));
+  EXPECT_EQ(json.at("format"), "hone-checkpoint");
+  EXPECT_EQ(json.at("format_version"), 1);
+  EXPECT_EQ(json.at("step"), 12);
+  EXPECT_EQ(json.at("world_size"), 2);
+  EXPECT_EQ(json.at("tensors").size(), 9U);
+  EXPECT_EQ(json.at("state"), state_of(1));
+}
+
+}  // namespace
+}  // namespace hone::testing
