@@ -90,11 +90,14 @@ def generate_all(model: PreTrainedModel, case: Case) -> list[dict]:
 
 def save_model(case: Case, folder: Path) -> None:
     model = case.model
-    dtype = model.config.dtype
-    if dtype == torch.bfloat16:
+    stored_as_bf16 = model.config.dtype == torch.bfloat16
+    if stored_as_bf16:
         model = model.to(torch.bfloat16)
     model.save_pretrained(folder, **case.save_options)
-    case.model = model.to(torch.float32)
+    if stored_as_bf16:
+        # Read back: casting the module to bfloat16 has rounded its rotary frequencies as well.
+        case.model = type(model).from_pretrained(folder, dtype=torch.float32,
+                                                 attn_implementation="eager")
     if case.strip_prefix:
         weights = load_file(folder / "model.safetensors")
         save_file({name.removeprefix(case.strip_prefix): w for name, w in weights.items()},
