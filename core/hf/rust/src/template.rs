@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString};
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 use crate::template_json::tojson;
@@ -24,7 +24,7 @@ impl ChatTemplate {
             .build();
         environment.set_syntax(syntax.map_err(|error| describe(&error))?);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_unknown_method_callback(unknown_method_callback);
+        environment.set_unknown_method_callback(call_method);
         environment.add_filter("tojson", tojson);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
@@ -53,6 +53,34 @@ fn describe(error: &Error) -> String {
         source = cause.source();
     }
     message
+}
+
+/// Python's methods, corrected where pycompat's differ.
+fn call_method(
+    state: &mut State,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
+    match (method, value.as_str(), args) {
+        ("title", Some(text), []) => Ok(title(text).into()),
+        _ => unknown_method_callback(state, value, method, args),
+    }
+}
+
+/// A word begins at every letter that follows none, not only after white space.
+fn title(text: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut in_word = false;
+    for c in text.chars() {
+        if in_word {
+            result.extend(c.to_lowercase());
+        } else {
+            result.extend(c.to_uppercase());
+        }
+        in_word = c.is_alphabetic();
+    }
+    result
 }
 
 fn raise_exception(message: String) -> Result<Value, Error> {

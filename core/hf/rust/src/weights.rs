@@ -1,11 +1,13 @@
 //! Headers of safetensors files, read and written by the reference crate. The data stays with C++,
 //! which maps the file: nothing here copies a tensor.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, TensorInfo};
 use safetensors::SafeTensors;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Bytes before the header: its length.
 const LENGTH_BYTES: usize = 8;
@@ -25,6 +27,8 @@ pub fn read_layout(file: &[u8]) -> Result<String, String> {
     let (header, metadata) =
         SafeTensors::read_metadata(file).map_err(|error| explain(file, &error))?;
     let first = LENGTH_BYTES + header;
+    let _: UniqueNames =
+        serde_json::from_slice(&file[LENGTH_BYTES..first]).map_err(|error| error.to_string())?;
     let tensors = metadata.tensors();
     let mut entries: Vec<Entry> = tensors
         .iter()
@@ -38,6 +42,37 @@ pub fn read_layout(file: &[u8]) -> Result<String, String> {
         .collect();
     entries.sort_by_key(|entry| entry.name);
     serde_json::to_string(&entries).map_err(|error| error.to_string())
+}
+
+/// A header in which no name stands twice. The crate lets the last one win where all of their
+/// offsets agree, other readers may take the first.
+struct UniqueNames;
+
+impl<'de> Deserialize<'de> for UniqueNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(UniqueNames)
+    }
+}
+
+impl<'de> Visitor<'de> for UniqueNames {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut seen = HashSet::new();
+        while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
+            if seen.contains(&name) {
+                return Err(A::Error::custom(format!(
+                    "two tensors have the name {name:?}"
+                )));
+            }
+            seen.insert(name);
+        }
+        Ok(self)
+    }
 }
 
 /// Adds the numbers that the crate's error leaves out.
