@@ -20,6 +20,11 @@ bool parse_options(const CommandContext& context, OptionRegistry& registry, Argu
 
 std::span<const Command> commands() {
   static constexpr std::array kCommands{
+      Command{"run", "iterative fine-tuning: generate, score, keep, train", run_run},
+      Command{"train", "supervised fine-tuning on a file of samples", run_train},
+      Command{"generate", "completions of a file of prompts", run_generate},
+      Command{"eval", "the loss of a model on a file of samples", run_eval},
+      Command{"export", "a checkpoint as a Hugging Face folder", run_export},
       Command{"inspect", "what is in a checkpoint or a run directory, and whether it is whole",
               run_inspect},
       Command{"env", "versions, cores and how this process was started", run_env},

@@ -12,10 +12,13 @@
 #include <string>
 
 #include "generation/kv_cache.hpp"
+#include "hone/core/communicator.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/generation/sampling.hpp"
 #include "hone/core/keyed_random.hpp"
 #include "hone/core/model/language_model.hpp"
+#include "hone/core/tokenizer.hpp"
+#include "hone/core/training/plans.hpp"
 
 namespace hone {
 namespace {
@@ -223,6 +226,29 @@ std::vector<Completion> generate(LanguageModel& model, std::span<const PromptTok
   require_room(model.shape(), prompts, options);
   if (prompts.empty()) return {};
   return Decoder{model, prompts, options, seed, call}.run();
+}
+
+std::vector<Completion> generate_share(LanguageModel& model, Communicator& comm,
+                                       const Tokenizer* tokenizer,
+                                       std::span<const PromptTokens> prompts,
+                                       const GenerationOptions& options, std::uint64_t seed,
+                                       std::uint64_t call) {
+  std::vector<std::int64_t> lengths;
+  for (const auto& prompt : prompts) {
+    lengths.push_back(static_cast<std::int64_t>(prompt.ids.size()) + options.max_new_tokens);
+  }
+  std::vector<PromptTokens> share;
+  const auto shares = balance_by_tokens(lengths, comm.size());
+  for (const auto index : shares[static_cast<std::size_t>(comm.rank())]) {
+    share.push_back(prompts[static_cast<std::size_t>(index)]);
+  }
+  std::vector<Completion> completions;
+  run_agreed(comm, [&] {
+    completions = generate(model, share, options, seed, call);
+    if (tokenizer == nullptr) return;
+    for (auto& completion : completions) completion.text = tokenizer->decode(completion.ids);
+  });
+  return completions;
 }
 
 }  // namespace hone

@@ -1,5 +1,7 @@
 #include "hone/core/training/row_exchange.hpp"
 
+#include <algorithm>
+#include <numeric>
 #include <string>
 
 #include "hone/core/error.hpp"
@@ -9,9 +11,11 @@ namespace {
 
 using Words = std::vector<std::int64_t>;
 
-Words pack(const std::vector<TokenRow>& rows, std::int64_t truncated) {
-  Words words{truncated};
-  for (const auto& row : rows) {
+Words pack(const LocalRows& local) {
+  Words words{local.truncated};
+  for (std::size_t i = 0; i < local.rows.size(); ++i) {
+    const auto& row = local.rows[i];
+    words.push_back(local.order.empty() ? 0 : local.order[i]);
     words.push_back(row.num_tokens());
     words.insert(words.end(), row.ids.begin(), row.ids.end());
     words.insert(words.end(), row.labels.begin(), row.labels.end());
@@ -19,9 +23,10 @@ Words pack(const std::vector<TokenRow>& rows, std::int64_t truncated) {
   return words;
 }
 
-void unpack_into(std::span<const std::int64_t> words, GlobalRows& all) {
+void unpack_into(std::span<const std::int64_t> words, LocalRows& all) {
   all.truncated += words[0];
   for (std::size_t at = 1; at < words.size();) {
+    all.order.push_back(words[at++]);
     const auto length = static_cast<std::size_t>(words[at++]);
     const auto ids = words.subspan(at, length), labels = words.subspan(at + length, length);
     all.rows.push_back({{ids.begin(), ids.end()}, {labels.begin(), labels.end()}});
@@ -48,31 +53,44 @@ void require_replicated(Communicator& comm, const Words& words) {
   }
 }
 
+GlobalRows sorted(LocalRows all) {
+  std::vector<std::size_t> places(all.rows.size());
+  std::iota(places.begin(), places.end(), std::size_t{0});
+  if (!all.order.empty()) {
+    std::stable_sort(places.begin(), places.end(), [&](std::size_t a, std::size_t b) {
+      return all.order[a] < all.order[b];
+    });
+  }
+  GlobalRows result{.rows = {}, .truncated = all.truncated};
+  result.rows.reserve(places.size());
+  for (const auto place : places) result.rows.push_back(std::move(all.rows[place]));
+  return result;
+}
+
 }  // namespace
 
-GlobalRows exchange_rows(Communicator& comm, BatchScope scope, std::vector<TokenRow> mine,
-                         std::int64_t truncated) {
-  if (comm.size() == 1) return {std::move(mine), truncated};
-  GlobalRows all;
+GlobalRows exchange_rows(Communicator& comm, BatchScope scope, LocalRows mine) {
+  if (comm.size() == 1) return sorted(std::move(mine));
   if (scope == BatchScope::Replicated) {
-    require_replicated(comm, pack(mine, truncated));
-    return {std::move(mine), truncated};
+    require_replicated(comm, pack(mine));
+    return sorted(std::move(mine));
   }
+  LocalRows all;
   if (scope == BatchScope::PerRank) {
-    const auto words = pack(mine, truncated);
+    const auto words = pack(mine);
     for (const auto& bytes : comm.all_gather_bytes(std::as_bytes(std::span{words}))) {
       unpack_into({reinterpret_cast<const std::int64_t*>(bytes.data()),
                    bytes.size() / sizeof(std::int64_t)}, all);
     }
-    return all;
+    return sorted(std::move(all));
   }
-  auto words = comm.rank() == 0 ? pack(mine, truncated) : Words{};
+  auto words = comm.rank() == 0 ? pack(mine) : Words{};
   auto count = static_cast<std::int64_t>(words.size());
   comm.broadcast(&count, 1, DType::Int64, 0);
   words.resize(static_cast<std::size_t>(count));
   comm.broadcast(words.data(), count, DType::Int64, 0);
   unpack_into(words, all);
-  return all;
+  return sorted(std::move(all));
 }
 
 }  // namespace hone

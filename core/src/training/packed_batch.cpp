@@ -6,7 +6,6 @@
 
 #include "hone/core/error.hpp"
 #include "hone/core/training/collator.hpp"
-#include "hone/core/training/loss.hpp"
 
 namespace hone {
 namespace {

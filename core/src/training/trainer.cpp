@@ -11,8 +11,9 @@
 
 #include "hone/core/error.hpp"
 #include "hone/core/training/loss.hpp"
+#include "hone/core/training/micro_batches.hpp"
 #include "hone/core/training/plans.hpp"
-#include "training/parameter_digest.hpp"
+#include "training/tensor_bytes.hpp"
 
 namespace hone {
 namespace {
@@ -27,12 +28,6 @@ std::int64_t peak_resident_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
-}
-
-DType dtype_of(const at::Tensor& tensor) {
-  return tensor.scalar_type() == at::kDouble ? DType::Float64
-         : tensor.scalar_type() == at::kBFloat16 ? DType::BFloat16
-                                                 : DType::Float32;
 }
 
 }  // namespace
@@ -53,7 +48,7 @@ struct Trainer::Update {
 
 StepStats Trainer::step(const Batch& batch) {
   const double started = now_seconds();
-  const auto [rows, truncated] = agreed_rows(batch);
+  const auto [rows, truncated] = agreed_rows(parts_.communicator, batch, row_rules());
   const auto num_samples = static_cast<std::int64_t>(rows.size());
   const auto updates =
       plan_updates(num_samples, samples_per_update(num_samples), options_.shuffle_dataset,
@@ -87,14 +82,15 @@ std::int64_t Trainer::samples_per_update(std::int64_t num_samples) const {
                                             : state_.global_train_batch_size;
 }
 
-Trainer::Update Trainer::begin_update(const std::vector<TokenRow>& rows,
+Trainer::Update Trainer::begin_update(std::span<const TokenRow> rows,
                                       std::span<const std::int64_t> chunk) {
   Update update;
   update.started = now_seconds();
   update.learning_rate = schedule_.at(state_.global_step);
   update.num_samples = static_cast<std::int64_t>(chunk.size());
-  update.micro_batches =
-      collate(share_of_this_rank(rows, chunk), options_.per_device_train_batch_size);
+  update.micro_batches = micro_batches_of_rank(
+      parts_.communicator, rows, chunk, parts_.collator, options_.per_device_train_batch_size,
+      parts_.model.parameters().options().device());
   std::int64_t counts[2] = {0, 0};
   for (const auto& micro : update.micro_batches) {
     counts[0] += micro.num_targets();
@@ -105,34 +101,6 @@ Trainer::Update Trainer::begin_update(const std::vector<TokenRow>& rows,
   update.num_targets = counts[0];
   update.input_tokens = counts[1];
   return update;
-}
-
-std::vector<TokenRow> Trainer::share_of_this_rank(const std::vector<TokenRow>& rows,
-                                                  std::span<const std::int64_t> chunk) const {
-  std::vector<std::int64_t> lengths;
-  for (const auto index : chunk) {
-    lengths.push_back(rows[static_cast<std::size_t>(index)].num_tokens());
-  }
-  const auto shares = balance_by_tokens(lengths, parts_.communicator.size());
-  std::vector<TokenRow> share;
-  for (const auto position : shares[static_cast<std::size_t>(parts_.communicator.rank())]) {
-    const auto index = chunk[static_cast<std::size_t>(position)];
-    share.push_back(rows[static_cast<std::size_t>(index)]);
-  }
-  return share;
-}
-
-std::vector<PackedBatch> Trainer::collate(std::span<const TokenRow> rows,
-                                          std::int64_t rows_per_micro_batch) const {
-  std::vector<PackedBatch> batches;
-  const auto device = parts_.model.parameters().options().device();
-  for (const auto& [begin, end] :
-       plan_micro_batches(static_cast<std::int64_t>(rows.size()), rows_per_micro_batch)) {
-    const auto part = rows.subspan(static_cast<std::size_t>(begin),
-                                   static_cast<std::size_t>(end - begin));
-    batches.push_back(unpad(parts_.collator.collate(part), device));
-  }
-  return batches;
 }
 
 void Trainer::accumulate_gradients(Update& update) {
@@ -157,7 +125,7 @@ void Trainer::reduce_gradients() {
   std::vector<GradientBuffer> buffers;
   for (auto& group : parts_.model.parameters().groups()) {
     buffers.push_back({group.gradients.mutable_data_ptr(), group.gradients.numel(),
-                       dtype_of(group.gradients)});
+                       detail::dtype_of(group.gradients)});
   }
   parts_.reducer.reduce(buffers);
 }

@@ -1,15 +1,8 @@
 // What a Trainer is built from, and what it does between steps: generate, evaluate, stop.
-#include <ATen/ops/index_select.h>
-#include <ATen/ops/zeros.h>
-#include <c10/core/GradMode.h>
-
-#include <chrono>
+#include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "hone/core/error.hpp"
-#include "hone/core/training/loss.hpp"
-#include "hone/core/training/plans.hpp"
 #include "hone/core/training/trainer.hpp"
 #include "training/parameter_digest.hpp"
 
@@ -58,24 +51,9 @@ Trainer::~Trainer() = default;
 
 std::vector<Completion> Trainer::generate(std::span<const PromptTokens> prompts,
                                           const GenerationOptions& options) {
-  const auto& comm = parts_.communicator;
-  std::vector<std::int64_t> lengths;
-  for (const auto& prompt : prompts) {
-    lengths.push_back(static_cast<std::int64_t>(prompt.ids.size()) + options.max_new_tokens);
-  }
-  std::vector<PromptTokens> share;
-  const auto shares = balance_by_tokens(lengths, comm.size());
-  for (const auto index : shares[static_cast<std::size_t>(comm.rank())]) {
-    share.push_back(prompts[static_cast<std::size_t>(index)]);
-  }
-  std::vector<Completion> completions;
-  run_agreed(parts_.communicator, [&] {
-    completions = hone::generate(parts_.model, share, options,
-                                 static_cast<std::uint64_t>(state_.seed),
-                                 static_cast<std::uint64_t>(state_.generate_call));
-    if (parts_.tokenizer == nullptr) return;
-    for (auto& completion : completions) completion.text = parts_.tokenizer->decode(completion.ids);
-  });
+  auto completions = generate_share(parts_.model, parts_.communicator, parts_.tokenizer, prompts,
+                                    options, static_cast<std::uint64_t>(state_.seed),
+                                    static_cast<std::uint64_t>(state_.generate_call));
   // Greedy completions draw no numbers: an evaluation between rounds changes no later sample.
   if (options.do_sample) ++state_.generate_call;
   return completions;
@@ -95,29 +73,18 @@ std::vector<Completion> Trainer::generate(std::span<const std::string> prompts,
 }
 
 EvalStats Trainer::evaluate(const Batch& batch) {
-  const c10::NoGradGuard no_grad;
-  const auto started = std::chrono::steady_clock::now();
-  const auto rows = agreed_rows(batch).rows;
-  std::vector<std::int64_t> everything(rows.size());
-  std::iota(everything.begin(), everything.end(), 0);
-  double sums[2] = {0.0, 0.0};
-  const auto share = share_of_this_rank(rows, everything);
-  for (const auto& micro : collate(share, options_.per_device_eval_batch_size)) {
-    if (micro.num_targets() == 0) continue;
-    SegmentedCausalAttention attention{micro.lengths};
-    const auto hidden = parts_.model.forward(micro.ids, micro.positions, attention);
-    const auto head = head_loss(at::index_select(hidden, 0, micro.predictors),
-                                parts_.model.output_weight(), micro.targets,
-                                /*with_gradient=*/false, 1.0);
-    sums[0] += head.nll_sum.item<double>();
-    sums[1] += static_cast<double>(micro.num_targets());
-  }
-  all_reduce_sum(parts_.communicator, std::span<double>{sums});
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started;
-  return {.loss = sums[1] > 0 ? sums[0] / sums[1] : 0.0,
-          .num_samples = static_cast<std::int64_t>(rows.size()),
-          .num_tokens = static_cast<std::int64_t>(sums[1]),
-          .seconds = elapsed.count()};
+  return hone::evaluate(parts_.model, parts_.communicator, parts_.collator,
+                        agreed_rows(parts_.communicator, batch, row_rules()),
+                        options_.per_device_eval_batch_size);
+}
+
+RowRules Trainer::row_rules() const {
+  const auto& shape = parts_.model.shape();
+  return {.vocab_size = shape.vocab_size,
+          .max_length = options_.max_length.value_or(shape.max_positions),
+          .truncation_mode = parse_truncation_mode(options_.truncation_mode),
+          .tokenizer = parts_.tokenizer,
+          .append_eos = options_.append_eos};
 }
 
 bool Trainer::done() const {

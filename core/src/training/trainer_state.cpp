@@ -1,9 +1,8 @@
 // A Trainer's state in and out of checkpoints.
-#include <ATen/ops/zeros_like.h>
-
 #include <nlohmann/json.hpp>
 
 #include "hone/core/error.hpp"
+#include "hone/core/training/checkpoint_tensors.hpp"
 #include "hone/core/training/trainer.hpp"
 #include "training/parameter_digest.hpp"
 
@@ -45,33 +44,11 @@ TrainerState from_json(const std::string& text, std::int64_t& optimizer_steps) {
   }
 }
 
-DType dtype_of(const at::Tensor& tensor) {
-  switch (tensor.scalar_type()) {
-    case at::kDouble: return DType::Float64;
-    case at::kBFloat16: return DType::BFloat16;
-    default: return DType::Float32;
-  }
-}
-
-TensorBytes bytes_of(std::string name, const at::Tensor& tensor) {
-  return {std::move(name), dtype_of(tensor), tensor.sizes().vec(),
-          {static_cast<std::byte*>(tensor.data_ptr()), tensor.nbytes()}};
-}
-
 }  // namespace
 
 std::vector<TensorBytes> Trainer::tensors() {
-  std::vector<TensorBytes> all;
-  auto& store = parts_.model.parameters();
-  const auto parameters = store.all();
-  const auto state = optimizer_->state();
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    all.push_back(bytes_of("model/" + parameters[i].name, parameters[i].value));
-    for (const auto& [name, flat] : state) {
-      all.push_back(bytes_of(name + "/" + parameters[i].name,
-                             store.view_in(flat[store.group_of(i)], i)));
-    }
-  }
+  auto all = model_tensors(parts_.model);
+  for (auto& tensor : optimizer_tensors(parts_.model, *optimizer_)) all.push_back(std::move(tensor));
   return all;
 }
 

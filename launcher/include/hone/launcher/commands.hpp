@@ -40,6 +40,11 @@ std::span<const Command> commands();
 /// block on standard error and an exit code.
 int run_program(Arguments arguments, const LaunchEnvironment& environment, Screen& screen);
 
+int run_run(const CommandContext& context, Arguments arguments);
+int run_train(const CommandContext& context, Arguments arguments);
+int run_generate(const CommandContext& context, Arguments arguments);
+int run_eval(const CommandContext& context, Arguments arguments);
+int run_export(const CommandContext& context, Arguments arguments);
 int run_inspect(const CommandContext& context, Arguments arguments);
 int run_env(const CommandContext& context, Arguments arguments);
 

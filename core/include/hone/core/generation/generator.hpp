@@ -10,7 +10,9 @@
 
 namespace hone {
 
+class Communicator;
 class LanguageModel;
+class Tokenizer;
 
 /// A prompt to complete and its number among all prompts of the call (over all ranks), which keys
 /// its random numbers.
@@ -41,5 +43,14 @@ struct Completion {
 std::vector<Completion> generate(LanguageModel& model, std::span<const PromptTokens> prompts,
                                  const GenerationOptions& options, std::uint64_t seed,
                                  std::uint64_t call);
+
+/// The same over ranks: all pass the same prompts and each completes its own share, balanced by
+/// tokens; `tokenizer` (may be null) fills the texts. Collective; an error of one rank is thrown on
+/// all.
+std::vector<Completion> generate_share(LanguageModel& model, Communicator& comm,
+                                       const Tokenizer* tokenizer,
+                                       std::span<const PromptTokens> prompts,
+                                       const GenerationOptions& options, std::uint64_t seed,
+                                       std::uint64_t call);
 
 }  // namespace hone

@@ -25,6 +25,9 @@ struct Batch {
   /// As long as input_ids, kIgnoredLabel where not trained; empty means input_ids themselves.
   std::vector<TokenIds> labels;
   BatchScope scope = BatchScope::Replicated;
+  /// PerRank only: a number for each sample by which the ranks' samples are put in one order, so that
+  /// the update does not depend on who held what. Empty: rank by rank.
+  std::vector<std::int64_t> order;
 };
 
 }  // namespace hone

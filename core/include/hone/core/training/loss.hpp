@@ -4,9 +4,6 @@
 
 namespace hone {
 
-/// Label of a position that is not trained. Source: torch's cross_entropy default.
-constexpr std::int64_t kIgnoredLabel = -100;
-
 /// Summed negative log-likelihood and, where asked, the gradient of scale * loss.
 struct HeadLoss {
   at::Tensor nll_sum;          ///< scalar float64, nats; stays on the device

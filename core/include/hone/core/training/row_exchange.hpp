@@ -15,12 +15,18 @@ struct GlobalRows {
   std::int64_t truncated = 0;  ///< samples that were cut, over all ranks, each counted once
 };
 
-/// Makes what this rank has (`mine`, of which `truncated` were cut) what every rank has: Replicated
-/// checks that all ranks hold the same, PerRank joins the ranks' lists in rank order, Root sends rank
-/// 0's. Ids are a few bytes a token, so that all ranks can hold the whole list and every later
+/// This rank's samples of a step.
+struct LocalRows {
+  std::vector<TokenRow> rows;
+  std::vector<std::int64_t> order;  ///< Batch::order: empty, or one number a row
+  std::int64_t truncated = 0;
+};
+
+/// Makes what this rank has what every rank has: Replicated checks that all ranks hold the same,
+/// PerRank joins the ranks' lists in rank order and sorts them by `order` where there is one, Root
+/// sends rank 0's. Ids are a few bytes a token, so that all ranks can hold the whole list and every later
 /// decision (order, shares) needs no further communication.
 /// Collective. Throws: CommunicatorError naming a rank whose replicated batch differs.
-GlobalRows exchange_rows(Communicator& comm, BatchScope scope, std::vector<TokenRow> mine,
-                         std::int64_t truncated);
+GlobalRows exchange_rows(Communicator& comm, BatchScope scope, LocalRows mine);
 
 }  // namespace hone

@@ -8,6 +8,9 @@
 
 namespace hone {
 
+/// Label of a position that is not trained. Source: torch's cross_entropy default.
+constexpr std::int64_t kIgnoredLabel = -100;
+
 /// One sequence to train on, already tokenized, truncated and without padding.
 struct TokenRow {
   std::vector<std::int64_t> ids;

@@ -18,11 +18,11 @@
 #include "hone/core/stop_signal.hpp"
 #include "hone/core/tokenizer.hpp"
 #include "hone/core/training/batch.hpp"
+#include "hone/core/training/batch_rows.hpp"
 #include "hone/core/training/collator.hpp"
 #include "hone/core/training/lr_schedule.hpp"
 #include "hone/core/training/optimizer.hpp"
-#include "hone/core/training/packed_batch.hpp"
-#include "hone/core/training/row_exchange.hpp"
+#include "hone/core/training/evaluate.hpp"
 #include "hone/core/training/step_stats.hpp"
 #include "hone/core/training/trainer_options.hpp"
 
@@ -54,14 +54,6 @@ struct TrainerState {
   std::int64_t global_train_batch_size = 0;
   std::int64_t seed = 0;
   std::string user;  ///< the caller's own position, returned as it was given
-};
-
-/// Mean loss over an evaluation set, by target tokens.
-struct EvalStats {
-  double loss = 0.0;  ///< nats per target token
-  std::int64_t num_samples = 0;
-  std::int64_t num_tokens = 0;
-  double seconds = 0.0;
 };
 
 /// Iterative supervised fine-tuning: between step() calls the caller does what it likes, generate and
@@ -123,13 +115,8 @@ class Trainer {
  private:
   struct Update;  // what one optimizer update works on; see trainer.cpp
 
-  GlobalRows agreed_rows(const Batch& batch);
-  std::vector<TokenRow> rows_of(const Batch& batch, std::int64_t& truncated) const;
-  std::vector<PackedBatch> collate(std::span<const TokenRow> rows,
-                                   std::int64_t rows_per_micro_batch) const;
-  std::vector<TokenRow> share_of_this_rank(const std::vector<TokenRow>& rows,
-                                           std::span<const std::int64_t> chunk) const;
-  Update begin_update(const std::vector<TokenRow>& rows, std::span<const std::int64_t> chunk);
+  RowRules row_rules() const;
+  Update begin_update(std::span<const TokenRow> rows, std::span<const std::int64_t> chunk);
   void accumulate_gradients(Update& update);
   void reduce_gradients();
   void agree_on(Update& update);

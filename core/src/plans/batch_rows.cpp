@@ -1,10 +1,8 @@
-// How a Batch becomes token rows that every rank holds: local checks and tokenization, one agreement,
-// one exchange.
+#include "hone/core/training/batch_rows.hpp"
+
 #include <string>
 
 #include "hone/core/error.hpp"
-#include "hone/core/training/loss.hpp"
-#include "hone/core/training/trainer.hpp"
 
 namespace hone {
 namespace {
@@ -99,9 +97,7 @@ std::vector<TokenRow> rows_of_ids(const Batch& batch, std::int64_t vocab_size) {
   return rows;
 }
 
-}  // namespace
-
-std::vector<TokenRow> Trainer::rows_of(const Batch& batch, std::int64_t& truncated) const {
+LocalRows rows_of(const Batch& batch, const RowRules& rules) {
   if (!batch.texts.empty() && !batch.input_ids.empty()) {
     throw InputError{"step: both texts and input_ids were given; labels and masks could belong to "
                      "either. Pass one of them"};
@@ -109,24 +105,29 @@ std::vector<TokenRow> Trainer::rows_of(const Batch& batch, std::int64_t& truncat
   if (batch.input_ids.empty() && (!batch.labels.empty() || !batch.attention_mask.empty())) {
     throw InputError{"step: labels and attention_mask go with input_ids, which are missing"};
   }
-  const auto& shape = parts_.model.shape();
-  auto rows = batch.texts.empty()
-                  ? rows_of_ids(batch, shape.vocab_size)
-                  : rows_of_texts(batch, parts_.tokenizer, options_.append_eos);
-  const auto limit = options_.max_length.value_or(shape.max_positions);
-  const auto mode = parse_truncation_mode(options_.truncation_mode);
-  for (auto& row : rows) truncated += truncate(row, limit, mode) ? 1 : 0;
-  return rows;
+  LocalRows local{.rows = batch.texts.empty()
+                              ? rows_of_ids(batch, rules.vocab_size)
+                              : rows_of_texts(batch, rules.tokenizer, rules.append_eos),
+                  .order = batch.order};
+  if (!local.order.empty() && local.order.size() != local.rows.size()) {
+    throw InputError{"step: order has " + std::to_string(local.order.size()) +
+                     " entries for " + std::to_string(local.rows.size()) + " samples"};
+  }
+  for (auto& row : local.rows) {
+    local.truncated += truncate(row, rules.max_length, rules.truncation_mode) ? 1 : 0;
+  }
+  return local;
 }
 
-GlobalRows Trainer::agreed_rows(const Batch& batch) {
-  std::vector<TokenRow> mine;
-  std::int64_t truncated = 0;
-  const bool looked_at = batch.scope != BatchScope::Root || parts_.communicator.rank() == 0;
-  run_agreed(parts_.communicator, [&] {
-    if (looked_at) mine = rows_of(batch, truncated);
+}  // namespace
+
+GlobalRows agreed_rows(Communicator& comm, const Batch& batch, const RowRules& rules) {
+  LocalRows mine;
+  const bool looked_at = batch.scope != BatchScope::Root || comm.rank() == 0;
+  run_agreed(comm, [&] {
+    if (looked_at) mine = rows_of(batch, rules);
   });
-  return exchange_rows(parts_.communicator, batch.scope, std::move(mine), truncated);
+  return exchange_rows(comm, batch.scope, std::move(mine));
 }
 
 }  // namespace hone

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "hone/core/data/jsonl.hpp"
+#include "hone/core/tokenizer.hpp"
+#include "hone/core/training/batch.hpp"
+
+namespace hone {
+
+struct EncodingOptions {
+  bool completion_only_loss = true;  ///< of a prompt and its completion, train the completion alone
+  bool append_eos = false;           ///< add the end token to {"text"} rows
+};
+
+/// The ids that a model continues: plain text as the tokenizer encodes it, a conversation through the
+/// chat template with the assistant's header.
+/// Throws: InputError where the template is missing or refuses.
+TokenIds encode_prompt(const Tokenizer& tokenizer, const TextOrMessages& prompt);
+
+/// The same as text, as the model sees it.
+std::string render_prompt(const Tokenizer& tokenizer, const TextOrMessages& prompt);
+
+/// Rows of a training file as token ids with labels, in order.
+///
+/// - {"text"}: all tokens are targets.
+/// - {"prompt", "completion"}: ids of the prompt as encode_prompt() gives them, then those of the
+///   completion, then the end token; a conversation's end comes from its template. The prompt is not
+///   trained under completion_only_loss.
+/// - {"messages"}: the whole conversation through the template, all tokens are targets.
+/// - {"input_ids", ...}: as they are.
+/// Throws: InputError that says which row (from 0).
+Batch encode_rows(const Tokenizer& tokenizer, std::span<const DataRow> rows,
+                  const EncodingOptions& options);
+
+}  // namespace hone

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "hone/core/communicator.hpp"
+#include "hone/core/tokenizer.hpp"
+#include "hone/core/training/batch.hpp"
+#include "hone/core/training/row_exchange.hpp"
+#include "hone/core/training/token_row.hpp"
+
+namespace hone {
+
+/// What samples must be and how they are cut.
+struct RowRules {
+  std::int64_t vocab_size = 0;
+  std::int64_t max_length = 0;
+  TruncationMode truncation_mode = TruncationMode::KeepEnd;
+  const Tokenizer* tokenizer = nullptr;  ///< needed for texts only
+  bool append_eos = false;
+};
+
+/// The batch as token rows on every rank: each rank checks and tokenizes what it was given, all agree,
+/// then the rows are exchanged by the batch's scope. Padding is dropped by mask; a token behind a gap
+/// loses its label, for its predecessor was padding.
+/// Collective. Throws: InputError naming field and index of the first bad sample, on every rank.
+GlobalRows agreed_rows(Communicator& comm, const Batch& batch, const RowRules& rules);
+
+}  // namespace hone

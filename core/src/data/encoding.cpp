@@ -1,0 +1,119 @@
+#include "hone/core/data/encoding.hpp"
+
+#include <string>
+
+#include "hone/core/error.hpp"
+#include "hone/core/training/token_row.hpp"
+
+namespace hone {
+namespace {
+
+struct Encoded {
+  TokenIds ids, labels, mask;
+};
+
+Encoded all_targets(TokenIds ids) {
+  return {ids, ids, TokenIds(ids.size(), 1)};
+}
+
+Encoded join(TokenIds prompt, const TokenIds& completion, bool completion_only) {
+  Encoded row;
+  row.labels = completion_only ? TokenIds(prompt.size(), kIgnoredLabel) : prompt;
+  row.labels.insert(row.labels.end(), completion.begin(), completion.end());
+  row.ids = std::move(prompt);
+  row.ids.insert(row.ids.end(), completion.begin(), completion.end());
+  row.mask.assign(row.ids.size(), 1);
+  return row;
+}
+
+/// What the template adds to the rendered prompt for the completion's messages, its end included.
+std::string rendered_completion(const Tokenizer& tokenizer, const std::vector<ChatMessage>& prompt,
+                                const std::vector<ChatMessage>& completion) {
+  auto all = prompt;
+  all.insert(all.end(), completion.begin(), completion.end());
+  const auto head = tokenizer.apply_chat_template(prompt, true);
+  const auto whole = tokenizer.apply_chat_template(all, false);
+  if (!whole.starts_with(head)) {
+    throw InputError{"the chat template writes a conversation differently once it is answered, so "
+                     "the completion cannot be told from the prompt. Use {\"messages\"} rows"};
+  }
+  return whole.substr(head.size());
+}
+
+class RowEncoder {
+ public:
+  RowEncoder(const Tokenizer& tokenizer, const EncodingOptions& options)
+      : tokenizer_(tokenizer), options_(options) {}
+
+  Encoded operator()(const TextRow& row) const {
+    auto ids = tokenizer_.encode(row.text);
+    if (options_.append_eos) append_eos(ids);
+    return all_targets(std::move(ids));
+  }
+
+  Encoded operator()(const MessagesRow& row) const {
+    return all_targets(
+        tokenizer_.encode(tokenizer_.apply_chat_template(row.messages, false), false));
+  }
+
+  Encoded operator()(const TokensRow& row) const {
+    return {row.input_ids, row.labels.value_or(row.input_ids),
+            row.attention_mask.value_or(TokenIds(row.input_ids.size(), 1))};
+  }
+
+  Encoded operator()(const CompletionRow& row) const {
+    TokenIds completion;
+    if (const auto* text = std::get_if<std::string>(&row.completion)) {
+      completion = tokenizer_.encode(*text, false);
+      append_eos(completion);
+    } else {
+      const auto& messages = std::get<std::vector<ChatMessage>>(row.prompt);
+      const auto& answer = std::get<std::vector<ChatMessage>>(row.completion);
+      completion = tokenizer_.encode(rendered_completion(tokenizer_, messages, answer), false);
+    }
+    return join(encode_prompt(tokenizer_, row.prompt), completion, options_.completion_only_loss);
+  }
+
+ private:
+  void append_eos(TokenIds& ids) const {
+    const auto eos = tokenizer_.eos_id();
+    if (!eos) throw InputError{"the tokenizer names no end token to close a sample with"};
+    if (ids.empty() || ids.back() != *eos) ids.push_back(*eos);
+  }
+
+  const Tokenizer& tokenizer_;
+  const EncodingOptions& options_;
+};
+
+}  // namespace
+
+std::string render_prompt(const Tokenizer& tokenizer, const TextOrMessages& prompt) {
+  if (const auto* text = std::get_if<std::string>(&prompt)) return *text;
+  return tokenizer.apply_chat_template(std::get<std::vector<ChatMessage>>(prompt), true);
+}
+
+TokenIds encode_prompt(const Tokenizer& tokenizer, const TextOrMessages& prompt) {
+  // A template writes the special tokens itself.
+  const bool is_text = std::holds_alternative<std::string>(prompt);
+  return tokenizer.encode(render_prompt(tokenizer, prompt), /*add_special_tokens=*/is_text);
+}
+
+Batch encode_rows(const Tokenizer& tokenizer, std::span<const DataRow> rows,
+                  const EncodingOptions& options) {
+  const RowEncoder encoder{tokenizer, options};
+  Batch batch;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    try {
+      auto row = std::visit(encoder, rows[i]);
+      if (row.ids.empty()) throw InputError{"it has no tokens"};
+      batch.input_ids.push_back(std::move(row.ids));
+      batch.labels.push_back(std::move(row.labels));
+      batch.attention_mask.push_back(std::move(row.mask));
+    } catch (const InputError& error) {
+      throw InputError{"row " + std::to_string(i) + ": " + error.what()};
+    }
+  }
+  return batch;
+}
+
+}  // namespace hone

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "hone/core/options/option_registry.hpp"
+#include "hone/launcher/session.hpp"
+
+namespace hone::launcher {
+
+/// Options that every command with a model has.
+struct ModelOptions {
+  std::string model_name_or_path;
+  bool use_cpu = false;
+  std::string ddp_backend = "auto";
+  std::optional<std::int64_t> num_threads;
+
+  void bind(OptionRegistry& registry);
+  SessionOptions session_options() const;
+
+  /// The folder that the name means: as it stands, else beside `config` (the YAML file, may be
+  /// empty), else in hone's model cache ($XDG_CACHE_HOME or ~/.cache, hone/models/).
+  /// The name itself where none of these exists, so that the error shows what was asked for.
+  std::filesystem::path folder(const std::filesystem::path& config) const;
+};
+
+/// A file that a YAML file names: relative to where the job runs, else to the YAML file.
+std::filesystem::path resolve_beside(const std::filesystem::path& file,
+                                     const std::filesystem::path& config);
+
+/// What --resume_from_checkpoint asks for.
+struct ResumeOptions {
+  std::string resume_from_checkpoint = "false";  ///< false | auto | true | PATH
+
+  void bind(OptionGroup& group);
+  bool wanted() const { return resume_from_checkpoint != "false"; }
+};
+
+}  // namespace hone::launcher

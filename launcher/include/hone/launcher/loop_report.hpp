@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hone/core/communicator.hpp"
+#include "hone/core/training/step_stats.hpp"
+#include "hone/launcher/loop/keep.hpp"
+#include "hone/launcher/loop/run_directory.hpp"
+#include "hone/launcher/screen.hpp"
+
+namespace hone::launcher {
+
+/// A prompt of the evaluation set with one answer to it.
+struct EvalAnswer {
+  std::int64_t index = 0;
+  std::string prompt;
+  std::string completion;
+  double reward = 0.0;
+};
+
+/// Every rank's answers on every rank, by index. Collective.
+std::vector<EvalAnswer> gather_answers(Communicator& comm, const std::vector<EvalAnswer>& mine);
+
+/// Where the seconds of a round went, on the slowest rank.
+struct RoundSeconds {
+  double generate = 0.0;
+  double score = 0.0;
+  double train = 0.0;
+  double eval = 0.0;
+};
+
+/// What one round came to, over all ranks.
+struct RoundFigures {
+  std::int64_t round = 0;  ///< from 1; 0 is the evaluation before the first
+  KeepCounts counts;
+  double reward = 0.0;             ///< mean over all completions
+  double completion_tokens = 0.0;  ///< mean
+  double clipped_ratio = 0.0;      ///< completions that ran into max_new_tokens
+  StepStats train;
+  std::optional<double> eval_reward;  ///< mean over the evaluation set, greedy
+  RoundSeconds seconds;
+};
+
+/// Everything that a run shows and logs: metrics.jsonl, the progress line, the closing summary.
+/// Rank 0 speaks, the others' calls do nothing. Its memory goes along with checkpoints as text.
+class LoopReport {
+ public:
+  LoopReport(Screen& screen, RunDirectory& directory, std::int64_t num_rounds, bool is_check);
+
+  void show_start(const std::string& job, const std::string& model, std::size_t num_prompts,
+                  std::size_t num_eval);
+  void log_update(const UpdateStats& update, std::int64_t round);
+  void log_round(const RoundFigures& figures);
+
+  /// Remembers the evaluation before training, and the newest.
+  void note_eval(double reward, std::vector<EvalAnswer> answers);
+  bool has_initial_eval() const { return initial_reward_.has_value(); }
+
+  /// The memory as JSON for Trainer::set_user_state(), and back.
+  std::string state() const;
+  void restore(const std::string& state);
+
+  void show_end(std::int64_t step, std::int64_t tokens, double seconds);
+  void show_stop(std::int64_t step);
+
+ private:
+  std::string example() const;
+
+  Screen& screen_;
+  RunDirectory& directory_;
+  std::int64_t num_rounds_;
+  std::string measure_;  ///< "accuracy" for checks, "reward" for programs
+  std::optional<double> initial_reward_;
+  std::optional<double> latest_reward_;
+  std::vector<EvalAnswer> before_, after_;
+};
+
+}  // namespace hone::launcher

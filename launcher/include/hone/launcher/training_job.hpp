@@ -1,0 +1,51 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "hone/checkpoints/hdf5_checkpoint_store.hpp"
+#include "hone/collators/causal_lm_collator.hpp"
+#include "hone/core/training/trainer.hpp"
+#include "hone/distributed/all_reduce_gradient_reducer.hpp"
+#include "hone/launcher/job_options.hpp"
+#include "hone/launcher/session.hpp"
+
+namespace hone::launcher {
+
+/// A model and its tokenizer from one folder, on all ranks.
+struct LoadedModel {
+  std::filesystem::path folder;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<LanguageModel> model;
+};
+
+/// Chooses the matrix library, then loads; all ranks succeed or throw the same error. Says on the log
+/// what was loaded. Collective.
+LoadedModel load_for_session(Session& session, const std::filesystem::path& folder);
+
+/// Everything that a command which trains puts together: the trainer and its parts.
+/// Collective: construction and resume().
+class TrainingJob {
+ public:
+  TrainingJob(Session& session, LoadedModel loaded, TrainerOptions options,
+              checkpoints::StoreOptions store);
+
+  /// Does what --resume_from_checkpoint asks for; true where the run goes on from a checkpoint.
+  /// Throws: CheckpointError where there is none and `true` or a path was given.
+  bool resume(const ResumeOptions& options);
+
+  Trainer& trainer() { return *trainer_; }
+  const Tokenizer& tokenizer() const { return *loaded_.tokenizer; }
+
+ private:
+  Session& session_;
+  LoadedModel loaded_;
+  distributed::AllReduceGradientReducer reducer_;
+  collators::PackingCollator collator_;
+  checkpoints::Hdf5CheckpointStore store_;
+  std::unique_ptr<Trainer> trainer_;
+};
+
+}  // namespace hone::launcher

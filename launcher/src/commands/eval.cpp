@@ -1,0 +1,76 @@
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "hone/core/data/encoding.hpp"
+#include "hone/core/data/jsonl.hpp"
+#include "hone/core/training/evaluate.hpp"
+#include "hone/launcher/commands.hpp"
+#include "hone/launcher/training_job.hpp"
+
+namespace hone::launcher {
+namespace {
+
+struct EvalCommandOptions {
+  ModelOptions model;
+  EncodingOptions encoding;
+  std::filesystem::path eval_file;
+  std::int64_t per_device_eval_batch_size = 8;
+  std::optional<std::int64_t> max_length;
+  bool json = false;
+
+  void bind(OptionRegistry& registry) {
+    registry.add_config_option();
+    model.bind(registry);
+    auto data = registry.group("Data");
+    data.add("eval_file", &eval_file,
+             "JSON lines: {text} | {prompt, completion} | {messages} | {input_ids, ...}.")
+        .required();
+    data.add("completion_only_loss", &encoding.completion_only_loss,
+             "Of a prompt and its completion, score the completion alone.");
+    data.add("append_eos", &encoding.append_eos, "Add the end token to every {text}.");
+    data.add("max_length", &max_length, "Tokens a sample keeps (its end); null: the model's maximum.",
+             at_least(1));
+    data.add("per_device_eval_batch_size", &per_device_eval_batch_size,
+             "Samples that a rank evaluates at once.", at_least(1));
+    registry.group("Output").add("json", &json, "JSON to standard output.");
+  }
+};
+
+}  // namespace
+
+int run_eval(const CommandContext& context, Arguments arguments) {
+  EvalCommandOptions options;
+  OptionRegistry registry{"hone eval", "The loss of a model on a file of samples."};
+  options.bind(registry);
+  if (!parse_options(context, registry, arguments)) return 0;
+  Session session{options.model.session_options(), context.environment, context.screen};
+  return session.run([&] {
+    const auto loaded = load_for_session(session, options.model.folder({}));
+    Batch batch;
+    run_agreed(session.communicator(), [&] {
+      batch = encode_rows(*loaded.tokenizer, read_training_rows(options.eval_file),
+                          options.encoding);
+    });
+    const collators::PackingCollator collator;
+    const auto& shape = loaded.model->shape();
+    const auto rows =
+        agreed_rows(session.communicator(), batch,
+                    {.vocab_size = shape.vocab_size,
+                     .max_length = options.max_length.value_or(shape.max_positions)});
+    const auto stats = evaluate(*loaded.model, session.communicator(), collator, rows,
+                                options.per_device_eval_batch_size);
+    const nlohmann::ordered_json result{{"eval_loss", stats.loss},
+                                        {"eval_perplexity", std::exp(stats.loss)},
+                                        {"eval_samples", stats.num_samples},
+                                        {"eval_tokens", stats.num_tokens},
+                                        {"eval_runtime", stats.seconds}};
+    std::string text = options.json ? result.dump(2) + '\n' : "";
+    if (!options.json) {
+      for (const auto& [key, value] : result.items()) text += key + "=" + value.dump() + '\n';
+    }
+    session.screen().print(text);
+    return 0;
+  });
+}
+
+}  // namespace hone::launcher

@@ -1,0 +1,119 @@
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "hone/core/data/encoding.hpp"
+#include "hone/core/data/jsonl.hpp"
+#include "hone/core/error.hpp"
+#include "hone/core/generation/generator.hpp"
+#include "hone/launcher/commands.hpp"
+#include "hone/launcher/training_job.hpp"
+
+namespace hone::launcher {
+namespace {
+
+struct GenerateOptions {
+  ModelOptions model;
+  GenerationOptions generation;
+  std::filesystem::path prompts_file, output_file;
+  std::int64_t seed = 42;
+
+  void bind(OptionRegistry& registry) {
+    registry.add_config_option();
+    model.bind(registry);
+    auto files = registry.group("Files");
+    files.add("prompts_file", &prompts_file, "JSON lines with \"prompt\": text or messages.")
+        .required();
+    files.add("output_file", &output_file, "JSON lines, one a completion; empty: standard output.");
+    register_generation_options(registry, generation);
+    registry.group("Run").add("seed", &seed, "Keys what is sampled.", non_negative());
+  }
+};
+
+std::string json_line(const hone::Completion& completion, const std::string& prompt) {
+  const nlohmann::ordered_json json{{"prompt_index", completion.prompt_index},
+                                    {"k", completion.k},
+                                    {"prompt", prompt},
+                                    {"completion", completion.text},
+                                    {"completion_ids", completion.ids},
+                                    {"log_probs", completion.log_probs},
+                                    {"finish_reason", name_of(completion.finish_reason)}};
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
+}
+
+/// Prompts go to ranks by length; what they made comes back in the prompts' order.
+class Generation {
+ public:
+  Generation(Session& session, const GenerateOptions& options)
+      : session_(session),
+        options_(options),
+        loaded_(load_for_session(session, options.model.folder({}))) {}
+
+  int run() {
+    run_agreed(session_.communicator(), [&] { read(); });
+    std::string lines;
+    for (const auto& completion :
+         generate_share(*loaded_.model, session_.communicator(), loaded_.tokenizer.get(), prompts_,
+                        options_.generation, static_cast<std::uint64_t>(options_.seed), 0)) {
+      lines += json_line(completion, texts_[static_cast<std::size_t>(completion.prompt_index)]);
+    }
+    const auto all = all_gather_strings(session_.communicator(), lines);
+    run_agreed(session_.communicator(), [&] {
+      if (session_.is_root()) write(all);
+    });
+    return static_cast<int>(ExitCode::Success);
+  }
+
+ private:
+  void read() {
+    for (const auto& row : read_prompts(options_.prompts_file)) {
+      texts_.push_back(render_prompt(*loaded_.tokenizer, row.prompt));
+      prompts_.push_back({encode_prompt(*loaded_.tokenizer, row.prompt),
+                          static_cast<std::int64_t>(prompts_.size())});
+    }
+  }
+
+  void write(const std::vector<std::string>& parts) const {
+    std::vector<std::pair<std::pair<std::int64_t, std::int64_t>, std::string>> lines;
+    for (const auto& part : parts) {
+      for (std::size_t begin = 0; begin < part.size();) {
+        const auto end = part.find('\n', begin) + 1;
+        auto line = part.substr(begin, end - begin);
+        const auto json = nlohmann::json::parse(line);
+        lines.push_back({{json.at("prompt_index"), json.at("k")}, std::move(line)});
+        begin = end;
+      }
+    }
+    std::sort(lines.begin(), lines.end());
+    std::string text;
+    for (const auto& [key, line] : lines) text += line;
+    if (options_.output_file.empty()) {
+      session_.screen().print(text);
+      return;
+    }
+    std::ofstream file{options_.output_file, std::ios::binary};
+    if (!(file << text) || !file.flush()) {
+      throw Error{ExitCode::Io, options_.output_file.string() + ": cannot be written"};
+    }
+  }
+
+  Session& session_;
+  const GenerateOptions& options_;
+  LoadedModel loaded_;
+  std::vector<std::string> texts_;
+  std::vector<PromptTokens> prompts_;
+};
+
+}  // namespace
+
+int run_generate(const CommandContext& context, Arguments arguments) {
+  GenerateOptions options;
+  OptionRegistry registry{"hone generate", "Completes a file of prompts."};
+  options.bind(registry);
+  if (!parse_options(context, registry, arguments)) return 0;
+  options.generation.validate();
+  Session session{options.model.session_options(), context.environment, context.screen};
+  return session.run([&] { return Generation{session, options}.run(); });
+}
+
+}  // namespace hone::launcher

@@ -1,0 +1,22 @@
+#include "hone/launcher/commands.hpp"
+#include "hone/launcher/iterative_loop.hpp"
+
+namespace hone::launcher {
+
+int run_run(const CommandContext& context, Arguments arguments) {
+  LoopOptions options;
+  OptionRegistry registry{"hone run",
+                          "Iterative fine-tuning: generate, score, keep, train, round after round."};
+  options.bind(registry);
+  if (!parse_options(context, registry, arguments)) return 0;
+  options.resolve(registry.config_path());
+  const auto reward = make_reward(options.reward);
+  reward->start();  // before MPI: a reward program is a child process
+  Session session{options.model.session_options(), context.environment, context.screen};
+  return session.run([&] {
+    return IterativeLoop{session, options, *reward, registry.config_path(), registry.dump_yaml()}
+        .run();
+  });
+}
+
+}  // namespace hone::launcher

@@ -1,0 +1,232 @@
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "hone/core/data/encoding.hpp"
+#include "hone/core/error.hpp"
+#include "hone/launcher/commands.hpp"
+#include "hone/launcher/loop/prompt_order.hpp"
+#include "hone/launcher/loop/run_directory.hpp"
+#include "hone/launcher/training_job.hpp"
+
+namespace hone::launcher {
+namespace {
+
+struct TrainCommandOptions {
+  ModelOptions model;
+  ResumeOptions resume;
+  TrainerOptions train;
+  EncodingOptions encoding;
+  std::filesystem::path train_file, eval_file, output_dir;
+  double num_train_epochs = 3.0;
+  std::int64_t logging_steps = 10;
+  std::int64_t eval_steps = 0;
+  std::int64_t save_steps = 500;
+  std::optional<std::int64_t> save_total_limit;
+  std::int64_t seed = 42;
+
+  void bind(OptionRegistry& registry) {
+    registry.add_config_option();
+    model.bind(registry);
+    auto data = registry.group("Data");
+    data.add("train_file", &train_file,
+             "JSON lines: {text} | {prompt, completion} | {messages} | {input_ids, ...}.")
+        .required();
+    data.add("eval_file", &eval_file, "The same, for evaluation; empty: none.");
+    data.add("num_train_epochs", &num_train_epochs,
+             "Passes over train_file, where max_steps is -1.", positive());
+    data.add("completion_only_loss", &encoding.completion_only_loss,
+             "Of a prompt and its completion, train the completion alone.");
+    auto run = registry.group("Run");
+    run.add("output_dir", &output_dir, "The run directory.").required();
+    run.add("seed", &seed, "Keys every random number of the run.", non_negative());
+    run.add("logging_steps", &logging_steps, "Updates between log lines.", at_least(1));
+    run.add("eval_steps", &eval_steps, "Updates between evaluations; 0: only at the end.",
+            non_negative());
+    run.add("save_steps", &save_steps, "Updates between checkpoints; 0: only at the end.",
+            non_negative());
+    run.add("save_total_limit", &save_total_limit, "Newest checkpoints that stay; null: all.",
+            at_least(1));
+    resume.bind(run);
+    register_trainer_options(registry, train);
+  }
+
+  void resolve(const std::filesystem::path& config) {
+    train_file = resolve_beside(train_file, config);
+    if (!eval_file.empty()) eval_file = resolve_beside(eval_file, config);
+    train.seed = seed;
+    train.save_steps = save_steps;
+    encoding.append_eos = train.append_eos;
+    train.validate();
+  }
+};
+
+Batch read_rows(Session& session, const Tokenizer& tokenizer, const std::filesystem::path& file,
+                const EncodingOptions& options) {
+  Batch rows;
+  run_agreed(session.communicator(), [&] {
+    if (!file.empty()) rows = encode_rows(tokenizer, read_training_rows(file), options);
+  });
+  return rows;
+}
+
+/// Supervised training over a file: each update is one Trainer::step() call on its own samples, so
+/// that the trainer's call count is the position in the data.
+class FileTraining {
+ public:
+  FileTraining(Session& session, const TrainCommandOptions& options,
+               const std::filesystem::path& config, const std::string& resolved_yaml)
+      : session_(session),
+        options_(options),
+        directory_(session.communicator(), options.output_dir, options.resume.wanted(),
+                   session.log()),
+        model_folder_(options.model.folder(config)) {
+    session.open_logs(options.output_dir);
+    directory_.write_config(resolved_yaml);
+    // Rows are needed before the trainer: a schedule by epochs ends where they do.
+    auto loaded = load_for_session(session, model_folder_);
+    train_rows_ = read_rows(session, *loaded.tokenizer, options.train_file, options.encoding);
+    eval_rows_ = read_rows(session, *loaded.tokenizer, options.eval_file, options.encoding);
+    job_ = std::make_unique<TrainingJob>(
+        session, std::move(loaded), trainer_options(),
+        checkpoints::StoreOptions{.run_directory = options.output_dir,
+                                  .save_total_limit = options.save_total_limit});
+  }
+
+  int run() {
+    const bool resumed = job_->resume(options_.resume);
+    directory_.discard_metrics_after(resumed ? trainer().state().global_step : -1, 0);
+    session_.screen().print("hone " HONE_VERSION "  " + session_.describe() + "\ndata   " +
+                            std::to_string(num_rows()) + " samples, " +
+                            std::to_string(trainer().options().max_steps) + " updates\n");
+    while (!trainer().done()) {
+      log(trainer().step(next_batch()));
+      if (due(options_.eval_steps) && !trainer().done()) evaluate();
+    }
+    if (trainer().stopped()) {
+      session_.screen().print("stopped, everything is saved. Go on with the same command and "
+                              "--resume_from_checkpoint auto\n");
+      return static_cast<int>(ExitCode::Stopped);
+    }
+    return finish();
+  }
+
+ private:
+  Trainer& trainer() { return job_->trainer(); }
+  std::int64_t num_rows() const { return static_cast<std::int64_t>(train_rows_.input_ids.size()); }
+
+  std::int64_t batch_size() const {
+    const auto& o = options_.train;
+    return o.global_train_batch_size.value_or(o.per_device_train_batch_size *
+                                              o.gradient_accumulation_steps * session_.size());
+  }
+
+  TrainerOptions trainer_options() const {
+    auto options = options_.train;
+    options.global_train_batch_size = batch_size();
+    if (options.max_steps == -1) {
+      options.max_steps = static_cast<std::int64_t>(
+          std::ceil(options_.num_train_epochs * static_cast<double>(num_rows()) /
+                    static_cast<double>(batch_size())));
+    }
+    options.shuffle_dataset = false;  // next_batch() has shuffled
+    return options;
+  }
+
+  Batch next_batch() {
+    const auto call = trainer().state().call;
+    Batch batch;
+    for (const auto row : rows_of(call)) {
+      const auto i = static_cast<std::size_t>(row);
+      batch.input_ids.push_back(train_rows_.input_ids[i]);
+      batch.labels.push_back(train_rows_.labels[i]);
+      batch.attention_mask.push_back(train_rows_.attention_mask[i]);
+    }
+    return batch;
+  }
+
+  std::vector<std::int64_t> rows_of(std::int64_t call) const {
+    if (options_.train.shuffle_dataset) {
+      return prompts_of_round(static_cast<std::uint64_t>(options_.seed), call, batch_size(),
+                              num_rows());
+    }
+    std::vector<std::int64_t> rows;
+    for (std::int64_t i = 0; i < batch_size(); ++i) {
+      rows.push_back((call * batch_size() + i) % num_rows());
+    }
+    return rows;
+  }
+
+  bool due(std::int64_t every) {
+    return every > 0 && trainer().state().global_step % every == 0;
+  }
+
+  void log(const StepStats& stats) {
+    session_.note_step(stats.step);
+    if (stats.updates == 0) return;
+    nlohmann::ordered_json record{{"kind", "update"}};
+    for (const auto& [name, value] : stats.to_map()) record[name] = value;
+    record["step"] = stats.step;
+    record["epoch"] = static_cast<double>(trainer().state().samples_seen) /
+                      static_cast<double>(num_rows());
+    directory_.append_metrics(record.dump());
+    const auto number = [](const char* format, double value) {
+      char text[48];
+      std::snprintf(text, sizeof text, format, value);
+      return std::string{text};
+    };
+    session_.screen().progress(
+        {{"step", std::to_string(stats.step)},
+         {"loss", number("%.4f", stats.loss)},
+         {"grad_norm", number("%.3f", stats.grad_norm)},
+         {"learning_rate", number("%.3g", stats.learning_rate)},
+         {"tokens_per_second", number("%.0f", stats.tokens_per_second)}},
+        due(options_.logging_steps) || stats.step == trainer().options().max_steps);
+  }
+
+  void evaluate() {
+    if (eval_rows_.input_ids.empty()) return;
+    const auto stats = trainer().evaluate(eval_rows_);
+    directory_.append_metrics(nlohmann::ordered_json{{"kind", "eval"},
+                                                     {"step", trainer().state().global_step},
+                                                     {"eval_loss", stats.loss},
+                                                     {"eval_tokens", stats.num_tokens},
+                                                     {"eval_runtime", stats.seconds}}
+                                  .dump());
+    session_.screen().print("step=" + std::to_string(trainer().state().global_step) +
+                            " eval_loss=" + std::to_string(stats.loss) + '\n');
+  }
+
+  int finish() {
+    evaluate();
+    trainer().save();
+    trainer().save_model(options_.output_dir);
+    session_.screen().print("done: " + std::to_string(trainer().state().global_step) +
+                            " updates. Model, checkpoints and metrics.jsonl are in " +
+                            options_.output_dir.string() + '\n');
+    return static_cast<int>(ExitCode::Success);
+  }
+
+  Session& session_;
+  const TrainCommandOptions& options_;
+  RunDirectory directory_;
+  std::filesystem::path model_folder_;
+  Batch train_rows_, eval_rows_;
+  std::unique_ptr<TrainingJob> job_;
+};
+
+}  // namespace
+
+int run_train(const CommandContext& context, Arguments arguments) {
+  TrainCommandOptions options;
+  OptionRegistry registry{"hone train", "Supervised fine-tuning on a file of samples."};
+  options.bind(registry);
+  if (!parse_options(context, registry, arguments)) return 0;
+  options.resolve(registry.config_path());
+  Session session{options.model.session_options(), context.environment, context.screen};
+  return session.run([&] {
+    return FileTraining{session, options, registry.config_path(), registry.dump_yaml()}.run();
+  });
+}
+
+}  // namespace hone::launcher

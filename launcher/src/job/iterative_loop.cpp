@@ -1,0 +1,302 @@
+#include "hone/launcher/iterative_loop.hpp"
+
+#include <chrono>
+
+#include "hone/core/data/encoding.hpp"
+#include "hone/core/error.hpp"
+#include "hone/core/training/token_row.hpp"
+#include "hone/launcher/loop/prompt_order.hpp"
+
+namespace hone::launcher {
+namespace {
+
+/// Keys the shuffled-rewards control apart from other numbers of the seed.
+constexpr std::uint64_t kShufflePurpose = 0x73687566;  // "shuf"
+/// Evaluation answers that are kept for the closing example.
+constexpr std::int64_t kNumRememberedAnswers = 32;
+
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const std::chrono::duration<double> elapsed = now - last_;
+    last_ = now;
+    return elapsed.count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+double slowest(Communicator& comm, double seconds) {
+  comm.all_reduce(&seconds, 1, DType::Float64, ReduceOp::Max);
+  return seconds;
+}
+
+std::vector<PromptRow> read_agreed(Communicator& comm, const std::filesystem::path& file,
+                                   const Reward& reward) {
+  std::vector<PromptRow> rows;
+  run_agreed(comm, [&] {
+    if (file.empty()) return;
+    rows = read_prompts(file);
+    reward.check_prompts(rows);
+  });
+  return rows;
+}
+
+std::vector<PromptTokens> encode_all(const Tokenizer& tokenizer, std::span<const PromptRow> rows,
+                                     std::span<const std::int64_t> which) {
+  std::vector<PromptTokens> prompts;
+  for (std::size_t i = 0; i < which.size(); ++i) {
+    const auto& row = rows[static_cast<std::size_t>(which[i])];
+    prompts.push_back({encode_prompt(tokenizer, row.prompt), static_cast<std::int64_t>(i)});
+  }
+  return prompts;
+}
+
+std::vector<std::int64_t> count_up(std::size_t count) {
+  std::vector<std::int64_t> numbers(count);
+  for (std::size_t i = 0; i < count; ++i) numbers[i] = static_cast<std::int64_t>(i);
+  return numbers;
+}
+
+/// Logs begin once the directory is this run's own, and before anything else happens.
+Session& logging_to(Session& session, const std::filesystem::path& output_dir) {
+  session.open_logs(output_dir);
+  return session;
+}
+
+}  // namespace
+
+IterativeLoop::IterativeLoop(Session& session, const LoopOptions& options, Reward& reward,
+                             const std::filesystem::path& config,
+                             const std::string& resolved_yaml)
+    : session_(session),
+      options_(options),
+      reward_(reward),
+      prompts_(read_agreed(session.communicator(), options.prompts_file, reward)),
+      eval_prompts_(read_agreed(session.communicator(), options.eval_file, reward)),
+      directory_(session.communicator(), options.output_dir, options.resume.wanted(),
+                 session.log()),
+      job_(session,
+           load_for_session(logging_to(session, options.output_dir), options.model.folder(config)),
+           options.train,
+           {.run_directory = options.output_dir, .save_total_limit = options.save_total_limit}),
+      report_(session.screen(), directory_, options.num_rounds, !options.reward.check.empty()) {
+  directory_.write_config(resolved_yaml);
+}
+
+int IterativeLoop::run() {
+  Stopwatch total;
+  start();
+  while (rounds_done() < options_.num_rounds && !trainer().done()) run_round();
+  if (trainer().stopped()) {
+    report_.show_stop(trainer().state().global_step);
+    return static_cast<int>(ExitCode::Stopped);
+  }
+  trainer().save_model(options_.output_dir);
+  report_.show_end(trainer().state().global_step, trainer().state().tokens_seen, total.lap());
+  return static_cast<int>(ExitCode::Success);
+}
+
+void IterativeLoop::start() {
+  const bool resumed = job_.resume(options_.resume);
+  const auto& state = trainer().state();
+  directory_.discard_metrics_after(resumed ? state.global_step : -1,
+                                   resumed ? rounds_done() : -1);
+  if (resumed) report_.restore(state.user);
+  report_.show_start(session_.describe(), options_.model.model_name_or_path, prompts_.size(),
+                     eval_prompts_.size());
+  trainer().on_update = [this](const UpdateStats& update) {
+    session_.note_step(update.step);
+    report_.log_update(update, rounds_done() + 1);
+  };
+  if (eval_prompts_.empty() || report_.has_initial_eval()) return;
+  RoundFigures before;
+  evaluate(before);
+  report_.log_round(before);
+}
+
+void IterativeLoop::run_round() {
+  const auto round = rounds_done() + 1;
+  const bool interrupted = trainer().state().updates_in_call > 0;
+  Pool pool = interrupted ? reload_pool(round) : make_pool(round);
+  trainer().set_user_state(report_.state());
+  if (trainer().stop_if_asked()) return;
+
+  Stopwatch watch;
+  pool.figures.train = trainer().step(training_batch(pool));
+  pool.figures.seconds.train = slowest(session_.communicator(), watch.lap());
+  if (rounds_done() < round) return;  // stopped between two updates of the round
+
+  if (!eval_prompts_.empty() &&
+      (round % options_.eval_every_rounds == 0 || round == options_.num_rounds)) {
+    evaluate(pool.figures);
+  }
+  report_.log_round(pool.figures);
+  trainer().set_user_state(report_.state());
+  if (options_.save_strategy != "no" && !trainer().stopped()) trainer().save();
+}
+
+IterativeLoop::Pool IterativeLoop::make_pool(std::int64_t round) {
+  const auto rows = prompts_of_round(static_cast<std::uint64_t>(options_.seed), round - 1,
+                                     options_.prompts_per_round,
+                                     static_cast<std::int64_t>(prompts_.size()));
+  const auto prompts = encode_all(job_.tokenizer(), prompts_, rows);
+  Stopwatch watch;
+  const auto drafts = trainer().generate(prompts, options_.generate);
+  const double generate_seconds = watch.lap();
+  Pool pool = judged(round, drafts, rows, prompts);
+  pool.figures.seconds.generate = slowest(session_.communicator(), generate_seconds);
+  pool.figures.seconds.score = slowest(session_.communicator(), watch.lap());
+  directory_.write_samples(round, pool.records);
+  return pool;
+}
+
+IterativeLoop::Pool IterativeLoop::judged(std::int64_t round,
+                                          std::span<const hone::Completion> drafts,
+                                          std::span<const std::int64_t> rows_of_round,
+                                          std::span<const PromptTokens> prompts) {
+  auto& comm = session_.communicator();
+  std::vector<Completion> completions;
+  for (const auto& draft : drafts) {
+    const auto& row =
+        prompts_[static_cast<std::size_t>(rows_of_round[static_cast<std::size_t>(draft.prompt_index)])];
+    completions.push_back({.prompt_index = draft.prompt_index,
+                           .k = draft.k,
+                           .prompt = render_prompt(job_.tokenizer(), row.prompt),
+                           .completion = draft.text,
+                           .row = &row});
+  }
+  const auto rewards = score(completions);
+  std::vector<KeepCandidate> candidates;
+  for (std::size_t i = 0; i < completions.size(); ++i) {
+    candidates.push_back({completions[i].prompt_index, completions[i].k, rewards[i],
+                          completions[i].prompt, completions[i].completion});
+  }
+  std::optional<KeyedRandom> shuffle;
+  if (options_.shuffle_rewards) {
+    shuffle.emplace(static_cast<std::uint64_t>(options_.seed), kShufflePurpose,
+                    static_cast<std::uint64_t>(round));
+  }
+  const auto decision = decide_kept(comm, options_.keep, candidates, shuffle);
+
+  Pool pool{.figures = {.round = round, .counts = decision.counts}};
+  double sums[4] = {0, 0, 0, 0};
+  for (std::size_t i = 0; i < drafts.size(); ++i) {
+    const bool clipped = drafts[i].finish_reason == FinishReason::Length;
+    pool.records.push_back({.round = round,
+                            .step = trainer().state().global_step,
+                            .prompt_index = drafts[i].prompt_index,
+                            .k = drafts[i].k,
+                            .rank = session_.rank(),
+                            .prompt = completions[i].prompt,
+                            .completion = completions[i].completion,
+                            .completion_ids = drafts[i].ids,
+                            .finish_reason = std::string{name_of(drafts[i].finish_reason)},
+                            .reward = rewards[i],
+                            .kept = decision.outcomes[i] == KeepOutcome::Kept,
+                            .outcome = std::string{name_of(decision.outcomes[i])}});
+    pool.prompt_ids.push_back(prompts[static_cast<std::size_t>(drafts[i].prompt_index)].ids);
+    sums[0] += 1;
+    sums[1] += rewards[i];
+    sums[2] += static_cast<double>(drafts[i].ids.size());
+    sums[3] += clipped ? 1 : 0;
+  }
+  all_reduce_sum(comm, std::span<double>{sums});
+  pool.figures.reward = sums[1] / sums[0];
+  pool.figures.completion_tokens = sums[2] / sums[0];
+  pool.figures.clipped_ratio = sums[3] / sums[0];
+  return pool;
+}
+
+IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
+  const auto all = directory_.read_samples(round);
+  if (!all) {
+    throw InputError{directory_.samples_file(round).string() +
+                         " is missing, but the checkpoint stands in the middle of that round. Resume "
+                         "from a checkpoint at the end of a round",
+                     ExitCode::MissingInput};
+  }
+  const auto rows = prompts_of_round(static_cast<std::uint64_t>(options_.seed), round - 1,
+                                     options_.prompts_per_round,
+                                     static_cast<std::int64_t>(prompts_.size()));
+  const auto prompts = encode_all(job_.tokenizer(), prompts_, rows);
+  Pool pool{.figures = {.round = round}};
+  auto& figures = pool.figures;
+  for (std::size_t i = 0; i < all->size(); ++i) {
+    const auto& record = (*all)[i];
+    ++figures.counts.generated;
+    figures.counts.kept += record.kept ? 1 : 0;
+    figures.counts.below_threshold += record.outcome == name_of(KeepOutcome::BelowThreshold);
+    figures.counts.duplicate += record.outcome == name_of(KeepOutcome::Duplicate);
+    figures.counts.not_best += record.outcome == name_of(KeepOutcome::NotBest);
+    const auto n = static_cast<double>(i + 1);
+    figures.reward += (record.reward - figures.reward) / n;
+    figures.completion_tokens +=
+        (static_cast<double>(record.completion_ids.size()) - figures.completion_tokens) / n;
+    figures.clipped_ratio += ((record.finish_reason == "length" ? 1.0 : 0.0) - figures.clipped_ratio) / n;
+    // Any rank may hold any sample: the step puts them in order by (prompt, k).
+    if (static_cast<std::int64_t>(i) % session_.size() != session_.rank()) continue;
+    pool.prompt_ids.push_back(prompts[static_cast<std::size_t>(record.prompt_index)].ids);
+    pool.records.push_back(record);
+  }
+  return pool;
+}
+
+Batch IterativeLoop::training_batch(const Pool& pool) const {
+  Batch batch{.scope = BatchScope::PerRank};
+  for (std::size_t i = 0; i < pool.records.size(); ++i) {
+    const auto& record = pool.records[i];
+    if (!record.kept) continue;
+    TokenIds ids = pool.prompt_ids[i];
+    TokenIds labels =
+        options_.completion_only_loss ? TokenIds(ids.size(), kIgnoredLabel) : ids;
+    ids.insert(ids.end(), record.completion_ids.begin(), record.completion_ids.end());
+    labels.insert(labels.end(), record.completion_ids.begin(), record.completion_ids.end());
+    batch.input_ids.push_back(std::move(ids));
+    batch.labels.push_back(std::move(labels));
+    batch.order.push_back(record.prompt_index * options_.generate.num_return_sequences + record.k);
+  }
+  return batch;
+}
+
+std::vector<double> IterativeLoop::score(std::span<const Completion> completions) {
+  std::vector<double> rewards;
+  run_agreed(session_.communicator(), [&] { rewards = reward_.score(completions); });
+  return rewards;
+}
+
+void IterativeLoop::evaluate(RoundFigures& figures) {
+  auto& comm = session_.communicator();
+  Stopwatch watch;
+  const auto everything = count_up(eval_prompts_.size());
+  const auto prompts = encode_all(job_.tokenizer(), eval_prompts_, everything);
+  auto options = options_.generate;
+  options.do_sample = false;
+  options.num_return_sequences = 1;
+  std::vector<Completion> completions;
+  for (const auto& draft : trainer().generate(prompts, options)) {
+    const auto& row = eval_prompts_[static_cast<std::size_t>(draft.prompt_index)];
+    completions.push_back({.prompt_index = draft.prompt_index,
+                           .prompt = render_prompt(job_.tokenizer(), row.prompt),
+                           .completion = draft.text,
+                           .row = &row});
+  }
+  const auto rewards = score(completions);
+  double sums[2] = {0, static_cast<double>(rewards.size())};
+  std::vector<EvalAnswer> answers;
+  for (std::size_t i = 0; i < rewards.size(); ++i) {
+    sums[0] += rewards[i];
+    if (completions[i].prompt_index < kNumRememberedAnswers) {
+      answers.push_back({completions[i].prompt_index, completions[i].prompt,
+                         completions[i].completion, rewards[i]});
+    }
+  }
+  all_reduce_sum(comm, std::span<double>{sums});
+  figures.eval_reward = sums[0] / sums[1];
+  report_.note_eval(*figures.eval_reward, gather_answers(comm, answers));
+  figures.seconds.eval = slowest(comm, watch.lap());
+}
+
+}  // namespace hone::launcher

@@ -1,0 +1,61 @@
+#include "hone/launcher/job_options.hpp"
+
+#include <cstdlib>
+
+#include "job/torch_settings.hpp"
+
+namespace hone::launcher {
+namespace {
+
+std::filesystem::path model_cache() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') {
+    return std::filesystem::path{cache} / "hone/models";
+  }
+  const char* home = std::getenv("HOME");
+  return std::filesystem::path{home == nullptr ? "/" : home} / ".cache/hone/models";
+}
+
+}  // namespace
+
+void ModelOptions::bind(OptionRegistry& registry) {
+  auto model = registry.group("Model");
+  model
+      .add("model_name_or_path", &model_name_or_path,
+           "A Hugging Face folder (config.json, safetensors, tokenizer.json).")
+      .required();
+  auto machine = registry.group("Machine");
+  machine.add("use_cpu", &use_cpu, "Compute on the CPU also where there is a GPU.");
+  machine.add("ddp_backend", &ddp_backend, "How ranks communicate: auto, mpi.");
+  machine.add("num_threads", &num_threads,
+              "Compute threads of a rank; null: its share of the node's cores.", at_least(1));
+}
+
+SessionOptions ModelOptions::session_options() const {
+  return {.use_cpu = use_cpu,
+          .ddp_backend = ddp_backend,
+          .num_threads = num_threads,
+          .set_num_threads = set_torch_threads};
+}
+
+std::filesystem::path ModelOptions::folder(const std::filesystem::path& config) const {
+  const auto beside = resolve_beside(model_name_or_path, config);
+  if (std::filesystem::exists(beside)) return beside;
+  const auto cached = model_cache() / model_name_or_path;
+  return std::filesystem::exists(cached) ? cached : std::filesystem::path{model_name_or_path};
+}
+
+std::filesystem::path resolve_beside(const std::filesystem::path& file,
+                                     const std::filesystem::path& config) {
+  if (file.is_absolute() || std::filesystem::exists(file) || config.empty()) return file;
+  const auto beside = config.parent_path() / file;
+  return std::filesystem::exists(beside) ? beside : file;
+}
+
+void ResumeOptions::bind(OptionGroup& group) {
+  group.add("resume_from_checkpoint", &resume_from_checkpoint,
+            "auto: go on from the newest valid checkpoint of output_dir, or start where there is "
+            "none; true: the same, but there must be one; a folder checkpoint-N: from that one; "
+            "false: start.");
+}
+
+}  // namespace hone::launcher

@@ -1,0 +1,198 @@
+#include "hone/launcher/loop_report.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "hone/core/error.hpp"
+#include "hone/core/printable.hpp"
+
+namespace hone::launcher {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string text(const char* format, double value) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, format, value);
+  return buffer;
+}
+
+std::string dumped(const ordered_json& json) {
+  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+ordered_json to_json(const std::vector<EvalAnswer>& answers) {
+  ordered_json list = ordered_json::array();
+  for (const auto& answer : answers) {
+    list.push_back({{"index", answer.index},
+                    {"prompt", answer.prompt},
+                    {"completion", answer.completion},
+                    {"reward", answer.reward}});
+  }
+  return list;
+}
+
+std::vector<EvalAnswer> answers_of(const ordered_json& list) {
+  std::vector<EvalAnswer> answers;
+  for (const auto& entry : list) {
+    answers.push_back({entry.at("index"), entry.at("prompt"), entry.at("completion"),
+                       entry.at("reward")});
+  }
+  std::sort(answers.begin(), answers.end(),
+            [](const auto& a, const auto& b) { return a.index < b.index; });
+  return answers;
+}
+
+ordered_json round_record(const RoundFigures& f) {
+  ordered_json json{{"kind", "round"}, {"round", f.round}, {"step", f.train.step}};
+  if (f.round > 0) {
+    json.update({{"generated", f.counts.generated},
+                 {"kept", f.counts.kept},
+                 {"below_threshold", f.counts.below_threshold},
+                 {"duplicate", f.counts.duplicate},
+                 {"not_best", f.counts.not_best},
+                 {"reward", f.reward},
+                 {"completion_tokens", f.completion_tokens},
+                 {"clipped_ratio", f.clipped_ratio},
+                 {"generate_seconds", f.seconds.generate},
+                 {"score_seconds", f.seconds.score},
+                 {"train_seconds", f.seconds.train}});
+    for (const auto& [name, value] : f.train.to_map()) {
+      if (name != "step") json[name] = value;
+    }
+  }
+  if (f.eval_reward) {
+    json["eval_reward"] = *f.eval_reward;
+    json["eval_seconds"] = f.seconds.eval;
+  }
+  return json;
+}
+
+}  // namespace
+
+std::vector<EvalAnswer> gather_answers(Communicator& comm, const std::vector<EvalAnswer>& mine) {
+  auto all = ordered_json::array();
+  for (const auto& part : all_gather_strings(comm, dumped(to_json(mine)))) {
+    for (auto& entry : ordered_json::parse(part)) all.push_back(std::move(entry));
+  }
+  return answers_of(all);
+}
+
+LoopReport::LoopReport(Screen& screen, RunDirectory& directory, std::int64_t num_rounds,
+                       bool is_check)
+    : screen_(screen),
+      directory_(directory),
+      num_rounds_(num_rounds),
+      measure_(is_check ? "accuracy" : "reward") {}
+
+void LoopReport::show_start(const std::string& job, const std::string& model,
+                            std::size_t num_prompts, std::size_t num_eval) {
+  screen_.print("hone " HONE_VERSION "  " + job + "\nrun    " +
+                printable(directory_.path().string(), 1000) + "\nmodel  " + printable(model, 1000) +
+                "\ndata   " + std::to_string(num_prompts) + " prompts, " +
+                std::to_string(num_eval) + " for evaluation, " + std::to_string(num_rounds_) +
+                " rounds\n");
+}
+
+void LoopReport::log_update(const UpdateStats& update, std::int64_t round) {
+  directory_.append_metrics(dumped({{"kind", "update"},
+                                    {"round", round},
+                                    {"step", update.step},
+                                    {"loss", update.loss},
+                                    {"grad_norm", update.grad_norm},
+                                    {"learning_rate", update.learning_rate},
+                                    {"num_samples", update.num_samples},
+                                    {"num_tokens", update.num_tokens},
+                                    {"input_tokens", update.input_tokens},
+                                    {"seconds", update.seconds}}));
+  screen_.progress({{"round", std::to_string(round) + "/" + std::to_string(num_rounds_)},
+                    {"step", std::to_string(update.step)},
+                    {"loss", text("%.4f", update.loss)},
+                    {"grad_norm", text("%.3f", update.grad_norm)},
+                    {"learning_rate", text("%.3g", update.learning_rate)}},
+                   /*due=*/false);
+}
+
+void LoopReport::log_round(const RoundFigures& f) {
+  directory_.append_metrics(dumped(round_record(f)));
+  Fields fields{{"round", std::to_string(f.round) + "/" + std::to_string(num_rounds_)},
+                {"step", std::to_string(f.train.step)}};
+  if (f.round > 0) {
+    fields.insert(fields.end(), {{"generated", std::to_string(f.counts.generated)},
+                                 {"kept", std::to_string(f.counts.kept)},
+                                 {"reward", text("%.3f", f.reward)},
+                                 {"loss", text("%.4f", f.train.loss)}});
+  }
+  if (f.eval_reward) fields.push_back({"eval_" + measure_, text("%.3f", *f.eval_reward)});
+  fields.insert(fields.end(), {{"generate_s", text("%.1f", f.seconds.generate)},
+                               {"train_s", text("%.1f", f.seconds.train)},
+                               {"eval_s", text("%.1f", f.seconds.eval)}});
+  screen_.print(plain_line(fields) + '\n');
+}
+
+void LoopReport::note_eval(double reward, std::vector<EvalAnswer> answers) {
+  if (!initial_reward_) {
+    initial_reward_ = reward;
+    before_ = std::move(answers);
+    return;
+  }
+  latest_reward_ = reward;
+  after_ = std::move(answers);
+}
+
+std::string LoopReport::state() const {
+  ordered_json json{{"before", to_json(before_)}, {"after", to_json(after_)}};
+  if (initial_reward_) json["initial"] = *initial_reward_;
+  if (latest_reward_) json["latest"] = *latest_reward_;
+  return dumped(json);
+}
+
+void LoopReport::restore(const std::string& state) {
+  try {
+    const auto json = ordered_json::parse(state);
+    before_ = answers_of(json.at("before"));
+    after_ = answers_of(json.at("after"));
+    if (json.contains("initial")) initial_reward_ = json.at("initial").get<double>();
+    if (json.contains("latest")) latest_reward_ = json.at("latest").get<double>();
+  } catch (const nlohmann::json::exception& error) {
+    throw CheckpointError{std::string{"the checkpoint was not written by hone run: "} +
+                          error.what()};
+  }
+}
+
+std::string LoopReport::example() const {
+  const auto shown = [](const EvalAnswer& answer) {
+    return '"' + printable(answer.completion, 200) + "\"  (" + text("%g", answer.reward) + ")\n";
+  };
+  for (std::size_t i = 0; i < std::min(before_.size(), after_.size()); ++i) {
+    if (after_[i].reward <= before_[i].reward) continue;
+    return "example  \"" + printable(before_[i].prompt, 300) + "\"\n  before  " +
+           shown(before_[i]) + "  after   " + shown(after_[i]);
+  }
+  return {};
+}
+
+void LoopReport::show_end(std::int64_t step, std::int64_t tokens, double seconds) {
+  const auto folder = printable(directory_.path().string(), 1000);
+  std::string summary = "done in " + text("%.0f", seconds) + " s: " + std::to_string(step) +
+                        " updates on " + std::to_string(tokens) + " target tokens\n";
+  if (initial_reward_ && latest_reward_) {
+    summary += measure_ + "  before " + text("%.3f", *initial_reward_) + "  after " +
+               text("%.3f", *latest_reward_) + "  gained " +
+               text("%+.3f", *latest_reward_ - *initial_reward_) + '\n' + example();
+  }
+  summary += "model    " + folder + " (a Hugging Face folder)\nsamples  " + folder +
+             "/samples/   metrics  " + folder + "/metrics.jsonl\n" +
+             "go on    --resume_from_checkpoint auto --num_rounds " +
+             std::to_string(2 * num_rounds_) + '\n';
+  screen_.print(summary);
+}
+
+void LoopReport::show_stop(std::int64_t step) {
+  screen_.print("stopped after step " + std::to_string(step) +
+                ", everything is saved. Go on with the same command and "
+                "--resume_from_checkpoint auto\n");
+}
+
+}  // namespace hone::launcher
