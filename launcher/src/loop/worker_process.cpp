@@ -77,20 +77,6 @@ siginfo_t peek(pid_t pid) {
 
 }  // namespace
 
-FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
-  if (this != &other) {
-    reset();
-    fd_ = other.release();
-  }
-  return *this;
-}
-
-int FileDescriptor::release() noexcept { return std::exchange(fd_, -1); }
-
-void FileDescriptor::reset() noexcept {
-  if (fd_ >= 0) ::close(release());
-}
-
 WorkerProcess::WorkerProcess(const std::vector<std::string>& argv) {
   SpawnedChild child = spawn(argv);
   pid_ = child.pid;

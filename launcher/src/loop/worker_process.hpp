@@ -9,25 +9,9 @@
 #include <string_view>
 #include <vector>
 
+#include "hone/launcher/loop/file_descriptor.hpp"
+
 namespace hone::launcher {
-
-/// A file descriptor that closes itself.
-class FileDescriptor {
- public:
-  FileDescriptor() = default;
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  FileDescriptor(FileDescriptor&& other) noexcept : fd_(other.release()) {}
-  FileDescriptor& operator=(FileDescriptor&& other) noexcept;
-  ~FileDescriptor() { reset(); }
-
-  int get() const { return fd_; }
-  bool is_open() const { return fd_ >= 0; }
-  int release() noexcept;
-  void reset() noexcept;
-
- private:
-  int fd_ = -1;
-};
 
 /// The program's path: `name` itself where it has a slash, else found in PATH.
 /// Throws: ConfigError where there is no such executable file.

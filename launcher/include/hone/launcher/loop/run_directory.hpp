@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "hone/core/communicator.hpp"
+#include "hone/core/logger.hpp"
+#include "hone/launcher/loop/metrics_log.hpp"
+#include "hone/launcher/loop/run_lock.hpp"
+#include "hone/launcher/loop/sample_record.hpp"
+
+namespace hone::launcher {
+
+/// The folder of one run. Only rank 0 touches the disk, so no other node has to see it:
+///   .lock                     who is running here
+///   config.yaml               the resolved configuration
+///   metrics.jsonl             one record a line
+///   samples/round-0003.jsonl  every completion of a round
+/// Checkpoints, logs and the final model lie beside these.
+///
+/// Ownership: the communicator and the logger outlive it. Neither copied nor moved.
+/// Thread-safety: one thread at a time.
+class RunDirectory {
+ public:
+  /// Creates and locks the folder. Where it holds a run or a model already and `resuming` is false it
+  /// is refused; a run that stopped before it had made anything does not count.
+  /// Collective.
+  /// Throws, on every rank alike: ConfigError where it is refused or is no folder; Error with
+  /// ExitCode::RunHeld where another process runs here; Error with ExitCode::Io.
+  RunDirectory(Communicator& comm, std::filesystem::path path, bool resuming, Logger& logger);
+  RunDirectory(const RunDirectory&) = delete;
+  RunDirectory& operator=(const RunDirectory&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  /// samples/round-0003.jsonl for 3.
+  std::filesystem::path samples_file(std::int64_t round) const;
+
+  /// Replaces config.yaml, durably. Collective; rank 0's text counts.
+  void write_config(std::string_view yaml);
+
+  /// Writes what all ranks sampled in a round, sorted by (prompt_index, k), replacing an earlier file of
+  /// that round, durably. Collective; a rank without samples passes none.
+  void write_samples(std::int64_t round, std::span<const SampleRecord> mine);
+
+  /// All samples of a round on every rank, or none where the round has no file: to go on in the
+  /// middle of a round with what was already sampled and judged. Collective.
+  /// Throws: InputError (file:line) where the file is damaged.
+  std::optional<std::vector<SampleRecord>> read_samples(std::int64_t round);
+
+  /// Rank 0 appends a record to metrics.jsonl; nothing on others. Not collective, never throws: see
+  /// MetricsLog.
+  void append_metrics(std::string_view json_object) noexcept;
+
+  /// Drops the metrics that a run resumed at (step, round) will write again. Collective.
+  void discard_metrics_after(std::int64_t step, std::int64_t round);
+
+ private:
+  template <typename Function>
+  void on_rank_zero(Function&& function);
+
+  Communicator& comm_;
+  std::filesystem::path path_;
+  MetricsLog metrics_;
+  std::optional<RunLock> lock_;  ///< rank 0 only
+};
+
+}  // namespace hone::launcher

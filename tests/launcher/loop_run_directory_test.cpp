@@ -1,0 +1,301 @@
+#include "hone/launcher/loop/run_directory.hpp"
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <mutex>
+#include <set>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "fakes/temp_dir.hpp"
+#include "hone/core/error.hpp"
+#include "hone/distributed/thread_world.hpp"
+
+namespace hone::launcher {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using distributed::ThreadWorld;
+namespace fs = std::filesystem;
+
+class WarningLog final : public Logger {
+ public:
+  void write(LogLevel level, std::string_view message) override {
+    if (level >= LogLevel::Warning) warnings.emplace_back(message);
+  }
+  std::vector<std::string> warnings;
+};
+
+class RunDirectoryTest : public ::testing::Test {
+ protected:
+  /// Opens the directory on `size` ranks and runs `body` there.
+  template <typename Body>
+  void with_directory(int size, bool resuming, Body&& body) {
+    ThreadWorld{size}.run([&](Communicator& comm) {
+      NullLogger logger;
+      RunDirectory directory{comm, run_, resuming, logger};
+      body(comm, directory);
+    });
+  }
+
+  /// The error that all of two ranks get from opening the directory.
+  std::pair<std::string, ExitCode> refusal(bool resuming = false) {
+    std::set<std::pair<std::string, ExitCode>> errors;
+    std::mutex mutex;
+    ThreadWorld{2}.run([&](Communicator& comm) {
+      std::pair<std::string, ExitCode> error{"opened", ExitCode::Success};
+      NullLogger logger;
+      try {
+        RunDirectory directory{comm, run_, resuming, logger};
+      } catch (const Error& caught) {
+        error = {caught.what(), caught.exit_code()};
+      }
+      const std::lock_guard lock{mutex};
+      errors.insert(error);
+    });
+    EXPECT_EQ(errors.size(), 1U) << "the ranks disagree";
+    return *errors.begin();
+  }
+
+  hone::testing::TempDir dir_;
+  fs::path run_ = dir_.path() / "runs" / "a";
+};
+
+SampleRecord sample(std::int64_t prompt_index, std::int64_t k, int rank) {
+  return {.round = 3, .step = 17, .prompt_index = prompt_index, .k = k, .rank = rank,
+          .prompt = "1+1=\n\"", .completion = "caf\xC3\xA9 \x1b", .completion_ids = {5, 0, 49151},
+          .finish_reason = "eos", .reward = 0.1, .kept = k == 0,
+          .outcome = k == 0 ? "kept" : "not_best"};
+}
+
+TEST_F(RunDirectoryTest, MakesTheFolderAndItsFiles) {
+  with_directory(3, false, [](Communicator& comm, RunDirectory& directory) {
+    directory.write_config("rank: " + std::to_string(comm.rank()) + "\n");
+    directory.append_metrics("{\"step\":1,\"rank\":" + std::to_string(comm.rank()) + "}");
+    directory.append_metrics("{\"step\":2}");
+  });
+  EXPECT_EQ(dir_.read("runs/a/config.yaml"), "rank: 0\n");
+  EXPECT_EQ(dir_.read("runs/a/metrics.jsonl"), "{\"step\":1,\"rank\":0}\n{\"step\":2}\n");
+}
+
+TEST_F(RunDirectoryTest, SamplesOfAllRanksComeInOrder) {
+  for (const int size : {1, 2, 4}) {
+    with_directory(size, true, [&](Communicator& comm, RunDirectory& directory) {
+      std::vector<SampleRecord> mine;
+      for (std::int64_t prompt = 5; prompt-- > 0;) {
+        if (prompt % comm.size() != comm.rank()) continue;
+        mine.push_back(sample(prompt, 1, comm.rank()));
+        mine.push_back(sample(prompt, 0, comm.rank()));
+      }
+      directory.write_samples(3, mine);
+      EXPECT_EQ(directory.samples_file(3).filename(), "round-0003.jsonl");
+      const auto read = directory.read_samples(3);
+      ASSERT_TRUE(read.has_value());
+      ASSERT_EQ(read->size(), 10U);
+      for (std::int64_t i = 0; i < 10; ++i) {
+        EXPECT_EQ((*read)[static_cast<std::size_t>(i)], sample(i / 2, i % 2, static_cast<int>(i / 2) % comm.size()));
+      }
+      EXPECT_FALSE(directory.read_samples(4).has_value());
+    });
+  }
+  EXPECT_THAT(dir_.read("runs/a/samples/round-0003.jsonl"),
+              ::testing::StartsWith(
+                  "{\"round\":3,\"step\":17,\"prompt_index\":0,\"k\":0,\"rank\":0,\"prompt\":\"1+1=\\n\\\"\","
+                  "\"completion\":\"caf\xC3\xA9 \\u001b\",\"completion_ids\":[5,0,49151],"
+                  "\"finish_reason\":\"eos\",\"reward\":0.1,\"kept\":true,\"outcome\":\"kept\"}\n"));
+  EXPECT_EQ(std::distance(fs::directory_iterator{run_ / "samples"}, {}), 1) << "a temporary file stayed";
+}
+
+TEST_F(RunDirectoryTest, ARoundWithoutSamplesIsNotARoundWithoutAFile) {
+  with_directory(2, false, [](Communicator&, RunDirectory& directory) {
+    directory.write_samples(1, {});
+    ASSERT_TRUE(directory.read_samples(1).has_value());
+    EXPECT_TRUE(directory.read_samples(1)->empty());
+  });
+}
+
+TEST_F(RunDirectoryTest, ACompletionCutInACharacterIsStillWritten) {
+  with_directory(1, false, [](Communicator&, RunDirectory& directory) {
+    auto cut = sample(0, 0, 0);
+    cut.completion = "\xF0\x9F";
+    directory.write_samples(1, {{cut}});
+    EXPECT_EQ(directory.read_samples(1)->at(0).completion_ids, cut.completion_ids);
+  });
+}
+
+TEST_F(RunDirectoryTest, DamagedSamplesAreNamed) {
+  with_directory(2, false, [&](Communicator& comm, RunDirectory& directory) {
+    for (const auto& [text, complaint] : std::vector<std::pair<std::string, std::string>>{
+             {"{\"round\": 1}\n", "round-0001.jsonl:1: the key step is missing"},
+             {"\n{broken\n", "round-0001.jsonl:2:2: not valid JSON"},
+             {"{\"round\": \"x\"}", "the key round is missing or of another type"}}) {
+      if (comm.rank() == 0) dir_.write("runs/a/samples/round-0001.jsonl", text);
+      try {
+        directory.read_samples(1);
+        ADD_FAILURE() << "read " << text;
+      } catch (const InputError& error) {
+        EXPECT_THAT(error.what(), HasSubstr(complaint));
+      }
+      comm.barrier();
+    }
+  });
+}
+
+TEST_F(RunDirectoryTest, AUsedFolderIsRefusedUnlessResuming) {
+  for (const char* used : {"checkpoint-500/manifest.json", "samples/round-0001.jsonl", "metrics.jsonl",
+                           "model.safetensors", "config.json"}) {
+    fs::remove_all(run_);
+    dir_.write("runs/a/" + std::string{used}, "x");
+    const auto [message, code] = refusal();
+    const std::string name{used};
+    EXPECT_THAT(message, HasSubstr("runs/a already holds " + name.substr(0, name.find('/')) +
+                                   ". Continue: --resume_from_checkpoint auto. New run: another --output_dir"));
+    EXPECT_EQ(code, ExitCode::Usage);
+    EXPECT_EQ(refusal(true).first, "opened");
+  }
+}
+
+TEST_F(RunDirectoryTest, TheNewestCheckpointIsNamed) {
+  for (const char* name : {"checkpoint-90", "checkpoint-500", "checkpoint-7", "checkpoint-x", "checkpoint-"}) {
+    fs::create_directories(run_ / name);
+  }
+  EXPECT_THAT(refusal().first, HasSubstr("checkpoint-500"));
+}
+
+TEST_F(RunDirectoryTest, ARunThatNeverBeganAndForeignFilesAreInNobodysWay) {
+  with_directory(1, false, [](Communicator&, RunDirectory& directory) { directory.write_config("a: 1\n"); });
+  dir_.write("runs/a/notes.txt", "mine");
+  dir_.write("runs/a/logs/rank-0.log", "started");
+  EXPECT_EQ(refusal().first, "opened");
+}
+
+TEST_F(RunDirectoryTest, AFileIsNoFolder) {
+  dir_.write("runs/a", "x");
+  EXPECT_EQ(refusal().second, ExitCode::Usage);
+  EXPECT_THAT(refusal().first, HasSubstr("is a file"));
+}
+
+TEST_F(RunDirectoryTest, AFolderThatCannotBeMadeIsAnIoError) {
+  run_ = "/proc/hone-test/run";
+  EXPECT_EQ(refusal().second, ExitCode::Io);
+  EXPECT_THAT(refusal().first, HasSubstr("/proc/hone-test/run: creating the folder failed"));
+}
+
+TEST_F(RunDirectoryTest, ASecondRunIsRefusedAndTheOwnerNamed) {
+  with_directory(1, false, [&](Communicator&, RunDirectory&) {
+    for (const bool resuming : {false, true}) {
+      const auto [message, code] = refusal(resuming);
+      EXPECT_THAT(message, AllOf(HasSubstr("runs/a is in use by pid " + std::to_string(::getpid()) + " on "),
+                                 HasSubstr("--output_dir"), Not(HasSubstr("\n"))));
+      EXPECT_EQ(code, ExitCode::RunHeld);
+    }
+  });
+  EXPECT_EQ(refusal().first, "opened") << "the lock must end with the run";
+}
+
+TEST_F(RunDirectoryTest, AKilledRunHoldsNothing) {
+  int pipe_ends[2];
+  ASSERT_EQ(::pipe(pipe_ends), 0);
+  const pid_t owner = ::fork();
+  if (owner == 0) {
+    fs::create_directories(run_);
+    NullLogger logger;
+    const RunLock lock{run_, logger};
+    [[maybe_unused]] const auto written = ::write(pipe_ends[1], "x", 1);
+    for (;;) ::pause();
+  }
+  char ready = 0;
+  ASSERT_EQ(::read(pipe_ends[0], &ready, 1), 1);
+  EXPECT_EQ(refusal().second, ExitCode::RunHeld);
+  ::kill(owner, SIGKILL);
+  ::waitpid(owner, nullptr, 0);
+  EXPECT_EQ(refusal().first, "opened");
+  ::close(pipe_ends[0]);
+  ::close(pipe_ends[1]);
+}
+
+TEST_F(RunDirectoryTest, AResumedRunLeavesNoMetricTwice) {
+  dir_.write("runs/a/metrics.jsonl",
+             "{\"step\":1,\"round\":1}\n"
+             "{\"round\":1,\"reward\":0.5}\n"
+             "{\"note\":\"neither\"}\n"
+             "{\"step\":2,\"round\":2}\n"
+             "{\"step\":3,\"round\":2}\n"
+             "{\"round\":3}\n"
+             "garbage\n"
+             "{\"step\":1,\"ro");
+  with_directory(2, true, [](Communicator&, RunDirectory& directory) {
+    directory.discard_metrics_after(2, 2);
+    directory.append_metrics("{\"step\":3,\"again\":true}");
+  });
+  EXPECT_EQ(dir_.read("runs/a/metrics.jsonl"),
+            "{\"step\":1,\"round\":1}\n{\"round\":1,\"reward\":0.5}\n{\"note\":\"neither\"}\n"
+            "{\"step\":2,\"round\":2}\n{\"step\":3,\"again\":true}\n");
+}
+
+TEST_F(RunDirectoryTest, DiscardingAfterAppendingGoesOnInTheSameFile) {
+  with_directory(1, false, [](Communicator&, RunDirectory& directory) {
+    directory.discard_metrics_after(0, 0);
+    directory.append_metrics("{\"step\":1}");
+    directory.append_metrics("{\"step\":2}");
+    directory.discard_metrics_after(1, 0);
+    directory.append_metrics("{\"step\":2,\"again\":true}");
+  });
+  EXPECT_EQ(dir_.read("runs/a/metrics.jsonl"), "{\"step\":1}\n{\"step\":2,\"again\":true}\n");
+}
+
+TEST(MetricsLog, AFullDiskIsOneWarningAndNoHalfLine) {
+  hone::testing::TempDir dir;
+  WarningLog logger;
+  MetricsLog log{dir.path() / "metrics.jsonl", logger};
+  log.append("{\"step\":1}");
+  // A size limit stands for a full disk: the write that crosses it is cut short, the next one fails.
+  const auto old_handler = ::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{16, before.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  log.append("{\"step\":2}");
+  log.append("{\"step\":3}");
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, old_handler);
+  log.append("{\"step\":4}");
+  EXPECT_EQ(dir.read("metrics.jsonl"), "{\"step\":1}\n{\"step\":4}\n");
+  EXPECT_THAT(logger.warnings, ElementsAre(HasSubstr("metrics.jsonl cannot be written (File too large)")));
+}
+
+TEST(MetricsLog, AMissingFolderIsOneWarning) {
+  hone::testing::TempDir dir;
+  WarningLog logger;
+  MetricsLog log{dir.path() / "absent" / "metrics.jsonl", logger};
+  log.append("{}");
+  log.append("{}");
+  EXPECT_EQ(logger.warnings.size(), 1U);
+}
+
+TEST_F(RunDirectoryTest, AFailedWriteLeavesTheOldFile) {
+  with_directory(1, false, [&](Communicator&, RunDirectory& directory) {
+    directory.write_config("old: 1\n");
+    const auto old_handler = ::signal(SIGXFSZ, SIG_IGN);
+    rlimit before{};
+    ::getrlimit(RLIMIT_FSIZE, &before);
+    const rlimit small{16, before.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &small);
+    EXPECT_THROW(directory.write_config(std::string(100, 'x')), Error);
+    ::setrlimit(RLIMIT_FSIZE, &before);
+    ::signal(SIGXFSZ, old_handler);
+  });
+  EXPECT_EQ(dir_.read("runs/a/config.yaml"), "old: 1\n");
+  EXPECT_FALSE(fs::exists(run_ / "config.yaml.partial"));
+}
+
+}  // namespace
+}  // namespace hone::launcher
