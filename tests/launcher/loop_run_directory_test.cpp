@@ -141,8 +141,9 @@ TEST_F(RunDirectoryTest, DamagedSamplesAreNamed) {
       try {
         directory.read_samples(1);
         ADD_FAILURE() << "read " << text;
-      } catch (const InputError& error) {
+      } catch (const Error& error) {
         EXPECT_THAT(error.what(), HasSubstr(complaint));
+        EXPECT_EQ(error.exit_code(), ExitCode::InvalidData);
       }
       comm.barrier();
     }

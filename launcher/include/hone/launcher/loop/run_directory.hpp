@@ -22,6 +22,8 @@ namespace hone::launcher {
 ///   samples/round-0003.jsonl  every completion of a round
 /// Checkpoints, logs and the final model lie beside these.
 ///
+/// Throws: every collective method the same Error on every rank, with rank 0's exit code: Io, or RunHeld
+/// where there is no space.
 /// Ownership: the communicator and the logger outlive it. Neither copied nor moved.
 /// Thread-safety: one thread at a time.
 class RunDirectory {
@@ -29,8 +31,8 @@ class RunDirectory {
   /// Creates and locks the folder. Where it holds a run or a model already and `resuming` is false it
   /// is refused; a run that stopped before it had made anything does not count.
   /// Collective.
-  /// Throws, on every rank alike: ConfigError where it is refused or is no folder; Error with
-  /// ExitCode::RunHeld where another process runs here; Error with ExitCode::Io.
+  /// Throws: Error with ExitCode::Usage where it is refused or is no folder, RunHeld where another
+  /// process runs here, and as above.
   RunDirectory(Communicator& comm, std::filesystem::path path, bool resuming, Logger& logger);
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
@@ -48,7 +50,7 @@ class RunDirectory {
 
   /// All samples of a round on every rank, or none where the round has no file: to go on in the
   /// middle of a round with what was already sampled and judged. Collective.
-  /// Throws: InputError (file:line) where the file is damaged.
+  /// Throws: Error with ExitCode::InvalidData (file:line) where the file is damaged, and as above.
   std::optional<std::vector<SampleRecord>> read_samples(std::int64_t round);
 
   /// Rank 0 appends a record to metrics.jsonl; nothing on others. Not collective, never throws: see
