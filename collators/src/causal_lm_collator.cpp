@@ -6,8 +6,6 @@
 
 #include <algorithm>
 
-#include "hone/core/training/loss.hpp"
-
 namespace hone::collators {
 
 CollatedBatch PackingCollator::collate(std::span<const TokenRow> rows) const {
