@@ -1,0 +1,84 @@
+#include "hone/launcher/commands.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+namespace hone::launcher {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
+
+struct Ran {
+  int code = 0;
+  std::string out, err;
+};
+
+Ran run(const std::vector<std::string>& arguments, const LaunchEnvironment& environment = {}) {
+  std::ostringstream out, err;
+  Screen screen{Terminal{}, out, err};
+  const int code = run_program(arguments, environment, screen);
+  return {code, out.str(), err.str()};
+}
+
+TEST(Program, HelpListsEveryCommand) {
+  const Ran ran = run({"--help"});
+  EXPECT_EQ(ran.code, 0);
+  for (const Command& command : commands()) {
+    EXPECT_THAT(ran.out, HasSubstr(std::string{command.name} + ' '));
+    EXPECT_THAT(ran.out, HasSubstr(std::string{command.summary}));
+  }
+}
+
+TEST(Program, NothingAtAllIsWrongUsageWithTheSameText) {
+  const Ran ran = run({});
+  EXPECT_EQ(ran.code, 64);
+  EXPECT_EQ(ran.err, run({"--help"}).out);
+}
+
+TEST(Program, VersionIsOneLine) { EXPECT_THAT(run({"--version"}).out, StartsWith("hone ")); }
+
+TEST(Program, AnUnknownCommandNamesTheNearest) {
+  const Ran ran = run({"inspcet"});
+  EXPECT_EQ(ran.code, 64);
+  EXPECT_EQ(ran.err,
+            "error: unknown command \"inspcet\". Did you mean \"inspect\"? All commands: hone "
+            "--help\n  exit code 64\n");
+}
+
+TEST(Program, EveryCommandHasHelpAndRefusesUnknownOptions) {
+  for (const Command& command : commands()) {
+    const std::string name{command.name};
+    const Ran help = run({name, "--help"});
+    EXPECT_EQ(help.code, 0);
+    EXPECT_THAT(help.out, StartsWith("Usage: hone " + name));
+    const Ran wrong = run({name, "--no_such_option_at_all"});
+    EXPECT_EQ(wrong.code, 64);
+    EXPECT_THAT(wrong.err, HasSubstr("unknown option \"--no_such_option_at_all\""));
+    EXPECT_THAT(wrong.err, HasSubstr("hone " + name + " --help"));
+  }
+}
+
+TEST(Program, OnlyRank0Speaks) {
+  LaunchEnvironment second;
+  second.rank = 1;
+  const Ran help = run({"--help"}, second);
+  EXPECT_EQ(help.code, 0);
+  EXPECT_THAT(help.out, IsEmpty());
+  const Ran wrong = run({"env", "--nonsense"}, second);
+  EXPECT_EQ(wrong.code, 64);
+  EXPECT_THAT(wrong.err, IsEmpty());
+}
+
+TEST(Inspect, NamesWhatIsNotThere) {
+  const Ran ran = run({"inspect", "/no/such/folder"});
+  EXPECT_EQ(ran.code, 66);
+  EXPECT_THAT(ran.err, HasSubstr("/no/such/folder"));
+  EXPECT_THAT(run({"inspect"}).err, HasSubstr("path is required"));
+}
+
+}  // namespace
+}  // namespace hone::launcher

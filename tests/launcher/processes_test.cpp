@@ -1,0 +1,197 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace hone::launcher {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+struct Ran {
+  int code = -1;
+  std::string output;  ///< both streams
+};
+
+Ran shell(const std::string& command) {
+  Ran ran;
+  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
+  std::array<char, 4096> buffer;
+  while (const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), pipe)) {
+    ran.output.append(buffer.data(), count);
+  }
+  const int status = pclose(pipe);
+  ran.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return ran;
+}
+
+int count(const std::string& text, const std::string& part) {
+  int found = 0;
+  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
+  return found;
+}
+
+Ran hone(const std::string& arguments) { return shell(HONE_PROGRAM " " + arguments); }
+
+Ran hone_on_two(const std::string& arguments) {
+  return shell(HONE_MPIRUN " -np 2 " HONE_PROGRAM " " + arguments);
+}
+
+class Sessions : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::path{::testing::TempDir()} /
+              (std::string{"session_"} +
+               ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::filesystem::remove_all(folder_);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  Ran probe_on(int ranks, const std::string& scenario, const std::string& more = "") const {
+    return shell(HONE_MPIRUN " -np " + std::to_string(ranks) + " " HONE_SESSION_PROBE " " +
+                 scenario + ' ' + folder_.string() + ' ' + more);
+  }
+  nlohmann::json record(int rank) const {
+    std::ifstream file{folder_ / "exit" / ("rank-" + std::to_string(rank) + ".json")};
+    return nlohmann::json::parse(file, nullptr, false);
+  }
+  std::string log_text(int rank) const {
+    std::ifstream file{folder_ / "logs" / ("rank-" + std::to_string(rank) + ".log")};
+    return {std::istreambuf_iterator<char>{file}, {}};
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST(HoneProgram, AWrongFlagOnTwoRanksIsToldOnce) {
+  const Ran ran = hone_on_two("env --jsn");
+  EXPECT_EQ(ran.code, 64);
+  EXPECT_EQ(count(ran.output, "error:"), 1) << ran.output;
+  EXPECT_EQ(count(ran.output, "Did you mean \"--json\"?"), 1) << ran.output;
+}
+
+TEST(HoneProgram, HelpOnTwoRanksIsToldOnce) {
+  const Ran ran = hone_on_two("env --help");
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_EQ(count(ran.output, "Usage:"), 1) << ran.output;
+}
+
+TEST(HoneProgram, EnvIsJsonAndQuick) {
+  using Clock = std::chrono::steady_clock;
+  auto best = Clock::duration::max();
+  for (int i = 0; i < 3; ++i) {  // the machine may be busy once
+    const auto begin = Clock::now();
+    const Ran ran = hone("env --json");
+    best = std::min(best, Clock::now() - begin);
+    ASSERT_EQ(ran.code, 0);
+    const auto json = nlohmann::json::parse(ran.output);
+    for (const char* name : {"hone", "torch", "mpi", "hdf5", "compiler"}) {
+      EXPECT_TRUE(json["versions"].contains(name)) << name;
+    }
+    EXPECT_EQ(json["start"]["started_by"], "hand");
+  }
+  EXPECT_LT(best, std::chrono::milliseconds{600});
+}
+
+TEST(HoneProgram, EnvKnowsMpirun) {
+  const Ran ran = hone_on_two("env --json");
+  const auto json = nlohmann::json::parse(ran.output);
+  EXPECT_EQ(json["start"]["started_by"], "mpirun");
+  EXPECT_EQ(json["start"]["ranks"], 2);
+}
+
+TEST(HoneProgram, EnvDoesNotShowSecrets) {
+  const Ran ran = shell("HF_TOKEN=hf_secret OMP_NUM_THREADS=3 " HONE_PROGRAM " env");
+  EXPECT_THAT(ran.output, HasSubstr("OMP_NUM_THREADS"));
+  EXPECT_THAT(ran.output, Not(HasSubstr("hf_secret")));
+}
+
+TEST_F(Sessions, FinishOnOneAndTwoRanks) {
+  EXPECT_THAT(probe_on(1, "finish").output, HasSubstr("1 rank, cpu, 1 thread\n"));
+  const Ran two = probe_on(2, "finish");
+  EXPECT_EQ(two.code, 0);
+  EXPECT_EQ(count(two.output, "2 ranks on 1 node, cpu, mpi, 1 thread each"), 1) << two.output;
+  EXPECT_EQ(record(0), (nlohmann::json{{"code", 0}, {"reason", "finished"}, {"step", 0}}));
+  EXPECT_EQ(record(1)["code"], 0);
+}
+
+TEST_F(Sessions, StopTogetherWhenOneRankIsAsked) {
+  const Ran ran = probe_on(2, "stop");
+  EXPECT_EQ(ran.code, 75) << ran.output;
+  for (const int rank : {0, 1}) {
+    EXPECT_EQ(record(rank), (nlohmann::json{{"code", 75}, {"reason", "stopped"}, {"step", 7}}));
+  }
+  EXPECT_THAT(ran.output, HasSubstr("SIGUSR1: saving after this step, then stopping"));
+}
+
+TEST_F(Sessions, TellAnAgreedErrorOnce) {
+  const Ran ran = probe_on(2, "agreed");
+  EXPECT_EQ(ran.code, 65);
+  EXPECT_EQ(count(ran.output, "error: "), 1) << ran.output;
+  EXPECT_THAT(ran.output, HasSubstr("error: [rank 1] line 12 is malformed\n  exit code 65, log: "));
+  EXPECT_EQ(record(0)["code"], 65);
+  EXPECT_EQ(record(1)["code"], 65);
+  EXPECT_THAT(log_text(1), HasSubstr("line 12 is malformed"));
+}
+
+TEST_F(Sessions, TellTheSameErrorOfAllRanksOnce) {
+  const Ran ran = probe_on(2, "alike");
+  EXPECT_EQ(ran.code, 66);
+  EXPECT_EQ(count(ran.output, "no such directory"), 1) << ran.output;
+  EXPECT_THAT(ran.output, HasSubstr("[rank 0 @ "));
+}
+
+TEST_F(Sessions, EndTheJobWhereOneRankFailsAlone) {
+  const Ran ran = probe_on(2, "alone");
+  EXPECT_EQ(ran.code, 65);
+  EXPECT_EQ(count(ran.output, "only here"), 1) << ran.output;
+  EXPECT_THAT(ran.output, HasSubstr("error: [rank 1 @ "));
+  EXPECT_EQ(record(1)["code"], 65);
+  EXPECT_TRUE(record(0).is_discarded()) << "rank 0 could not know";
+}
+
+TEST_F(Sessions, OfOneRankTellErrorsWithoutATag) {
+  const Ran ran = probe_on(1, "memory");
+  EXPECT_EQ(ran.code, 71);
+  EXPECT_THAT(ran.output, HasSubstr("error: out of memory\n"));
+}
+
+TEST_F(Sessions, ShowWarningsOfRank0AndErrorsOfAll) {
+  const Ran ran = probe_on(2, "warn");
+  EXPECT_EQ(count(ran.output, "warning: odd"), 1) << ran.output;
+  EXPECT_EQ(count(ran.output, "error: bad"), 2) << ran.output;
+  EXPECT_EQ(count(ran.output, "[rank 1 @ "), 1) << ran.output;
+}
+
+TEST_F(Sessions, RefuseABackendThatIsNotThere) {
+  const Ran nccl = probe_on(2, "finish", "nccl");
+  EXPECT_EQ(nccl.code, 69) << nccl.output;
+  EXPECT_EQ(count(nccl.output, "error: "), 1) << nccl.output;
+  const Ran unknown = probe_on(1, "finish", "smoke");
+  EXPECT_EQ(unknown.code, 64);
+  EXPECT_THAT(unknown.output, HasSubstr("unknown backend \"smoke\""));
+}
+
+TEST_F(Sessions, NoticeSrunWithoutPmixBeforeMpiStarts) {
+  const Ran ran = shell("SLURM_STEP_ID=0 SLURM_NTASKS=2 " HONE_SESSION_PROBE " finish");
+  EXPECT_EQ(ran.code, 69);
+  EXPECT_THAT(ran.output, HasSubstr("started by srun without PMIx"));
+}
+
+TEST_F(Sessions, WarnALoneProcessOfALargerJob) {
+  const Ran ran = shell("SLURM_NTASKS=2 " HONE_SESSION_PROBE " finish");
+  EXPECT_EQ(ran.code, 0);
+  EXPECT_THAT(ran.output, HasSubstr("warning: 2 processes were asked for"));
+}
+
+}  // namespace
+}  // namespace hone::launcher

@@ -1,0 +1,102 @@
+#include "hone/launcher/thread_plan.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+
+namespace hone::launcher {
+namespace {
+
+using ::testing::HasSubstr;
+
+CpuList range(int first, int last) {
+  CpuList cpus;
+  for (int cpu = first; cpu <= last; ++cpu) cpus.push_back(cpu);
+  return cpus;
+}
+
+ThreadPlanInputs on_eight(std::vector<CpuList> masks) {
+  ThreadPlanInputs inputs;
+  inputs.masks = std::move(masks);
+  inputs.available = range(0, 7);
+  return inputs;
+}
+
+TEST(ThreadPlan, OneUnboundRankTakesAllCores) {
+  const auto plan = plan_threads(on_eight({range(0, 7)}));
+  EXPECT_EQ(plan.num_threads, 8);
+  EXPECT_EQ(plan.warning, "");
+}
+
+TEST(ThreadPlan, UnboundRanksShareTheCores) {
+  EXPECT_EQ(plan_threads(on_eight({range(0, 7), range(0, 7)})).num_threads, 4);
+  EXPECT_EQ(plan_threads(on_eight({range(0, 7), range(0, 7), range(0, 7)})).num_threads, 2);
+}
+
+TEST(ThreadPlan, BoundRanksKeepTheirOwn) {
+  auto inputs = on_eight({range(0, 1), range(2, 7)});
+  EXPECT_EQ(plan_threads(inputs).num_threads, 2);
+  inputs.mine = 1;
+  EXPECT_EQ(plan_threads(inputs).num_threads, 6);
+}
+
+TEST(ThreadPlan, MoreRanksThanCoresGetOneThreadEach) {
+  const auto plan = plan_threads(on_eight(std::vector<CpuList>(16, range(0, 7))));
+  EXPECT_EQ(plan.num_threads, 1);
+}
+
+TEST(ThreadPlan, AQuotaIsSharedByAllRanks) {
+  auto inputs = on_eight({range(0, 7), range(0, 7)});
+  inputs.quota = 5.0;
+  EXPECT_EQ(plan_threads(inputs).num_threads, 2);
+  inputs.quota = 0.5;
+  EXPECT_EQ(plan_threads(inputs).num_threads, 1);
+}
+
+TEST(ThreadPlan, WhatTheUserSaysWins) {
+  auto inputs = on_eight({range(0, 7)});
+  inputs.omp_num_threads = 3;
+  EXPECT_EQ(plan_threads(inputs).num_threads, 3);
+  inputs.requested = 5;
+  EXPECT_EQ(plan_threads(inputs).num_threads, 5);
+}
+
+TEST(ThreadPlan, ZeroThreadsMeanNothingWasSaid) {
+  auto inputs = on_eight({range(0, 7)});
+  inputs.omp_num_threads = 0;
+  EXPECT_EQ(plan_threads(inputs).num_threads, 8);
+}
+
+TEST(ThreadPlan, OneCoreWhileOthersAreIdleIsWarnedOf) {
+  const auto plan = plan_threads(on_eight({{0}, {1}}));
+  EXPECT_EQ(plan.num_threads, 1);
+  EXPECT_THAT(plan.warning, HasSubstr("6 more are idle"));
+  EXPECT_THAT(plan.warning, HasSubstr("mpirun --bind-to none"));
+}
+
+TEST(ThreadPlan, OneCoreOfAsManyAsRanksIsFine) {
+  auto inputs = on_eight({{0}, {1}});
+  inputs.available = {0, 1};
+  EXPECT_EQ(plan_threads(inputs).warning, "");
+}
+
+TEST(ThreadPlan, TooManyThreadsAreWarnedOf) {
+  auto inputs = on_eight({range(0, 7), range(0, 7)});
+  inputs.omp_num_threads = 8;
+  EXPECT_THAT(plan_threads(inputs).warning, HasSubstr("8 threads in each of 2 ranks"));
+}
+
+TEST(CpuText, GoesThereAndBack) {
+  EXPECT_EQ(print_cpus({0, 1, 2, 3, 8, 10, 11}), "0-3,8,10-11");
+  EXPECT_EQ(parse_cpus("0-3,8,10-11"), (CpuList{0, 1, 2, 3, 8, 10, 11}));
+  EXPECT_EQ(print_cpus({}), "");
+  EXPECT_EQ(parse_cpus(""), CpuList{});
+}
+
+TEST(CpuAffinity, OfThisProcessIsKnown) {
+  EXPECT_FALSE(affinity_of_this_process().empty());
+  EXPECT_FALSE(affinity_of_parent().empty());
+}
+
+}  // namespace
+}  // namespace hone::launcher
