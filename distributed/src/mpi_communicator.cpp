@@ -21,8 +21,8 @@ namespace {
 //   owner and copied from there;
 // - reduce + broadcast: one owner as well.
 // What does not commute in MPI's own operations (Min and Max with NaN, or with zeros of both signs) is
-// replaced by operations that do (MpiReduceOps). tests/distributed/mpi_bits_test.cpp holds this to it on
-// 2, 3 and 4 ranks for sizes that reach each of them.
+// replaced by operations that do (MpiReduceOps). The contract suite compares the bits on 2, 3 and 4
+// ranks, for random numbers and sizes that reach each of these algorithms.
 
 /// Measured fastest for 500 MB on 2 processes of one node: the buffers that the library allocates for
 /// one chunk stay in the cache and are reused by the next (4.2 GB/s; one call for all: 1.6).

@@ -1,6 +1,7 @@
 #include "hone/distributed/thread_world.hpp"
 
 #include <atomic>
+#include <mutex>
 #include <set>
 #include <thread>
 
@@ -55,12 +56,22 @@ TEST(ThreadWorld, NobodyPassesABarrierBeforeAllAreThere) {
 }
 
 TEST(ThreadWorld, SumsInRankOrder) {
-  // 1e8 absorbs every 1 that is added to it: only from left to right is the sum 1e8 + 0 + -1e8 + 1.
-  const std::vector<float> terms{1e8F, 1.0F, -1e8F, 1.0F};
+  // Terms of very different sizes: every other order rounds some of the sums differently.
+  constexpr int kCount = 1000;
+  std::vector<std::vector<float>> terms(4, std::vector<float>(kCount));
+  std::mt19937 random(20);
+  std::normal_distribution<float> normal{0.0F, 1.0F};
+  for (auto& of_rank : terms) {
+    for (auto& term : of_rank) term = normal(random) * std::exp2(normal(random) * 4.0F);
+  }
+  std::vector<float> expected(kCount, 0.0F);
+  for (const auto& of_rank : terms) {
+    for (int i = 0; i < kCount; ++i) expected[i] += of_rank[i];
+  }
   ThreadWorld{4}.run([&](Communicator& comm) {
-    std::vector<float> values(1000, terms[static_cast<std::size_t>(comm.rank())]);
-    comm.all_reduce(values.data(), 1000, DType::Float32, ReduceOp::Sum);
-    EXPECT_EQ(values, std::vector<float>(1000, 1.0F));
+    std::vector<float> values = terms[static_cast<std::size_t>(comm.rank())];
+    comm.all_reduce(values.data(), kCount, DType::Float32, ReduceOp::Sum);
+    EXPECT_EQ(values, expected);
   });
 }
 
@@ -170,6 +181,18 @@ TEST(ThreadWorld, ARankThatReturnsEarlyIsAnErrorForThoseThatWait) {
   EXPECT_TRUE(contains(message, "collective 2")) << message;
   EXPECT_TRUE(contains(message, "rank 1 returned after 1 collectives")) << message;
   EXPECT_TRUE(contains(message, "called all_reduce(min, 1 x int64)")) << message;
+}
+
+TEST(ThreadWorld, ARankThatLeftLongAgoIsFoundBySomebodyWhoComesLate) {
+  // The later the round, the likelier has rank 1 left before rank 0 calls anything.
+  for (int round = 0; round < 200; ++round) {
+    EXPECT_THROW(ThreadWorld{2}.run([&](Communicator& comm) {
+      if (comm.rank() == 1) return;
+      for (int i = 0; i < round; ++i) std::this_thread::yield();
+      comm.barrier();
+    }),
+                 CommunicatorError);
+  }
 }
 
 TEST(ThreadWorld, AbortFreesThoseThatWaitWithItsExitCode) {
