@@ -35,8 +35,9 @@ class CommandReward final : public Reward {
   CommandReward(std::vector<std::string> argv, std::chrono::milliseconds timeout);
   ~CommandReward() override;
 
-  /// Starts the worker. Early and from the main thread: a rank's worker is killed by the kernel when
-  /// the thread that started it ends. Throws: LaunchError.
+  /// Starts the worker. Early and from the main thread: the kernel kills a rank's worker when the
+  /// thread that started it ends, however it ends. (What the worker itself has started outlives a
+  /// rank that is killed; it does not outlive one that ends.) Throws: LaunchError.
   void start() override;
 
   /// Throws: InputError that names the command, the completion, what came back and the last lines of
