@@ -98,6 +98,8 @@ std::string Session::describe() const {
 
 void Session::open_logs(const std::filesystem::path& output_dir) {
   output_dir_ = output_dir;
+  // What an earlier run left says nothing about this one, which may be killed before it can.
+  remove_exit_record(output_dir, rank());
   log_.open(output_dir);
 }
 

@@ -185,6 +185,13 @@ TEST(OptionPositionals, FillInOrderBesideFlags) {
   EXPECT_EQ(options.output, "b");
 }
 
+TEST(OptionPositionals, ASwitchTakesTheWordBehindItOnlyWhereItIsATruth) {
+  CheckpointOptions options;
+  options.registry.parse(std::vector<std::string>{"--verify", "false", "a"});
+  EXPECT_FALSE(options.verify);
+  EXPECT_EQ(options.checkpoint, "a");
+}
+
 TEST(OptionPositionals, MayBeGivenByNameOrBehindTwoDashes) {
   CheckpointOptions options;
   options.registry.parse(std::vector<std::string>{"--output", "o", "--", "--odd"});

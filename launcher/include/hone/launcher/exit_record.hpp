@@ -18,4 +18,7 @@ struct ExitRecord {
 bool write_exit_record(const std::filesystem::path& output_dir, int rank,
                        const ExitRecord& record) noexcept;
 
+/// Removes the record of this rank, if there is one.
+void remove_exit_record(const std::filesystem::path& output_dir, int rank) noexcept;
+
 }  // namespace hone::launcher
