@@ -17,13 +17,15 @@ constexpr std::uint32_t kWeyl0 = 0x9E3779B9U;
 constexpr std::uint32_t kWeyl1 = 0xBB67AE85U;
 
 constexpr std::uint32_t low(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
-constexpr std::uint32_t high(std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); }
+constexpr std::uint32_t high(std::uint64_t value) {
+  return static_cast<std::uint32_t>(value >> 32);
+}
 
 Block one_round(const Block& counter, const Key& key) {
   const std::uint64_t product0 = std::uint64_t{kMultiplier0} * counter[0];
   const std::uint64_t product1 = std::uint64_t{kMultiplier1} * counter[2];
-  return {high(product1) ^ counter[1] ^ key[0], low(product1),
-          high(product0) ^ counter[3] ^ key[1], low(product0)};
+  return {high(product1) ^ counter[1] ^ key[0], low(product1), high(product0) ^ counter[3] ^ key[1],
+          low(product0)};
 }
 
 /// Uniform in [0, bound) without bias: the lowest 2^64 mod bound values are drawn again.

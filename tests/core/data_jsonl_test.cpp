@@ -48,7 +48,8 @@ class JsonlTest : public ::testing::Test {
 };
 
 TEST_F(JsonlTest, ReadsTexts) {
-  const auto read = rows("{\"text\": \"one\"}\n{\"text\": \"z\\u00e9ro \\ud83d\\ude00\", \"id\": 3}\n");
+  const auto read =
+      rows("{\"text\": \"one\"}\n{\"text\": \"z\\u00e9ro \\ud83d\\ude00\", \"id\": 3}\n");
   ASSERT_EQ(read.size(), 2U);
   EXPECT_EQ(std::get<TextRow>(read[0]).text, "one");
   EXPECT_EQ(std::get<TextRow>(read[1]).text, "z\xC3\xA9ro \xF0\x9F\x98\x80");
@@ -56,8 +57,10 @@ TEST_F(JsonlTest, ReadsTexts) {
 
 TEST_F(JsonlTest, ReadsPromptsAndCompletionsAsTextAndAsMessages) {
   const auto read = rows(
-      R"({"prompt": "1+1=", "completion": "2"})" "\n"
-      R"({"prompt": [{"role": "user", "content": "hi"}], "completion": [{"role": "assistant", "content": "ho"}]})");
+      R"({"prompt": "1+1=", "completion": "2"})"
+      "\n"
+      R"({"prompt": [{"role": "user", "content": "hi"}],)"
+      R"( "completion": [{"role": "assistant", "content": "ho"}]})");
   ASSERT_EQ(read.size(), 2U);
   EXPECT_EQ(std::get<std::string>(std::get<CompletionRow>(read[0]).completion), "2");
   const auto& turns = std::get<std::vector<ChatMessage>>(std::get<CompletionRow>(read[1]).prompt);
@@ -76,8 +79,9 @@ TEST_F(JsonlTest, ReadsConversations) {
 }
 
 TEST_F(JsonlTest, ReadsTokens) {
-  const auto read = rows("{\"input_ids\": [1, 2147483647]}\n"
-                         "{\"input_ids\": [0, 5], \"attention_mask\": [0, 1], \"labels\": [-100, 5]}\n");
+  const auto read = rows(
+      "{\"input_ids\": [1, 2147483647]}\n"
+      "{\"input_ids\": [0, 5], \"attention_mask\": [0, 1], \"labels\": [-100, 5]}\n");
   ASSERT_EQ(read.size(), 2U);
   const auto& bare = std::get<TokensRow>(read[0]);
   EXPECT_THAT(bare.input_ids, ElementsAre(1, 2147483647));
@@ -97,21 +101,22 @@ TEST_F(JsonlTest, AMissingFileIsMissingInput) {
   EXPECT_THROW(read_prompts(dir_.path() / "absent.jsonl"), MissingInputError);
 }
 
-TEST_F(JsonlTest, AFolderIsNotAFile) {
-  EXPECT_THROW(read_training_rows(dir_.path()), InputError);
-}
+TEST_F(JsonlTest, AFolderIsNotAFile) { EXPECT_THROW(read_training_rows(dir_.path()), InputError); }
 
 TEST_F(JsonlTest, NamesLineAndByteOfBrokenJson) {
   EXPECT_THAT(complaint("{\"text\": \"a\"}\n\n{\"text\": oops}\n"),
               AllOf(HasSubstr("train.jsonl:3:10: not valid JSON"), HasSubstr("invalid literal"),
                     Not(HasSubstr("json.exception"))));
-  EXPECT_THAT(complaint("{\"text\": \"a\"} {\"text\": \"b\"}"), HasSubstr("train.jsonl:1:15: not valid"));
+  EXPECT_THAT(complaint("{\"text\": \"a\"} {\"text\": \"b\"}"),
+              HasSubstr("train.jsonl:1:15: not valid"));
   EXPECT_THAT(complaint("{\"text\": \"a"), HasSubstr("train.jsonl:1:"));
 }
 
 TEST_F(JsonlTest, SaysWhatToDoWithJsonThatIsNotJsonLines) {
-  EXPECT_THAT(complaint("[\n {\"text\": \"a\"}\n]\n"), AllOf(HasSubstr("train.jsonl:1"), HasSubstr("jq -c")));
-  EXPECT_THAT(complaint("{\n \"text\": \"a\"\n}\n"), AllOf(HasSubstr("train.jsonl:1"), HasSubstr("jq -c")));
+  EXPECT_THAT(complaint("[\n {\"text\": \"a\"}\n]\n"),
+              AllOf(HasSubstr("train.jsonl:1"), HasSubstr("jq -c")));
+  EXPECT_THAT(complaint("{\n \"text\": \"a\"\n}\n"),
+              AllOf(HasSubstr("train.jsonl:1"), HasSubstr("jq -c")));
   EXPECT_THAT(complaint("[{\"text\": \"a\"}]"), HasSubstr("found an array"));
   EXPECT_THAT(complaint("\"text\""), HasSubstr("expected a JSON object, found a string"));
 }
@@ -126,11 +131,14 @@ TEST_F(JsonlTest, NamesTheKeysExpectedAndFound) {
 }
 
 TEST_F(JsonlTest, RefusesMixedForms) {
-  EXPECT_THAT(complaint("\n{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n{\"text\": \"b\"}\n"),
-              AllOf(HasSubstr("train.jsonl:3: expected keys {messages} as in "),
-                    HasSubstr("train.jsonl:2, found {text}")));
-  EXPECT_THAT(complaint(R"({"prompt": "a", "completion": [{"role": "assistant", "content": "b"}]})"),
-              HasSubstr("both be strings or both be lists"));
+  EXPECT_THAT(
+      complaint(
+          "\n{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n{\"text\": \"b\"}\n"),
+      AllOf(HasSubstr("train.jsonl:3: expected keys {messages} as in "),
+            HasSubstr("train.jsonl:2, found {text}")));
+  EXPECT_THAT(
+      complaint(R"({"prompt": "a", "completion": [{"role": "assistant", "content": "b"}]})"),
+      HasSubstr("both be strings or both be lists"));
 }
 
 TEST_F(JsonlTest, RefusesAnEmptyFile) {
@@ -149,13 +157,15 @@ TEST_F(JsonlTest, RefusesBytesThatAreNotUtf8) {
 }
 
 TEST_F(JsonlTest, RefusesNumbersOutOfRange) {
-  for (const char* bad : {"-1", "2147483648", "18446744073709551615", "1.5", "\"3\"", "true", "null"}) {
+  for (const char* bad :
+       {"-1", "2147483648", "18446744073709551615", "1.5", "\"3\"", "true", "null"}) {
     EXPECT_THAT(complaint(std::string{"{\"input_ids\": [1, "} + bad + "]}"),
                 HasSubstr("train.jsonl:1: input_ids[1] must be a whole number in [0, 2147483647]"))
         << bad;
   }
   EXPECT_THAT(complaint("{\"input_ids\": [1e999]}"), HasSubstr("train.jsonl:1: not valid JSON"));
-  EXPECT_THAT(complaint("{\"input_ids\": [1], \"attention_mask\": [2]}"), HasSubstr("attention_mask[0]"));
+  EXPECT_THAT(complaint("{\"input_ids\": [1], \"attention_mask\": [2]}"),
+              HasSubstr("attention_mask[0]"));
   EXPECT_THAT(complaint("{\"input_ids\": [1], \"labels\": [-1]}"), HasSubstr("or -100, found -1"));
   EXPECT_THAT(complaint("{\"input_ids\": []}"), HasSubstr("at least one"));
 }
@@ -168,7 +178,8 @@ TEST_F(JsonlTest, RefusesListsOfDifferentLengths) {
 }
 
 TEST_F(JsonlTest, RefusesAMisspeltKeyBesideInputIds) {
-  EXPECT_THAT(complaint("{\"input_ids\": [1, 2], \"label\": [1, 2]}"), HasSubstr("unknown key \"label\""));
+  EXPECT_THAT(complaint("{\"input_ids\": [1, 2], \"label\": [1, 2]}"),
+              HasSubstr("unknown key \"label\""));
 }
 
 TEST_F(JsonlTest, RefusesMessagesItWouldHalfUnderstand) {
@@ -177,7 +188,8 @@ TEST_F(JsonlTest, RefusesMessagesItWouldHalfUnderstand) {
               HasSubstr("messages[0] must be {role, content}, found {role}"));
   EXPECT_THAT(complaint(R"({"messages": [{"role": "user", "content": [{"type": "image"}]}]})"),
               HasSubstr("messages[0].content must be a string"));
-  EXPECT_THAT(complaint(R"({"messages": [{"role": "", "content": "a"}]})"), HasSubstr("role is empty"));
+  EXPECT_THAT(complaint(R"({"messages": [{"role": "", "content": "a"}]})"),
+              HasSubstr("role is empty"));
   EXPECT_THAT(complaint(R"({"messages": [{"role": "a", "content": "b", "tool_calls": [1]}]})"),
               HasSubstr("tool_calls"));
   EXPECT_THAT(complaint(R"({"text": 3})"), HasSubstr("text must be a string, found 3"));
@@ -196,17 +208,20 @@ TEST_F(JsonlTest, CapsLineLengthAndDepth) {
   const std::string deep = "{\"text\": \"a\", \"x\": " + std::string(100'000, '[');
   EXPECT_THAT(complaint(deep), HasSubstr("nested more than 64 levels deep"));
   EXPECT_EQ(rows("{\"text\":\"a\",\"x\":[[1]]}", {.max_depth = 3}).size(), 1U);
-  EXPECT_THAT(complaint("{\"text\":\"a\",\"x\":[[1]]}", {.max_depth = 2}), HasSubstr("nested more than 2"));
+  EXPECT_THAT(complaint("{\"text\":\"a\",\"x\":[[1]]}", {.max_depth = 2}),
+              HasSubstr("nested more than 2"));
 }
 
 TEST_F(JsonlTest, AMessageCarriesNoControlCharacterOfTheFile) {
   EXPECT_THAT(complaint("{\"te\x1b[31m\": 1}"), Not(HasSubstr("\x1b")));
-  EXPECT_THAT(complaint(R"({"a\u001b[2Jb": 1})"), AllOf(Not(HasSubstr("\x1b")), HasSubstr("\\x1b")));
+  EXPECT_THAT(complaint(R"({"a\u001b[2Jb": 1})"),
+              AllOf(Not(HasSubstr("\x1b")), HasSubstr("\\x1b")));
 }
 
 TEST_F(JsonlTest, ReadsPromptsWithTheirWholeRow) {
-  const auto read = prompts("\n{\"prompt\": \"1+1=\", \"answer\": 2.50}  \n"
-                            "{\"prompt\": [{\"role\": \"user\", \"content\": \"x\"}]}\n");
+  const auto read = prompts(
+      "\n{\"prompt\": \"1+1=\", \"answer\": 2.50}  \n"
+      "{\"prompt\": [{\"role\": \"user\", \"content\": \"x\"}]}\n");
   ASSERT_EQ(read.size(), 2U);
   EXPECT_EQ(std::get<std::string>(read[0].prompt), "1+1=");
   EXPECT_THAT(read[0].json, HasSubstr("\"answer\": 2.50"));

@@ -6,14 +6,18 @@ namespace hone {
 namespace {
 
 TEST(Printable, LeavesOrdinaryTextAlone) {
-  EXPECT_EQ(printable("a b \xC3\xA9 \xE4\xB8\xAD \xF0\x9F\x98\x80 \\ \""), "a b \xC3\xA9 \xE4\xB8\xAD \xF0\x9F\x98\x80 \\ \"");
+  EXPECT_EQ(printable("a b \xC3\xA9 \xE4\xB8\xAD \xF0\x9F\x98\x80 \\ \""),
+            "a b \xC3\xA9 \xE4\xB8\xAD \xF0\x9F\x98\x80 \\ \"");
 }
 
 TEST(Printable, EscapesControlsInvalidBytesAndWhatReordersText) {
-  EXPECT_EQ(printable(std::string_view{"\x1b[31m\n\r\t\0\x7f", 10}), "\\x1b[31m\\n\\r\\t\\x00\\x7f");
+  EXPECT_EQ(printable(std::string_view{"\x1b[31m\n\r\t\0\x7f", 10}),
+            "\\x1b[31m\\n\\r\\t\\x00\\x7f");
   EXPECT_EQ(printable("\xff\xC3"), "\\xff\\xc3");
-  EXPECT_EQ(printable("\xC2\x9B"), "\\u{9b}");            // a control of the C1 set
-  EXPECT_EQ(printable("a\xE2\x80\xAE" "b"), "a\\u{202e}b");  // right-to-left override
+  EXPECT_EQ(printable("\xC2\x9B"), "\\u{9b}");  // a control of the C1 set
+  EXPECT_EQ(printable("a\xE2\x80\xAE"
+                      "b"),
+            "a\\u{202e}b");  // right-to-left override
   EXPECT_EQ(printable("\xEF\xBB\xBF"), "\\u{feff}");
 }
 

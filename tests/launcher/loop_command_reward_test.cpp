@@ -33,7 +33,8 @@ constexpr milliseconds kShort{300};
 
 std::size_t num_open_descriptors() {
   std::size_t count = 0;
-  for ([[maybe_unused]] const auto& each : std::filesystem::directory_iterator{"/proc/self/fd"}) ++count;
+  for ([[maybe_unused]] const auto& each : std::filesystem::directory_iterator{"/proc/self/fd"})
+    ++count;
   return count;
 }
 
@@ -122,12 +123,14 @@ TEST_F(CommandRewardTest, SendsEverythingAsOneJsonLineEach) {
   both[1].prompt = "line one\nline \"two\" $(touch x) ; `id`";
   both[1].completion = "caf\xC3\xA9 \xFF";
   const auto log = dir_.path() / "log";
-  CommandReward reward{{shell("while read -r line; do printf '%s\\n' \"$line\" >> \"$1\"; echo 1; done")[0],
-                        log.string()},
-                       kPatient};
+  CommandReward reward{
+      {shell("while read -r line; do printf '%s\\n' \"$line\" >> \"$1\"; echo 1; done")[0],
+       log.string()},
+      kPatient};
   reward.score(both);
   EXPECT_EQ(dir_.read("log"),
-            "{\"completion\":\"c\",\"index\":0,\"prompt\":\"p\",\"row\":{\"answer\":[1,2.5],\"prompt\":\"p\"}}\n"
+            "{\"completion\":\"c\",\"index\":0,\"prompt\":\"p\",\"row\":{\"answer\":[1,2.5],"
+            "\"prompt\":\"p\"}}\n"
             "{\"completion\":\"caf\xC3\xA9 \xEF\xBF\xBD\",\"index\":1,"
             "\"prompt\":\"line one\\nline \\\"two\\\" $(touch x) ; `id`\","
             "\"row\":{\"answer\":[1,2.5],\"prompt\":\"p\"}}\n");
@@ -180,10 +183,12 @@ TEST_F(CommandRewardTest, AWorkerThatDiesIsReported) {
 }
 
 TEST_F(CommandRewardTest, GarbageIsReportedWithWhatCameBack) {
-  for (const char* garbage : {"abc", "nan", "NaN", "inf", "-Infinity", "0x10", "1,5", "1e999", "", "true",
-                              "null", "[1]", "\"1\"", "{\"score\": 1}", "{\"reward\": \"1\"}",
-                              "{\"reward\": null}", "1 2", "+1", "{\"reward\": 1} x"}) {
-    EXPECT_THAT(complaint("read -r l; echo 1; read -r l; echo '" + std::string{garbage} + "'; cat >/dev/null"),
+  for (const char* garbage :
+       {"abc", "nan", "NaN", "inf", "-Infinity", "0x10", "1,5", "1e999", "", "true", "null", "[1]",
+        "\"1\"", "{\"score\": 1}", "{\"reward\": \"1\"}", "{\"reward\": null}", "1 2", "+1",
+        "{\"reward\": 1} x"}) {
+    EXPECT_THAT(complaint("read -r l; echo 1; read -r l; echo '" + std::string{garbage} +
+                          "'; cat >/dev/null"),
                 AllOf(HasSubstr("answered completion 1 (prompts.jsonl:7, k 1) with \"" +
                                 std::string{garbage} + "\""),
                       HasSubstr("expected a JSON number or {\"reward\": number}")))
@@ -199,10 +204,12 @@ TEST_F(CommandRewardTest, AnswersOutOfOrderAreReported) {
 }
 
 TEST_F(CommandRewardTest, TooManyAnswersAreReported) {
-  EXPECT_THAT(complaint("printf '1\\n1\\n1\\n1\\n'; cat >/dev/null"), HasSubstr("more than one line per"));
-  CommandReward reward{shell("read -r l; echo 1; touch \"$0.on\"; while [ ! -e \"$0.go\" ]; do sleep 0.01; done;"
-                             " echo late; touch \"$0.done\"; cat >/dev/null"),
-                       kPatient};
+  EXPECT_THAT(complaint("printf '1\\n1\\n1\\n1\\n'; cat >/dev/null"),
+              HasSubstr("more than one line per"));
+  CommandReward reward{
+      shell("read -r l; echo 1; touch \"$0.on\"; while [ ! -e \"$0.go\" ]; do sleep 0.01; done;"
+            " echo late; touch \"$0.done\"; cat >/dev/null"),
+      kPatient};
   reward.score(completions(1));
   dir_.write("worker.sh.go", "");
   ASSERT_TRUE(comes_true([&] { return std::filesystem::exists(dir_.path() / "worker.sh.done"); }));
@@ -216,9 +223,10 @@ TEST_F(CommandRewardTest, TooManyAnswersAreReported) {
 
 TEST_F(CommandRewardTest, ASilentWorkerIsKilledAtItsTimeout) {
   const auto begin = steady_clock::now();
-  EXPECT_THAT(complaint("read -r l; echo 1; echo thinking >&2; sleep 1000", 3, kShort),
-              AllOf(HasSubstr("was silent until its timeout of 300 ms"), HasSubstr("1 of 3 answered"),
-                    HasSubstr("and flush"), HasSubstr("\n  thinking")));
+  EXPECT_THAT(
+      complaint("read -r l; echo 1; echo thinking >&2; sleep 1000", 3, kShort),
+      AllOf(HasSubstr("was silent until its timeout of 300 ms"), HasSubstr("1 of 3 answered"),
+            HasSubstr("and flush"), HasSubstr("\n  thinking")));
   EXPECT_LT(steady_clock::now() - begin, kShort + milliseconds{5000});
 }
 
@@ -235,12 +243,15 @@ TEST_F(CommandRewardTest, AFloodIsCutOff) {
 }
 
 TEST_F(CommandRewardTest, ClosedPipesAreReported) {
-  EXPECT_THAT(complaint("exec <&-; sleep 1000", 20'000), HasSubstr("closed its standard input before"));
+  EXPECT_THAT(complaint("exec <&-; sleep 1000", 20'000),
+              HasSubstr("closed its standard input before"));
   EXPECT_THAT(complaint("exec >&-; sleep 1000"), HasSubstr("closed its standard output"));
 }
 
 TEST_F(CommandRewardTest, ChildrenOfTheWorkerDieWithIt) {
-  const auto pid_of_child = [&] { return static_cast<pid_t>(std::atoi(dir_.read("worker.sh.child").c_str())); };
+  const auto pid_of_child = [&] {
+    return static_cast<pid_t>(std::atoi(dir_.read("worker.sh.child").c_str()));
+  };
   const std::string leaves_child = "sleep 1000 & echo $! > \"$0.child\"; ";
   // It dies and leaves a child that holds its output open.
   EXPECT_THAT(complaint(leaves_child + "exit 5"), HasSubstr("ended with exit status 5"));
@@ -268,7 +279,8 @@ TEST_F(CommandRewardTest, AnIdleWorkerMayFinishItsWork) {
 TEST_F(CommandRewardTest, AnIdleWorkerThatDoesNotEndIsKilled) {
   const auto begin = steady_clock::now();
   {
-    CommandReward reward{shell("trap '' TERM HUP; read -r l; echo 1; while :; do sleep 1000; done"), kPatient};
+    CommandReward reward{shell("trap '' TERM HUP; read -r l; echo 1; while :; do sleep 1000; done"),
+                         kPatient};
     reward.score(completions(1));
   }
   EXPECT_LT(steady_clock::now() - begin, kPatient);
@@ -279,7 +291,8 @@ TEST_F(CommandRewardTest, AfterAFailureTheNextCallStartsAfresh) {
                              "touch \"$0.second\"; echo bad; cat >/dev/null"),
                        kPatient};
   EXPECT_THROW(reward.score(completions(2)), InputError);
-  ASSERT_TRUE(comes_true([&] { return std::filesystem::exists(dir_.path() / "worker.sh.second"); }));
+  ASSERT_TRUE(
+      comes_true([&] { return std::filesystem::exists(dir_.path() / "worker.sh.second"); }));
   EXPECT_THAT(reward.score(completions(2)), ElementsAre(1, 1));
 }
 
@@ -288,8 +301,9 @@ TEST_F(CommandRewardTest, TheWorkerInheritsNoDescriptorAndNoRank) {
   ASSERT_GE(leaked, 0);
   ::setenv("OMPI_COMM_WORLD_RANK", "3", 1);
   ::setenv("PMIX_RANK", "3", 1);
-  CommandReward reward{shell("ls /proc/$$/fd > \"$0.fds\"; env > \"$0.env\"; " + std::string{kAnswersHalf}),
-                       kPatient};
+  CommandReward reward{
+      shell("ls /proc/$$/fd > \"$0.fds\"; env > \"$0.env\"; " + std::string{kAnswersHalf}),
+      kPatient};
   reward.score(completions(1));
   ::close(leaked);
   ::unsetenv("OMPI_COMM_WORLD_RANK");
@@ -310,19 +324,22 @@ TEST_F(CommandRewardTest, SignalsAreAsTheProgramExpects) {
   ::sigaddset(&blocked, SIGUSR1);
   ::pthread_sigmask(SIG_BLOCK, &blocked, &before);
   // Builtins only: the shell itself blocks signals for a moment when it starts a program.
-  CommandReward reward{shell("while read -r l; do case $l in SigBlk*|SigIgn*) echo \"$l\";; esac; done"
-                             " < /proc/$$/status > \"$0.signals\"; " +
-                             std::string{kAnswersHalf}),
-                       kPatient};
+  CommandReward reward{
+      shell("while read -r l; do case $l in SigBlk*|SigIgn*) echo \"$l\";; esac; done"
+            " < /proc/$$/status > \"$0.signals\"; " +
+            std::string{kAnswersHalf}),
+      kPatient};
   reward.score(completions(1));
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   ::signal(SIGPIPE, old_handler);
-  EXPECT_EQ(dir_.read("worker.sh.signals"), "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+  EXPECT_EQ(dir_.read("worker.sh.signals"),
+            "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
 }
 
 TEST_F(CommandRewardTest, TheWorkerDiesWithAKilledRank) {
   // A rank that is killed runs no destructor; its worker must not live on and hold a machine.
-  const auto argv = shell("echo $$ > \"$0.pid.tmp\"; mv \"$0.pid.tmp\" \"$0.pid\"; while :; do sleep 1000; done");
+  const auto argv =
+      shell("echo $$ > \"$0.pid.tmp\"; mv \"$0.pid.tmp\" \"$0.pid\"; while :; do sleep 1000; done");
   const pid_t rank = ::fork();
   if (rank == 0) {
     CommandReward reward{argv, kPatient};

@@ -63,8 +63,8 @@ std::vector<Sample> a_round(std::int64_t num_prompts, std::uint64_t seed) {
 
 using Outcomes = std::map<std::pair<std::int64_t, std::int64_t>, KeepOutcome>;
 
-/// What becomes of every sample when `size` ranks hold them, the samples of one prompt on several ranks
-/// and each rank's in reverse order.
+/// What becomes of every sample when `size` ranks hold them, the samples of one prompt on several
+/// ranks and each rank's in reverse order.
 Outcomes outcomes_at(int size, int turn, const KeepOptions& options,
                      const std::vector<Sample>& samples, const std::optional<KeyedRandom>& shuffle,
                      KeepCounts& counts) {
@@ -73,7 +73,8 @@ Outcomes outcomes_at(int size, int turn, const KeepOptions& options,
   ThreadWorld{size}.run([&](Communicator& comm) {
     std::vector<Sample> mine;
     for (const auto& each : samples) {
-      if ((3 * each.prompt_index + each.k + turn) % size == comm.rank()) mine.insert(mine.begin(), each);
+      if ((3 * each.prompt_index + each.k + turn) % size == comm.rank())
+        mine.insert(mine.begin(), each);
     }
     const auto decision = decide_kept(comm, options, candidates_of(mine), shuffle);
     const std::lock_guard lock{mutex};
@@ -99,14 +100,16 @@ TEST(Keep, TheThresholdItselfIsKept) {
 
 TEST(Keep, OfEqualTextsTheLowestKStays) {
   const KeepOptions options{.dedup = DedupRule::Exact};
-  EXPECT_THAT(decide(options, {{0, 2, 1, "p", "a"}, {0, 0, 1, "p", "a"}, {0, 1, 1, "p", "a "}}).outcomes,
-              ElementsAre(Duplicate, Kept, Kept));
+  EXPECT_THAT(
+      decide(options, {{0, 2, 1, "p", "a"}, {0, 0, 1, "p", "a"}, {0, 1, 1, "p", "a "}}).outcomes,
+      ElementsAre(Duplicate, Kept, Kept));
 }
 
 TEST(Keep, ADuplicateNeedsTheSamePrompt) {
   const KeepOptions options{.dedup = DedupRule::Exact};
-  EXPECT_THAT(decide(options, {{0, 0, 1, "p", "a"}, {1, 0, 1, "q", "a"}, {2, 0, 1, "p", "a"}}).outcomes,
-              ElementsAre(Kept, Kept, Duplicate));
+  EXPECT_THAT(
+      decide(options, {{0, 0, 1, "p", "a"}, {1, 0, 1, "q", "a"}, {2, 0, 1, "p", "a"}}).outcomes,
+      ElementsAre(Kept, Kept, Duplicate));
   // The border between prompt and completion counts.
   EXPECT_THAT(decide(options, {{0, 0, 1, "ab", "c"}, {1, 0, 1, "a", "bc"}}).outcomes,
               ElementsAre(Kept, Kept));
@@ -126,8 +129,10 @@ TEST(Keep, RulesApplyInTheirOrder) {
 }
 
 TEST(Keep, BestOfBreaksTiesByLowerK) {
-  EXPECT_THAT(decide({.best_of = 1}, {{0, 1, 1, "p", "b"}, {0, 0, 1, "p", "a"}, {1, 0, -3, "q", "c"}}).outcomes,
-              ElementsAre(NotBest, Kept, Kept));
+  EXPECT_THAT(
+      decide({.best_of = 1}, {{0, 1, 1, "p", "b"}, {0, 0, 1, "p", "a"}, {1, 0, -3, "q", "c"}})
+          .outcomes,
+      ElementsAre(NotBest, Kept, Kept));
 }
 
 TEST(Keep, TheSameSetIsKeptAtEveryRankCountAndPlacement) {
@@ -140,7 +145,8 @@ TEST(Keep, TheSameSetIsKeptAtEveryRankCountAndPlacement) {
   for (std::uint64_t seed = 0; seed < 3; ++seed) {
     const auto samples = a_round(9, seed);
     for (const auto& options : rules) {
-      for (const auto& shuffle : {std::optional<KeyedRandom>{}, std::optional{KeyedRandom{seed, 9}}}) {
+      for (const auto& shuffle :
+           {std::optional<KeyedRandom>{}, std::optional{KeyedRandom{seed, 9}}}) {
         KeepCounts expected_counts;
         const auto expected = outcomes_at(1, 0, options, samples, shuffle, expected_counts);
         ASSERT_EQ(expected.size(), samples.size());
@@ -160,8 +166,7 @@ TEST(Keep, RanksWithoutCompletionsTakePart) {
   ThreadWorld{4}.run([](Communicator& comm) {
     std::vector<Sample> mine;
     if (comm.rank() == 2) mine = {{0, 0, 1, "p", "a"}, {0, 1, 1, "p", "a"}};
-    const auto decision =
-        decide_kept(comm, {.dedup = DedupRule::Exact}, candidates_of(mine));
+    const auto decision = decide_kept(comm, {.dedup = DedupRule::Exact}, candidates_of(mine));
     EXPECT_EQ(decision.counts, (KeepCounts{.generated = 2, .duplicate = 1, .kept = 1}));
     EXPECT_EQ(decision.outcomes.size(), mine.size());
   });

@@ -12,7 +12,8 @@ namespace hone::launcher {
 namespace {
 
 std::vector<std::int64_t> rounds_laid_end_to_end(std::int64_t rounds, std::int64_t per_round,
-                                                 std::int64_t num_prompts, std::uint64_t seed = 42) {
+                                                 std::int64_t num_prompts,
+                                                 std::uint64_t seed = 42) {
   std::vector<std::int64_t> all;
   for (std::int64_t round = 0; round < rounds; ++round) {
     const auto taken = prompts_of_round(seed, round, per_round, num_prompts);

@@ -55,7 +55,8 @@ TEST(Numbers, AreReadAsDecimals) {
 }
 
 TEST(Numbers, SignsCountOnlyWhereTheyAreSigns) {
-  EXPECT_THAT(numbers_in("-5 x=-5 (-5) \xE2\x88\x92" "5 +5"),
+  EXPECT_THAT(numbers_in("-5 x=-5 (-5) \xE2\x88\x92"
+                         "5 +5"),
               ElementsAre("-0.5e1", "-0.5e1", "-0.5e1", "-0.5e1", "0.5e1"));
   EXPECT_THAT(numbers_in("12-5"), ElementsAre("0.12e2", "0.5e1"));
   EXPECT_THAT(numbers_in("3 - 5"), ElementsAre("0.3e1", "0.5e1"));
@@ -125,7 +126,8 @@ TEST(RegexReward, TakesEachRowsOwnPattern) {
 }
 
 TEST(RegexReward, ACatastrophicPatternCostsNothing) {
-  EXPECT_EQ(score({.check = "regex", .pattern = "^(a+)+$"}, "{}", std::string(100'000, 'a') + "b"), 0);
+  EXPECT_EQ(score({.check = "regex", .pattern = "^(a+)+$"}, "{}", std::string(100'000, 'a') + "b"),
+            0);
 }
 
 TEST(Rewards, AMissingFieldIsFoundBeforeTheFirstRound) {
@@ -135,8 +137,9 @@ TEST(Rewards, AMissingFieldIsFoundBeforeTheFirstRound) {
                 HasSubstr("prompts.jsonl:3: the reward needs the field \"answer\", found keys "
                           "{label, prompt}"));
   }
-  EXPECT_THAT(message_of([&] { score({.check = "number", .field = "a"}, R"({"a": "none"})", "1"); }),
-              HasSubstr("must hold one number, found \"none\""));
+  EXPECT_THAT(
+      message_of([&] { score({.check = "number", .field = "a"}, R"({"a": "none"})", "1"); }),
+      HasSubstr("must hold one number, found \"none\""));
   EXPECT_THAT(message_of([&] { score({.check = "exact", .field = "a"}, R"({"a": {}})", "1"); }),
               HasSubstr("must be a string, a number"));
 }
@@ -157,9 +160,11 @@ TEST(Rewards, OptionsThatDoNotFitTogetherAreRefused) {
   EXPECT_THAT(refusal({.check = "regex"}), HasSubstr("either reward.pattern or reward.field"));
   EXPECT_THAT(refusal({.check = "regex", .pattern = "(?=a)"}), HasSubstr("no look-ahead"));
   EXPECT_THAT(refusal({.check = "exact", .field = "a", .pattern = "x"}), HasSubstr("check: regex"));
-  EXPECT_THAT(refusal({.check = "regex", .pattern = "x", .match = "part"}), HasSubstr("reward.match"));
+  EXPECT_THAT(refusal({.check = "regex", .pattern = "x", .match = "part"}),
+              HasSubstr("reward.match"));
   EXPECT_THAT(refusal({.check = "number", .field = "a", .take = "any"}), HasSubstr("reward.take"));
-  EXPECT_THAT(refusal({.command = {"no-such-program-7"}}), HasSubstr("no program \"no-such-program-7\""));
+  EXPECT_THAT(refusal({.command = {"no-such-program-7"}}),
+              HasSubstr("no program \"no-such-program-7\""));
   EXPECT_THAT(refusal({.command = {"./absent.sh"}}), HasSubstr("no such program"));
   EXPECT_THAT(refusal({.command = {"/etc/passwd"}}), HasSubstr("not an executable file"));
   EXPECT_THAT(refusal({.field = "a", .command = {"true"}}), HasSubstr("gets the whole row"));

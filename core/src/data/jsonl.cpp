@@ -20,10 +20,11 @@ constexpr const char* kTrainingForms =
 
 enum class Form { Text, Completion, Messages, Tokens };
 
-constexpr std::array<std::pair<Form, const char*>, 4> kForms{{{Form::Text, "{text}"},
-                                                              {Form::Completion, "{prompt, completion}"},
-                                                              {Form::Messages, "{messages}"},
-                                                              {Form::Tokens, "{input_ids}"}}};
+constexpr std::array<std::pair<Form, const char*>, 4> kForms{
+    {{Form::Text, "{text}"},
+     {Form::Completion, "{prompt, completion}"},
+     {Form::Messages, "{messages}"},
+     {Form::Tokens, "{input_ids}"}}};
 
 const char* keys_of(Form form) { return kForms[static_cast<std::size_t>(form)].second; }
 
@@ -177,8 +178,7 @@ TokensRow tokens_at(const Place& place) {
 }
 
 CompletionRow completion_at(const Place& place) {
-  CompletionRow row{text_or_messages_at(place, "prompt"),
-                    text_or_messages_at(place, "completion")};
+  CompletionRow row{text_or_messages_at(place, "prompt"), text_or_messages_at(place, "completion")};
   if (row.prompt.index() != row.completion.index()) {
     place.fail("prompt and completion must both be strings or both be lists of {role, content}");
   }
@@ -196,8 +196,8 @@ DataRow row_of_form(const Place& place, Form form) {
 }
 
 [[noreturn]] void throw_empty(const std::filesystem::path& path, const char* expected) {
-  throw InputError(printable(path.string()) + ": holds no rows; expected one JSON object per line: " +
-                   expected);
+  throw InputError(printable(path.string()) +
+                   ": holds no rows; expected one JSON object per line: " + expected);
 }
 
 }  // namespace
@@ -233,8 +233,8 @@ std::vector<PromptRow> read_prompts(const std::filesystem::path& path, LineLimit
       place.fail("expected the key prompt (a string or a list of {role, content}), found " +
                  detail::key_list(object));
     }
-    rows.push_back({text_or_messages_at(place, "prompt"), std::move(line->text),
-                    std::move(line->where)});
+    rows.push_back(
+        {text_or_messages_at(place, "prompt"), std::move(line->text), std::move(line->where)});
   }
   if (rows.empty()) throw_empty(path, "{prompt}, and what the reward needs");
   return rows;

@@ -35,8 +35,8 @@ LineReader::LineReader(std::filesystem::path path, LineLimits limits)
   errno = 0;
   file_.open(path_, std::ios::binary);
   if (!file_) {
-    throw Error(ExitCode::Io, printable(path_.string()) + ": cannot be opened: " +
-                                  std::strerror(errno));
+    throw Error(ExitCode::Io,
+                printable(path_.string()) + ": cannot be opened: " + std::strerror(errno));
   }
 }
 

@@ -85,8 +85,8 @@ class NumberReward final : public CheckReward {
   bool take_last_;
 };
 
-/// RE2 matches in time linear in the text, whatever the pattern: model output and a careless pattern
-/// cannot stall a rank, as they can with a backtracking engine.
+/// RE2 matches in time linear in the text, whatever the pattern: model output and a careless
+/// pattern cannot stall a rank, as they can with a backtracking engine.
 class Pattern {
  public:
   explicit Pattern(const std::string& text) : regex_(text, RE2::Quiet) {}
@@ -94,8 +94,9 @@ class Pattern {
   const RE2& regex() const { return regex_; }
   bool is_valid() const { return regex_.ok(); }
   std::string complaint() const {
-    return "the pattern \"" + printable(regex_.pattern(), 100) + "\" is not valid: " +
-           printable(regex_.error()) + " (RE2 syntax: no look-ahead, no back-references)";
+    return "the pattern \"" + printable(regex_.pattern(), 100) +
+           "\" is not valid: " + printable(regex_.error()) +
+           " (RE2 syntax: no look-ahead, no back-references)";
   }
 
  private:
@@ -121,13 +122,14 @@ class RegexReward final : public CheckReward {
     const auto texts = field_texts(row, field_);
     auto pattern = std::make_unique<Pattern>(texts.front());
     if (texts.size() == 1 && pattern->is_valid()) return pattern;
-    throw InputError(row.where + ": field \"" + printable(field_, 60) + "\": " +
-                     (texts.size() == 1 ? pattern->complaint() : "must hold one pattern"));
+    throw InputError(row.where + ": field \"" + printable(field_, 60) +
+                     "\": " + (texts.size() == 1 ? pattern->complaint() : "must hold one pattern"));
   }
 
   bool matches(const Pattern& pattern, std::string_view text) const {
     const re2::StringPiece piece{text.data(), text.size()};
-    return full_ ? RE2::FullMatch(piece, pattern.regex()) : RE2::PartialMatch(piece, pattern.regex());
+    return full_ ? RE2::FullMatch(piece, pattern.regex())
+                 : RE2::PartialMatch(piece, pattern.regex());
   }
 
   bool passes(const Completion& each) const override {

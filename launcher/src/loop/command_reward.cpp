@@ -145,8 +145,7 @@ void CommandReward::require_nothing_more() {
   fail("printed more than one line per completion: \"" + printable(more, 80) + "\"");
 }
 
-std::optional<std::vector<double>> CommandReward::answers(
-    std::span<const Completion> completions) {
+std::optional<std::vector<double>> CommandReward::answers(std::span<const Completion> completions) {
   if (has_answered_) require_nothing_more();
   const std::string text = requests(completions);
   std::string_view input = text;

@@ -93,8 +93,8 @@ std::string name_of(const Record& record) {
 void require_sound(const std::vector<Record>& all) {
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (!std::isfinite(all[i].reward)) {
-      throw InputError("the reward of " + name_of(all[i]) + " is " +
-                       std::to_string(all[i].reward) + "; rewards must be finite numbers");
+      throw InputError("the reward of " + name_of(all[i]) + " is " + std::to_string(all[i].reward) +
+                       "; rewards must be finite numbers");
     }
     if (i > 0 && all[i].position() == all[i - 1].position()) {
       throw Error(ExitCode::Internal, name_of(all[i]) + " was completed twice, by ranks " +
@@ -172,7 +172,8 @@ KeepCounts counts_of(const std::vector<KeepOutcome>& outcomes) {
   counts.kept = number_of(KeepOutcome::Kept);
   const auto dropped = counts.below_threshold + counts.duplicate + counts.not_best;
   if (counts.generated != counts.kept + dropped) {
-    throw Error(ExitCode::Internal, "kept and dropped completions do not add up to those generated");
+    throw Error(ExitCode::Internal,
+                "kept and dropped completions do not add up to those generated");
   }
   return counts;
 }
@@ -180,8 +181,7 @@ KeepCounts counts_of(const std::vector<KeepOutcome>& outcomes) {
 }  // namespace
 
 void require_valid(const KeepOptions& options) {
-  const bool has_rule =
-      options.threshold || options.best_of || options.dedup != DedupRule::None;
+  const bool has_rule = options.threshold || options.best_of || options.dedup != DedupRule::None;
   if (options.all && has_rule) {
     throw ConfigError("keep: all keeps everything; drop it, or drop threshold, best_of and dedup");
   }

@@ -58,7 +58,8 @@ class Scanner {
     const std::size_t sign = before.ends_with(kMinusSign) ? kMinusSign.size()
                              : before.ends_with('-')      ? 1
                                                           : 0;
-    return sign > 0 && (before.size() == sign || may_precede_sign(before[before.size() - sign - 1]));
+    return sign > 0 &&
+           (before.size() == sign || may_precede_sign(before[before.size() - sign - 1]));
   }
 
   static bool may_precede_sign(char c) {

@@ -13,8 +13,8 @@ namespace {
 constexpr std::uint64_t kPromptOrderStream = 0x7073'7470'6d6f'7270;
 
 std::vector<std::int64_t> order_of_pass(std::uint64_t seed, std::int64_t pass, std::int64_t n) {
-  return keyed_permutation(
-      n, KeyedRandom{seed, kPromptOrderStream, static_cast<std::uint64_t>(pass)});
+  return keyed_permutation(n,
+                           KeyedRandom{seed, kPromptOrderStream, static_cast<std::uint64_t>(pass)});
 }
 
 void require_valid(std::int64_t round, std::int64_t per_round, std::int64_t num_prompts) {

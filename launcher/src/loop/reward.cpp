@@ -45,7 +45,8 @@ std::unique_ptr<Reward> make_regex(const RewardOptions& options) {
 std::unique_ptr<Reward> make_reward(const RewardOptions& options) {
   if (options.check.empty() == options.command.empty()) {
     throw ConfigError(
-        "reward needs either check (exact, regex, number) or command (a program and its arguments)");
+        "reward needs either check (exact, regex, number) or command (a program and its "
+        "arguments)");
   }
   if (!options.command.empty()) return make_command(options);
   require_choice("match", options.match, "search", "full");

@@ -124,8 +124,7 @@ std::vector<SampleRecord> parse_records(std::string_view text, const fs::path& f
   std::vector<SampleRecord> records;
   while (!text.empty()) {
     const auto end = text.find('\n');
-    const std::string where =
-        printable(file.string()) + ":" + std::to_string(records.size() + 1);
+    const std::string where = printable(file.string()) + ":" + std::to_string(records.size() + 1);
     records.push_back(parse_sample_record({std::string{text.substr(0, end)}, where}));
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
   }

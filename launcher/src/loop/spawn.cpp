@@ -146,8 +146,8 @@ pid_t start_child(const LaunchPlan& plan, int& failure) {
 }
 
 std::string start_complaint(const std::string& program, int failure) {
-  return "the reward command " + printable(program) + " cannot be started: " +
-         std::strerror(failure) +
+  return "the reward command " + printable(program) +
+         " cannot be started: " + std::strerror(failure) +
          (failure == ENOEXEC ? " (a script begins with #! and its interpreter)" : "") +
          (failure == ENOENT ? " (does the interpreter after #! exist?)" : "");
 }
@@ -189,8 +189,8 @@ SpawnedChild spawn(const std::vector<std::string>& argv) {
   Pipe in = make_pipe();
   Pipe out = make_pipe();
   Pipe err = make_pipe();
-  const LaunchPlan plan{program.c_str(),   argument_pointers.data(), variable_pointers.data(),
-                        in.reader.get(),   out.writer.get(),         err.writer.get(),
+  const LaunchPlan plan{program.c_str(), argument_pointers.data(), variable_pointers.data(),
+                        in.reader.get(), out.writer.get(),         err.writer.get(),
                         ::getpid()};
   int failure = 0;
   const pid_t pid = start_child(plan, failure);

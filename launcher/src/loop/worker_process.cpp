@@ -22,9 +22,9 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t kMaxLineBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxStderrTail = 4096;
-constexpr milliseconds kGrace{1000};         ///< for a worker whose pipes closed to be seen ended
-constexpr milliseconds kLongestPoll{100};    ///< a death with an open pipe is noticed this late
-constexpr milliseconds kGoodbye{500};        ///< for an idle worker to end once its input closes
+constexpr milliseconds kGrace{1000};       ///< for a worker whose pipes closed to be seen ended
+constexpr milliseconds kLongestPoll{100};  ///< a death with an open pipe is noticed this late
+constexpr milliseconds kGoodbye{500};      ///< for an idle worker to end once its input closes
 
 /// Turns SIGPIPE into EPIPE for this thread and scope, whatever the process does with the signal.
 class SigpipeAsError {
@@ -65,7 +65,8 @@ bool read_some(FileDescriptor& fd, std::string& into) {
   return count > 0;
 }
 
-/// The child's state, leaving it unreaped: its process id, and so its group's, stays ours to signal.
+/// The child's state, leaving it unreaped: its process id, and so its group's, stays ours to
+/// signal.
 siginfo_t peek(pid_t pid) {
   siginfo_t info{};
   if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0 &&

@@ -20,9 +20,9 @@ std::string find_program(const std::string& name);
 /// A child process with pipes to its three standard streams, in a process group of its own. The
 /// destructor closes its input, gives it a moment to end, then kills the group and reaps the child.
 ///
-/// Not posix_spawn, which can neither bind the child's life to ours (PR_SET_PDEATHSIG) nor close what
-/// a library left open; and not fork, which copies the page tables of a process that may hold many
-/// gigabytes and memory registered for MPI. vfork runs the child in our address space until it
+/// Not posix_spawn, which can neither bind the child's life to ours (PR_SET_PDEATHSIG) nor close
+/// what a library left open; and not fork, which copies the page tables of a process that may hold
+/// many gigabytes and memory registered for MPI. vfork runs the child in our address space until it
 /// execs, which is safe after MPI_Init too.
 class WorkerProcess {
  public:

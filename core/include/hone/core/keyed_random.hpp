@@ -37,8 +37,8 @@ class KeyedRandom {
   std::array<std::uint32_t, 2> counter_high_;
 };
 
-/// The numbers 0 .. n-1 in an order that depends on the stream alone; every order is equally likely.
-/// Reads the stream from index 0 on. `n` must not be negative.
+/// The numbers 0 .. n-1 in an order that depends on the stream alone; every order is equally
+/// likely. Reads the stream from index 0 on. `n` must not be negative.
 std::vector<std::int64_t> keyed_permutation(std::int64_t n, const KeyedRandom& random);
 
 }  // namespace hone

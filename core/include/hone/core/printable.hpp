@@ -7,8 +7,9 @@
 namespace hone {
 
 /// Foreign text (file content, model output, what a program printed) made safe for a message or a
-/// log: control characters, bytes that are not UTF-8 and characters that reorder or hide text come out
-/// as \n, \t, \xNN or \u{NNNN}; at most about `max_bytes` of the input are shown, then "... (N bytes)".
+/// log: control characters, bytes that are not UTF-8 and characters that reorder or hide text come
+/// out as \n, \t, \xNN or \u{NNNN}; at most about `max_bytes` of the input are shown, then
+/// "... (N bytes)".
 std::string printable(std::string_view text, std::size_t max_bytes = 200);
 
 /// The length of the UTF-8 character at the front of `text`, or 0 where it is not well-formed

@@ -40,12 +40,13 @@ class CommandReward final : public Reward {
   /// rank that is killed; it does not outlive one that ends.) Throws: LaunchError.
   void start() override;
 
-  /// Throws: InputError that names the command, the completion, what came back and the last lines of
-  /// the worker's standard error; LaunchError where a worker cannot be started.
+  /// Throws: InputError that names the command, the completion, what came back and the last lines
+  /// of the worker's standard error; LaunchError where a worker cannot be started.
   std::vector<double> score(std::span<const Completion> completions) override;
 
  private:
-  /// None where the worker had ended after an earlier call, which may show only when it is written to.
+  /// None where the worker had ended after an earlier call, which may show only when it is written
+  /// to.
   std::optional<std::vector<double>> answers(std::span<const Completion> completions);
   void require_nothing_more();
   [[noreturn]] void fail(const std::string& problem);

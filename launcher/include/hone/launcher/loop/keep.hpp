@@ -61,9 +61,9 @@ struct KeepDecision {
 /// decided as one list, so the same completions are kept whatever the number of ranks and whoever
 /// holds them:
 ///   1. threshold: a reward below it drops out;
-///   2. dedup exact: of those left with equal prompt text and equal completion text, the first stays
+///   2. dedup exact: of those left with equal prompt and completion texts, the first stays
 ///      (equal prompts at two positions of a round count as one prompt here);
-///   3. best_of n: of those left of one position, the n with the highest reward stay, ties by lower k.
+///   3. best_of n: of those left of one position, the n highest rewards stay, ties by lower k.
 ///
 /// `shuffle`: a control experiment. The rewards of the round are dealt out anew among all its
 /// completions, by a permutation of that stream, before any rule: as many are kept, but not for

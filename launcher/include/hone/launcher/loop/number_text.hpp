@@ -7,9 +7,9 @@
 
 namespace hone::launcher {
 
-/// A decimal number, exactly: value = ±0.d1d2d3... × 10^exponent, without leading or trailing zeros.
-/// Two texts that mean the same number give equal objects ("1,000.50" and "1000.5"), whatever the
-/// size: no rounding, no locale. Zero has no digits, exponent 0 and no sign.
+/// A decimal number, exactly: value = ±0.d1d2d3... × 10^exponent, without leading or trailing
+/// zeros. Two texts that mean the same number give equal objects ("1,000.50" and "1000.5"),
+/// whatever the size: no rounding, no locale. Zero has no digits, exponent 0 and no sign.
 struct Decimal {
   bool negative = false;
   std::string digits;
@@ -20,8 +20,8 @@ struct Decimal {
 
 /// Every number in `text`, from left to right. A number is
 ///   [sign] digits [fraction] [exponent]   or   [sign] fraction [exponent]
-/// - digits: 0-9, or groups with thousands commas in the right places ("1,234,567"; "1,2,3" is three
-///   numbers and "1234,567" two);
+/// - digits: 0-9, or groups with thousands commas in the right places ("1,234,567"; "1,2,3" is
+///   three numbers and "1234,567" two);
 /// - fraction: a point followed by at least one digit ("5." is 5 and the end of a sentence);
 /// - exponent: e or E, an optional sign and one to four digits ("1e5"); not where a letter or digit
 ///   follows;

@@ -7,9 +7,10 @@ namespace hone::launcher {
 
 /// The prompts that one round takes: rows of the prompt file, in the round's order.
 ///
-/// The file is read in passes; each pass is its own permutation, keyed by (seed, pass). Round r takes
-/// the positions [r * per_round, (r + 1) * per_round) of the passes laid end to end, so a round may
-/// begin in one pass and end in the next. A pure function: nothing to save, nothing to resume.
+/// The file is read in passes; each pass is its own permutation, keyed by (seed, pass). Round r
+/// takes the positions [r * per_round, (r + 1) * per_round) of the passes laid end to end, so a
+/// round may begin in one pass and end in the next. A pure function: nothing to save, nothing to
+/// resume.
 ///
 /// `round` counts from 0. Shape: per_round numbers in [0, num_prompts); one number may come twice
 /// where the round spans two passes.

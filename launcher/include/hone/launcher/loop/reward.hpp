@@ -35,18 +35,18 @@ struct RewardOptions {
   std::string check;    ///< "exact", "regex" or "number"
   std::string field;    ///< key of the prompt's row that holds the right answer (or the pattern)
   std::string pattern;  ///< regex only, instead of `field`
-  std::string match = "search";  ///< regex: "search" anywhere, or the "full" trimmed completion
-  std::string take = "last";     ///< number: the "last" or the "first" number of the completion
+  std::string match = "search";      ///< regex: "search" anywhere, or the "full" trimmed completion
+  std::string take = "last";         ///< number: the "last" or the "first" number of the completion
   std::vector<std::string> command;  ///< a program and its arguments; no shell is involved
   std::chrono::milliseconds timeout{30'000};  ///< command: for one rank's answers to one round
 };
 
 /// The reward that the options name. All built-in checks give 1 or 0.
 ///
-/// - exact: the completion equals the field, white space at both ends aside. The field is a string, a
-///   number or true/false (as JSON writes them), or a list of these, any of which will do.
-/// - regex: the pattern (RE2 syntax: linear time, no look-ahead, no back-references) is found in the
-///   completion. It comes from `pattern`, or row by row from `field`.
+/// - exact: the completion equals the field, white space at both ends aside. The field is a string,
+///   a number or true/false (as JSON writes them), or a list of these, any of which will do.
+/// - regex: the pattern (RE2 syntax: linear time, no look-ahead, no back-references) is found in
+///   the completion. It comes from `pattern`, or row by row from `field`.
 /// - number: the last (or first) number in the completion equals the field's, exactly and as
 ///   decimals. See find_numbers in number_text.hpp for what is read as a number. The field is a
 ///   number, or a string whose last (first) number counts. A completion without a number scores 0.

@@ -26,8 +26,8 @@ struct SampleRecord {
   bool operator==(const SampleRecord&) const = default;
 };
 
-/// One JSON object, its keys in the order above, without a line end. Bytes of the texts that are not
-/// UTF-8 (a character cut in half) become replacement characters; completion_ids stay exact.
+/// One JSON object, its keys in the order above, without a line end. Bytes of the texts that are
+/// not UTF-8 (a character cut in half) become replacement characters; completion_ids stay exact.
 std::string to_json_line(const SampleRecord& record);
 
 /// Throws: InputError with the line's place where a key is missing or of another type.
