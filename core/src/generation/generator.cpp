@@ -42,7 +42,7 @@ class Decoder {
 
   std::vector<Completion> run() {
     while (next_prompt_ < prompts_.size() || !rows_.empty()) {
-      if (next_prompt_ < prompts_.size() && cache_.free_rows() >= num_samples()) {
+      if (next_prompt_ < prompts_.size() && cache_.free_rows() >= enough_free_rows()) {
         prefill();
       } else {
         decode();
@@ -59,6 +59,10 @@ class Decoder {
     const auto wanted = static_cast<std::int64_t>(prompts_.size()) * num_samples();
     return std::max(num_samples(), std::min(options_.batch_size, wanted));
   }
+
+  /// A forward costs nearly the same for one prompt as for many, so a few places are left empty until
+  /// a quarter of the rows is free.
+  std::int64_t enough_free_rows() const { return std::max(num_samples(), max_rows() / 4); }
 
   std::int64_t max_tokens() const {
     std::int64_t longest = 0;

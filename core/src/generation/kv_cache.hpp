@@ -15,7 +15,7 @@ struct ModelShape;
 namespace detail {
 
 /// Keys and values of the sequences that are being decoded, allocated once: rows [0, num_rows()) are
-/// in use, row r holds length(r) tokens. Shape per layer: (max_rows, max_tokens, K, D).
+/// in use, row r holds length(r) tokens. Shape per layer: (max_rows, K, max_tokens, D).
 class KvCache {
  public:
   KvCache(const ModelShape& shape, std::int64_t max_rows, std::int64_t max_tokens,
@@ -61,6 +61,7 @@ class PrefillAttention final : public Attention {
  private:
   KvCache& cache_;
   std::vector<Prompt> prompts_;
+  CausalAttention causal_attention_;
 };
 
 /// One new token a row: its key and value are appended, and it sees its whole row.

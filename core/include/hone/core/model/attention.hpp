@@ -19,6 +19,19 @@ class Attention {
                             const at::Tensor& v, double scale) = 0;
 };
 
+/// Attention of one sequence's tokens over its own keys, each token up to itself. Differentiable.
+/// Shape: q (L, H, D), k and v (L, K, D); returns (L, H, D).
+class CausalAttention {
+ public:
+  at::Tensor operator()(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                        double scale);
+
+ private:
+  at::Tensor by_products(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                         double scale);
+  at::Tensor mask_;  ///< of the longest short sequence; its corner serves all
+};
+
 /// Sequences lie one behind another, and each token sees its own sequence up to itself: what a
 /// padded batch with a causal mask computes, without the padding. Differentiable.
 class SegmentedCausalAttention final : public Attention {
@@ -32,10 +45,7 @@ class SegmentedCausalAttention final : public Attention {
 
  private:
   std::vector<std::int64_t> lengths_;
+  CausalAttention causal_attention_;
 };
-
-/// Attention of one sequence's tokens over its own keys. Shape: q (L, H, D), k and v (L, K, D).
-at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            double scale);
 
 }  // namespace hone
