@@ -17,7 +17,8 @@ if(NOT HONE_TORCH_DIR OR NOT EXISTS ${HONE_TORCH_DIR}/lib/libtorch_cpu.so)
 endif()
 set(HONE_TORCH_DIR ${HONE_TORCH_DIR} CACHE PATH "Folder of LibTorch" FORCE)
 
-add_library(hone_torch INTERFACE)
+# Imported, so that an installed hone can name it anew: its paths are not hone's to export.
+add_library(hone_torch INTERFACE IMPORTED GLOBAL)
 add_library(hone::torch ALIAS hone_torch)
 target_include_directories(hone_torch SYSTEM INTERFACE
   ${HONE_TORCH_DIR}/include ${HONE_TORCH_DIR}/include/torch/csrc/api/include)

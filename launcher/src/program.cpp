@@ -1,13 +1,10 @@
-#include <signal.h>
-#include <time.h>
-
 #include <algorithm>
 
+#include "guarded.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/options/nearest_name.hpp"
 #include "hone/core/printable.hpp"
 #include "hone/launcher/commands.hpp"
-#include "hone/launcher/failure.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -36,18 +33,6 @@ std::string overview() {
   throw ConfigError{message + " All commands: hone --help"};
 }
 
-/// Before MPI runs, ranks cannot agree on who speaks, and mpirun kills all of them as soon as the
-/// first one leaves with an error. So rank 0 tells and leaves; the others give it the time to.
-void let_root_leave_first(const LaunchEnvironment& environment) {
-  if (environment.rank == 0 || environment.size <= 1) return;
-  constexpr timespec kLongEnough{.tv_sec = 3, .tv_nsec = 0};
-  sigset_t end;
-  sigemptyset(&end);
-  sigaddset(&end, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &end, nullptr);
-  sigtimedwait(&end, nullptr, &kLongEnough);
-}
-
 int dispatch(const CommandContext& context, Arguments arguments) {
   if (arguments.empty()) {
     if (context.environment.rank == 0) context.screen.print_error(overview());
@@ -72,15 +57,8 @@ int dispatch(const CommandContext& context, Arguments arguments) {
 }  // namespace
 
 int run_program(Arguments arguments, const LaunchEnvironment& environment, Screen& screen) {
-  if (environment.rank != 0) screen.mute_output();
-  try {
-    return dispatch({environment, screen}, arguments);
-  } catch (...) {
-    const Failure failure = describe_failure(std::current_exception());
-    if (environment.rank == 0) screen.print_error(error_block(failure, "", {}));
-    let_root_leave_first(environment);
-    return failure.code;
-  }
+  return run_guarded(environment, screen,
+                     [&] { return dispatch({environment, screen}, arguments); });
 }
 
 }  // namespace hone::launcher

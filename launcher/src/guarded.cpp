@@ -1,0 +1,35 @@
+#include "guarded.hpp"
+
+#include <signal.h>
+#include <time.h>
+
+#include <exception>
+
+#include "hone/launcher/failure.hpp"
+
+namespace hone::launcher {
+
+void let_root_leave_first(const LaunchEnvironment& environment) {
+  if (environment.rank == 0 || environment.size <= 1) return;
+  constexpr timespec kLongEnough{.tv_sec = 3, .tv_nsec = 0};
+  sigset_t end;
+  sigemptyset(&end);
+  sigaddset(&end, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &end, nullptr);
+  sigtimedwait(&end, nullptr, &kLongEnough);
+}
+
+int run_guarded(const LaunchEnvironment& environment, Screen& screen,
+                const std::function<int()>& program) {
+  if (environment.rank != 0) screen.mute_output();
+  try {
+    return program();
+  } catch (...) {
+    const Failure failure = describe_failure(std::current_exception());
+    if (environment.rank == 0) screen.print_error(error_block(failure, "", {}));
+    let_root_leave_first(environment);
+    return failure.code;
+  }
+}
+
+}  // namespace hone::launcher
