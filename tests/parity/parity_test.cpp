@@ -173,7 +173,9 @@ TEST_P(Parity, GreedyGenerationsAgreeTogetherAndAlone) {
 }
 
 TEST_P(Parity, SavedModelLoadsAsTheSame) {
-  const auto folder = tensors_folder_ / "saved";
+  // Stays there: check_saved_models.py reads it with transformers.
+  const auto folder = folder_ / "saved";
+  fs::remove_all(folder);
   auto model = load_model(folder_ / "model");
   save_model(*model, folder_ / "model", folder, /*max_shard_bytes=*/20'000);
   auto again = load_model(folder);

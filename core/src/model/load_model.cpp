@@ -3,6 +3,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <fstream>
 #include <set>
 
 #include "hone/core/error.hpp"
@@ -126,8 +127,19 @@ void fill_parameters(ParameterStore& parameters, const SafetensorsFolder& files,
       problems += "\n  unknown " + entry.name;
     }
   }
+  for (const auto& entry : files.unsupported()) {
+    if (!is_known_buffer(entry.name)) problems += "\n  unknown " + entry.name + " of type " + entry.dtype;
+  }
   if (problems.empty()) return;
   throw InputError{folder.string() + ": the weights do not fit config.json:" + problems};
+}
+
+/// Families differ in their default, so the key is written out.
+void say_untied(const std::filesystem::path& config_file) {
+  auto config = nlohmann::ordered_json::parse(read_text_file(config_file));
+  if (config.value("tie_word_embeddings", true) == false) return;
+  config["tie_word_embeddings"] = false;
+  std::ofstream{config_file} << config.dump(2) << '\n';
 }
 
 }  // namespace
@@ -152,7 +164,7 @@ std::unique_ptr<LanguageModel> build_model(const std::filesystem::path& folder,
   return make_model(ModelConfig{folder}, options, false);
 }
 
-void copy_model_files(const std::filesystem::path& source_folder,
+void copy_model_files(LanguageModel& model, const std::filesystem::path& source_folder,
                       const std::filesystem::path& folder) {
   namespace fs = std::filesystem;
   fs::create_directories(folder);
@@ -163,11 +175,12 @@ void copy_model_files(const std::filesystem::path& source_folder,
     if (!fs::exists(source_folder / name) || fs::equivalent(source_folder, folder)) continue;
     fs::copy_file(source_folder / name, folder / name, fs::copy_options::overwrite_existing);
   }
+  if (model.parameters().contains("lm_head.weight")) say_untied(folder / "config.json");
 }
 
 void save_model(LanguageModel& model, const std::filesystem::path& source_folder,
                 const std::filesystem::path& folder, std::int64_t max_shard_bytes) {
-  copy_model_files(source_folder, folder);
+  copy_model_files(model, source_folder, folder);
   std::vector<SafetensorsEntry> entries;
   std::vector<at::Tensor> on_host;  // keeps copies from a device alive until they are written
   for (const auto& parameter : model.parameters().all()) {

@@ -62,7 +62,7 @@ std::filesystem::path Trainer::save() {
                             .add_files = {}};
   if (!parts_.model_folder.empty()) {
     content.add_files = [&](const std::filesystem::path& folder) {
-      copy_model_files(parts_.model_folder, folder);
+      copy_model_files(parts_.model, parts_.model_folder, folder);
     };
   }
   return parts_.checkpoints->save(content);

@@ -75,8 +75,9 @@ void save_model(LanguageModel& model, const std::filesystem::path& source_folder
                 const std::filesystem::path& folder,
                 std::int64_t max_shard_bytes = 5'000'000'000);
 
-/// Copies the small files that make a Hugging Face folder complete (all but the weights).
-void copy_model_files(const std::filesystem::path& source_folder,
+/// Copies the small files that make a Hugging Face folder complete (all but the weights). Where the
+/// model has a head of its own although config.json ties it, the copy says so.
+void copy_model_files(LanguageModel& model, const std::filesystem::path& source_folder,
                       const std::filesystem::path& folder);
 
 }  // namespace hone
