@@ -7,8 +7,8 @@
 
 namespace hone::checkpoints::detail {
 
-/// run_agreed() for checkpoints: what failed on any rank is thrown on every rank as a CheckpointError
-/// with that rank's exit code. Collective; `local` must not communicate.
+/// run_agreed() for checkpoints: what failed on any rank is thrown on every rank as a
+/// CheckpointError with that rank's exit code. Collective; `local` must not communicate.
 template <typename Function>
 void agreed(Communicator& communicator, Function&& local) {
   try {

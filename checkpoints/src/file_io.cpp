@@ -92,8 +92,9 @@ std::string read_text_file(FileOps& files, const std::filesystem::path& path,
   const File file = File::open(files, path);
   const auto size = file.size();
   if (size > max_bytes) {
-    throw CheckpointError{path.string() + " has " + std::to_string(size) + " bytes, more than the " +
-                          std::to_string(max_bytes) + " it can sensibly have"};
+    throw CheckpointError{path.string() + " has " + std::to_string(size) +
+                          " bytes, more than the " + std::to_string(max_bytes) +
+                          " it can sensibly have"};
   }
   std::string text(static_cast<std::size_t>(size), '\0');
   file.read_at(std::as_writable_bytes(std::span{text.data(), text.size()}), 0);

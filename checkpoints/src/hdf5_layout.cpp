@@ -116,7 +116,8 @@ Id timeless(hid_t property_class) {
   return list;
 }
 
-/// Early allocation fixes the address of the raw data at creation; "never fill" leaves it unwritten.
+/// Early allocation fixes the address of the raw data at creation; "never fill" leaves it
+/// unwritten.
 Id data_set_properties() {
   Id list = timeless(H5P_DATASET_CREATE);
   checked(H5Pset_layout(list.get(), H5D_CONTIGUOUS), "set a property");
@@ -223,7 +224,8 @@ Hdf5Layout lay_out_hdf5(std::span<const TensorBytes> tensors) {
   layout.tensors = create_file(tensors, image);
   layout.file_bytes = static_cast<std::int64_t>(image.size);
   for (const auto& gap : complement(layout.tensors, layout.file_bytes)) {
-    Hdf5Layout::Piece piece{gap.offset, std::vector<std::byte>(static_cast<std::size_t>(gap.bytes))};
+    Hdf5Layout::Piece piece{gap.offset, {}};
+    piece.bytes.resize(static_cast<std::size_t>(gap.bytes));
     image.read(static_cast<std::uint64_t>(gap.offset), piece.bytes);
     layout.metadata.push_back(std::move(piece));
   }

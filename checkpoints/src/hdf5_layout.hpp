@@ -27,12 +27,12 @@ struct Hdf5Layout {
   std::vector<Piece> metadata; ///< everything else, ascending; with `tensors` it covers the file
 };
 
-/// True for the names that a checkpoint can hold: '/'-separated parts of letters, digits, '.', '_' and
-/// '-' (none empty, "." or ".."), at most 256 characters.
+/// True for the names that a checkpoint can hold: '/'-separated parts of letters, digits, '.', '_'
+/// and '-' (none empty, "." or ".."), at most 256 characters.
 bool is_valid_tensor_name(std::string_view name);
 
-/// The ranges of a file that none of `taken` covers, ascending. Requires: `taken` lies inside the file
-/// and does not overlap.
+/// The ranges of a file that none of `taken` covers, ascending. Requires: `taken` lies inside the
+/// file and does not overlap.
 std::vector<Range> complement(std::vector<Range> taken, std::int64_t file_bytes);
 
 /// Lays out one HDF5 file with a contiguous data set /tensors/<name> for every tensor, each with a

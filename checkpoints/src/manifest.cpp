@@ -1,7 +1,6 @@
 #include "manifest.hpp"
 
 #include <cstdio>
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "digest.hpp"

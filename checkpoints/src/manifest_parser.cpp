@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <unordered_map>
@@ -99,7 +98,7 @@ std::vector<RankFileEntry> parse_rank_files(const Json& json, int world_size) {
       refuse("rank file " + std::to_string(rank) + " is called " + entries.back().file);
     }
   }
-  if (static_cast<int>(entries.size()) != world_size) refuse("a rank file is missing from the list");
+  if (static_cast<int>(entries.size()) != world_size) refuse("not every rank file is listed");
   return entries;
 }
 
@@ -121,8 +120,7 @@ void require_disjoint(const Manifest& manifest) {
     std::int64_t end = 0;
     for (const auto* tensor : tensors) {
       if (tensor->offset < end) refuse(tensor->name + " overlaps another tensor");
-      // Written without a sum that could overflow.
-      if (tensor->offset > file.bytes || tensor->bytes > file.bytes - tensor->offset) {
+      if (tensor->bytes > file.bytes - tensor->offset) {  // a sum could overflow
         refuse(tensor->name + " does not lie inside " + file.file);
       }
       end = tensor->offset + tensor->bytes;

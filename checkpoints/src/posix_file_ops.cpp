@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <memory>
 #include <string_view>
 
@@ -31,7 +30,9 @@ EntryKind kind_of(int directory, const dirent& entry) {
   if (entry.d_type == DT_DIR) return EntryKind::Directory;
   if (entry.d_type != DT_UNKNOWN) return EntryKind::Other;
   struct stat status {};  // some network file systems leave the type out
-  if (::fstatat(directory, entry.d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) return EntryKind::Other;
+  if (::fstatat(directory, entry.d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    return EntryKind::Other;
+  }
   if (S_ISREG(status.st_mode)) return EntryKind::File;
   return S_ISDIR(status.st_mode) ? EntryKind::Directory : EntryKind::Other;
 }

@@ -42,8 +42,8 @@ RankContribution write_rank_file(FileOps& files, const std::filesystem::path& fo
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const auto& tensor = tensors[i];
     const auto& range = layout.tensors[i];
-    mine.tensors.push_back({tensor.name, tensor.dtype, tensor.shape, name, range.offset, range.bytes,
-                            write_hashed(file, tensor.bytes, range.offset)});
+    mine.tensors.push_back({tensor.name, tensor.dtype, tensor.shape, name, range.offset,
+                            range.bytes, write_hashed(file, tensor.bytes, range.offset)});
   }
   file.sync();
   file.close();

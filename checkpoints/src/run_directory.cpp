@@ -16,7 +16,7 @@ namespace {
 constexpr std::string_view kCheckpointPrefix = "checkpoint-";
 constexpr std::string_view kTemporaryPrefix = ".tmp-checkpoint-";
 constexpr std::string_view kReplacedPrefix = ".replaced-checkpoint-";
-constexpr std::string_view kTrashPrefix = ".trash-checkpoint-";
+constexpr std::string_view kTrashPrefix = ".trash-";
 
 /// The names of the folders in the run directory; none where it does not exist.
 std::vector<std::string> folder_names(FileOps& files, const std::filesystem::path& run_directory) {
@@ -57,17 +57,14 @@ bool has_manifest(FileOps& files, const std::filesystem::path& checkpoint) {
   }
 }
 
-void remove_leftover(FileOps& files, const std::filesystem::path& run_directory,
-                     const std::string& name) {
-  auto path = run_directory / name;
-  if (name.starts_with(kReplacedPrefix)) {
-    // A replaced folder may be put back by its name, so it must never be seen half deleted.
-    const auto trash =
-        run_directory / std::string{kTrashPrefix}.append(name.substr(kReplacedPrefix.size()));
-    rename(files, path, trash);
-    path = trash;
+/// Renames folders into the trash, where half a folder does no harm, and makes that durable: not
+/// even a power cut may show one of them half deleted under its old name.
+void move_to_trash(FileOps& files, const std::filesystem::path& run_directory,
+                   const std::vector<std::filesystem::path>& folders) {
+  for (const auto& folder : folders) {
+    rename(files, folder, run_directory / std::string{kTrashPrefix}.append(make_nonce()));
   }
-  remove_tree(files, path);
+  if (!folders.empty()) sync_directory(files, run_directory);
 }
 
 }  // namespace
@@ -118,10 +115,14 @@ void restore_replaced(FileOps& files, const std::filesystem::path& run_directory
 void remove_leftovers(FileOps& files, const std::filesystem::path& run_directory, Logger& logger) {
   try {
     restore_replaced(files, run_directory);
+    std::vector<std::filesystem::path> replaced;
     for (const auto& name : folder_names(files, run_directory)) {
-      if (name.starts_with(kTemporaryPrefix) || name.starts_with(kReplacedPrefix) ||
-          name.starts_with(kTrashPrefix)) {
-        remove_leftover(files, run_directory, name);
+      if (name.starts_with(kReplacedPrefix)) replaced.push_back(run_directory / name);
+    }
+    move_to_trash(files, run_directory, replaced);
+    for (const auto& name : folder_names(files, run_directory)) {
+      if (name.starts_with(kTemporaryPrefix) || name.starts_with(kTrashPrefix)) {
+        remove_tree(files, run_directory / name);
       }
     }
   } catch (const CheckpointError& error) {
@@ -144,12 +145,7 @@ std::filesystem::path publish(FileOps& files, const std::filesystem::path& run_d
   const auto aside = with_prefix(run_directory, kReplacedPrefix, step, nonce);
   const bool replaces = contains(folder_names(files, run_directory), checkpoint_name(step));
   if (replaces) rename(files, target, aside);
-  try {
-    rename(files, temporary, target);
-  } catch (const CheckpointError&) {
-    if (replaces) rename(files, aside, target);
-    throw;
-  }
+  rename(files, temporary, target);
   try {
     sync_directory(files, run_directory);
   } catch (const CheckpointError& error) {
@@ -164,18 +160,13 @@ void trash_surplus(FileOps& files, const std::filesystem::path& run_directory, i
                    const std::filesystem::path& written,
                    const std::set<std::filesystem::path>& refused) {
   int kept = 1;
-  bool trashed = false;
-  for (const auto& [step, path] : find_checkpoints(files, run_directory)) {
+  std::vector<std::filesystem::path> surplus;
+  for (const auto& found : find_checkpoints(files, run_directory)) {
+    const auto& path = found.path;
     if (path == written || refused.contains(path) || !has_manifest(files, path)) continue;
-    if (kept < limit) {
-      ++kept;
-      continue;
-    }
-    rename(files, path, with_prefix(run_directory, kTrashPrefix, step, make_nonce()));
-    trashed = true;
+    if (++kept > limit) surplus.push_back(path);
   }
-  // Durable before the first file goes: a power cut must not show a published folder with holes.
-  if (trashed) sync_directory(files, run_directory);
+  move_to_trash(files, run_directory, surplus);
 }
 
 }  // namespace hone::checkpoints::detail

@@ -14,8 +14,8 @@
 /// What rank 0 does with the folders of a run directory. The names:
 ///   checkpoint-<step>                    published
 ///   .tmp-checkpoint-<step>-<nonce>       being written
-///   .replaced-checkpoint-<step>-<nonce>  the old one of a step that is being published again; whole
-///   .trash-checkpoint-<step>-<nonce>     being deleted
+///   .replaced-checkpoint-<step>-<nonce>  the old one of a step that is published again; whole
+///   .trash-<nonce>                       being deleted
 namespace hone::checkpoints::detail {
 
 struct FoundCheckpoint {
@@ -39,24 +39,25 @@ std::vector<FoundCheckpoint> find_checkpoints(FileOps& files,
 /// Puts back the old checkpoint of a replacement that was interrupted between its two renames.
 void restore_replaced(FileOps& files, const std::filesystem::path& run_directory);
 
-/// restore_replaced(), then deletes what saves, ended or interrupted, left behind: temporary, replaced
-/// and trash folders. Failure is a warning: no checkpoint depends on what goes, and nothing is deleted
-/// where putting back failed.
+/// restore_replaced(), then deletes what saves, ended or interrupted, left behind: temporary,
+/// replaced and trash folders. Failure is a warning: no checkpoint depends on what goes, and
+/// nothing is deleted where putting back failed.
 void remove_leftovers(FileOps& files, const std::filesystem::path& run_directory, Logger& logger);
 
 /// Creates a temporary folder for a checkpoint, and the run directory if need be.
 std::filesystem::path make_temporary(FileOps& files, const std::filesystem::path& run_directory,
                                      std::int64_t step, const std::string& nonce);
 
-/// Renames a complete temporary folder to checkpoint-<step> and makes that durable. One that is there
-/// already is renamed aside first, and back where the second rename fails.
+/// Renames a complete temporary folder to checkpoint-<step> and makes that durable. One that is
+/// there already is renamed aside first; restore_replaced() undoes that where the second rename
+/// fails.
 std::filesystem::path publish(FileOps& files, const std::filesystem::path& run_directory,
                               const std::filesystem::path& temporary, std::int64_t step,
                               const std::string& nonce);
 
 /// Renames checkpoints beyond the `limit` newest into the trash; remove_leftovers() deletes them.
-/// `written` stays and counts as one. Folders without a manifest of hone and `refused` ones stay and
-/// do not count.
+/// `written` stays and counts as one. Folders without a manifest of hone and `refused` ones stay
+/// and do not count.
 void trash_surplus(FileOps& files, const std::filesystem::path& run_directory, int limit,
                    const std::filesystem::path& written,
                    const std::set<std::filesystem::path>& refused);

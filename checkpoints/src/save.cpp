@@ -1,5 +1,6 @@
 #include "save.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string_view>
@@ -137,7 +138,8 @@ void require_agreed_content(Communicator& communicator, const CheckpointContent&
   for (std::size_t rank = 1; rank < all.size(); ++rank) {
     if (all[rank] != all[0]) {
       refuse("rank " + std::to_string(rank) +
-             " has other tensor names, shapes, state or step than rank 0: the ranks are out of step");
+             " has other tensor names, shapes, state or step than rank 0: the ranks are out of "
+             "step");
     }
   }
 }

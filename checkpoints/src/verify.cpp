@@ -79,13 +79,13 @@ Manifest read_manifest(FileOps& files, const std::filesystem::path& checkpoint) 
 std::optional<std::string> length_problem(FileOps& files, const std::filesystem::path& checkpoint,
                                           const Manifest& manifest) {
   try {
-    for (const auto& file : manifest.rank_files) {
-      if (auto problem = length_problem_of(files, checkpoint, file.file, file.bytes)) return problem;
-    }
-    for (const auto& file : manifest.other_files) {
-      if (auto problem = length_problem_of(files, checkpoint, file.file, file.bytes)) return problem;
-    }
-    return std::nullopt;
+    std::optional<std::string> problem;
+    const auto compare = [&](const auto& entry) {
+      if (!problem) problem = length_problem_of(files, checkpoint, entry.file, entry.bytes);
+    };
+    std::for_each(manifest.rank_files.begin(), manifest.rank_files.end(), compare);
+    std::for_each(manifest.other_files.begin(), manifest.other_files.end(), compare);
+    return problem;
   } catch (const CheckpointError& error) {
     return error.what();
   }

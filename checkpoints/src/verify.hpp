@@ -33,7 +33,8 @@ void require_folder(FileOps& files, const std::filesystem::path& checkpoint);
 /// Throws: CheckpointError with the reason.
 Manifest read_manifest(FileOps& files, const std::filesystem::path& checkpoint);
 
-/// Why the files cannot be those of the manifest, by presence and length alone; none where they can.
+/// Why the files cannot be those of the manifest, by presence and length alone; none where they
+/// can.
 std::optional<std::string> length_problem(FileOps& files, const std::filesystem::path& checkpoint,
                                           const Manifest& manifest);
 

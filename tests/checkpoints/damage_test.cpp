@@ -28,7 +28,8 @@ class DamageTest : public CheckpointTest {
     return checkpoint(20) / ("rank-0000" + std::to_string(rank) + "-of-00002.h5");
   }
 
-  /// The damaged checkpoint-20 is refused for `reason` and checkpoint-10 is chosen, by 1 to 3 ranks.
+  /// The damaged checkpoint-20 is refused for `reason` and checkpoint-10 is chosen, by 1 to 3
+  /// ranks.
   void expect_fallback(const std::string& reason) {
     EXPECT_THAT(inspect_checkpoint(checkpoint(20)).problem.value_or("none"), HasSubstr(reason));
     for (const int ranks : {1, 2, 3}) {
@@ -191,7 +192,8 @@ TEST_F(DamageTest, ManifestOfALaterFormat) {
 TEST_F(DamageTest, ForgedManifestsStayInsideTheirFolderAndFiles) {
   const auto original = read_file(manifest());
   const std::vector<std::pair<std::string, std::string>> forgeries{
-      {"\"file\":\"rank-00000-of-00002.h5\"", "\"file\":\"../checkpoint-10/rank-00000-of-00002.h5\""},
+      {"\"file\":\"rank-00000-of-00002.h5\"",
+       "\"file\":\"../checkpoint-10/rank-00000-of-00002.h5\""},
       {"\"world_size\": 2", "\"world_size\": 1"},
       {"\"world_size\": 2", "\"world_size\": -1"},
       {"\"world_size\": 2", "\"world_size\": 123456789012"},
@@ -222,6 +224,14 @@ TEST_F(DamageTest, ForgedManifestsStayInsideTheirFolderAndFiles) {
     EXPECT_THAT(summary.problem.value_or("accepted"), HasSubstr("manifest.json: ")) << to;
     write_file(manifest(), original);
   }
+  forge("\"offset\":2048", "\"offset\":2049");
+  EXPECT_THAT(inspect_checkpoint(checkpoint(20)).problem.value_or("accepted"),
+              HasSubstr("overlaps another tensor"));
+  write_file(manifest(), original);
+  forge("\"offset\":2048", "\"offset\":9223372036854775807");
+  EXPECT_THAT(inspect_checkpoint(checkpoint(20)).problem.value_or("accepted"),
+              HasSubstr("does not lie inside rank-0000"));
+  write_file(manifest(), original);
   forge("\"offset\":", "\"other\":0,\"offset\":");  // unknown keys are for later versions
   EXPECT_TRUE(inspect_checkpoint(checkpoint(20)).verified());
 }

@@ -55,6 +55,22 @@ class FaultTest : public CheckpointTest, public ::testing::WithParamInterface<Sc
     return false;
   }
 
+  /// What is published, or would be put back by its name, is whole whenever it can be seen.
+  void expect_whole_folders() {
+    for (const auto& entry : fs::directory_iterator{run_}) {
+      const auto name = entry.path().filename().string();
+      if (name.starts_with(".replaced-") || name.starts_with("checkpoint-")) {
+        EXPECT_EQ(inspect_checkpoint(entry.path()).problem, std::nullopt) << name;
+      }
+    }
+  }
+
+  /// The call worked on a file that the save writes, or on its folder.
+  bool touches_new_files(const std::string& call) {
+    return !call.starts_with("unlink") && !call.starts_with("rmdir") &&
+           call.find(".tmp-checkpoint-" + std::to_string(GetParam().step)) != std::string::npos;
+  }
+
   bool is_new(const fs::path& path) {
     return inspect_checkpoint(path).state_json == state_of(kNewSalt) && holds(path, kNewSalt);
   }
@@ -77,6 +93,7 @@ TEST_P(FaultTest, KilledAtEveryCall) {
       break;
     }
     SCOPED_TRACE("killed at call " + std::to_string(call) + ": " + files.hit_call());
+    expect_whole_folders();
     const bool is_new = found_new_or_old();
     (is_new ? seen_new : seen_old) = true;
     EXPECT_FALSE(seen_new && !is_new && GetParam().ranks == 1) << "published, then lost";
@@ -87,6 +104,29 @@ TEST_P(FaultTest, KilledAtEveryCall) {
     if (HasFailure()) break;
   }
   EXPECT_TRUE(seen_old && seen_new);
+}
+
+TEST_P(FaultTest, PowerCutAtEveryCall) {
+  for (int call = 0;; ++call) {
+    set_the_scene();
+    auto files = FaultyFileOps::killed(call);
+    try {
+      save_new(&files);
+    } catch (const Killed&) {
+    } catch (const Error&) {
+      EXPECT_TRUE(files.hit());
+    }
+    SCOPED_TRACE("cut at call " + std::to_string(call) + ": " + files.hit_call());
+    files.lose_what_was_not_synced();
+    expect_whole_folders();
+    const bool is_new = found_new_or_old();
+    EXPECT_THAT(logger_.warnings(), IsEmpty());
+    if (!files.hit()) {
+      EXPECT_TRUE(is_new) << "the save returned, so it must last";
+      break;
+    }
+    if (HasFailure()) break;
+  }
 }
 
 TEST_P(FaultTest, FailingAtEveryCall) {
@@ -119,6 +159,7 @@ TEST_P(FaultTest, FailingAtEveryCall) {
         EXPECT_THAT(leftovers(), IsEmpty());
       } else {
         EXPECT_TRUE(is_new);
+        EXPECT_FALSE(touches_new_files(files.hit_call())) << "a failure went unseen";
       }
       if (HasFailure()) return;
     }
@@ -152,6 +193,35 @@ TEST_F(CheckpointTest, KilledWhilePuttingBackAnInterruptedReplacement) {
     EXPECT_EQ(newest(), checkpoint(20)) << call << ' ' << files.hit_call();
     EXPECT_TRUE(holds(checkpoint(20), 2));
   }
+}
+
+TEST_F(CheckpointTest, WhatTheFirstSaveReturnsSurvivesAPowerCut) {
+  run_ = root_ / "new" / "deep" / "run";
+  FaultyFileOps files;
+  distributed::LoopbackCommunicator comm;
+  Hdf5CheckpointStore store{comm, logger_, options(), &files};
+  auto tensors = sample_tensors(1);
+  auto content = content_of(tensors, 1, 1);
+  content.add_files = [](const fs::path& folder) { write_file(folder / "config.json", "{}"); };
+  store.save(content);
+  files.lose_what_was_not_synced();
+  EXPECT_EQ(newest(), checkpoint(1));
+  EXPECT_TRUE(holds(checkpoint(1), 1));
+  EXPECT_EQ(read_file(checkpoint(1) / "config.json"), "{}");
+}
+
+TEST_F(CheckpointTest, ShortReadsAndWritesAreContinued) {
+  FaultyFileOps files;
+  files.limit_transfers(7);
+  save(1, 1, 2, {}, &files);
+  EXPECT_EQ(newest(), checkpoint(1));
+  distributed::LoopbackCommunicator comm;
+  Hdf5CheckpointStore store{comm, logger_, options(), &files};
+  EXPECT_EQ(store.find_newest(), checkpoint(1));
+  auto loaded = sample_tensors(1);
+  loaded.clear_bytes();
+  store.load_tensors(checkpoint(1), loaded.views());
+  EXPECT_EQ(loaded, sample_tensors(1));
 }
 
 TEST_F(CheckpointTest, AReadErrorWhileVerifyingIsAReasonToRefuse) {

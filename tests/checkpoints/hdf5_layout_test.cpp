@@ -95,6 +95,12 @@ TEST_F(Hdf5LayoutTest, ThousandsOfTensors) {
   EXPECT_THAT(h5dump("-n"), Not(HasSubstr("error")));
 }
 
+TEST_F(Hdf5LayoutTest, AnExistingFileIsNeverOpened) {
+  hone::testing::write_file(root_ / "a.h5", "somebody else's");
+  EXPECT_THROW(write({}), CheckpointError);
+  EXPECT_EQ(hone::testing::read_file(root_ / "a.h5"), "somebody else's");
+}
+
 TEST_F(Hdf5LayoutTest, RoomForTerabytesCostsNothing) {
   // The bytes are never touched: only their number counts.
   const std::vector<std::int64_t> shape{1LL << 38};

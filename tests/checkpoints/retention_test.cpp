@@ -76,7 +76,7 @@ TEST_F(RetentionTest, LeftoversOfDeadRunsGoWithTheNextSave) {
   save(1, 1);
   fs::create_directories(run_ / ".tmp-checkpoint-2-aa" / "sub");
   write_file(run_ / ".tmp-checkpoint-2-aa" / "sub" / "rank.h5", "x");
-  fs::create_directories(run_ / ".trash-checkpoint-0-bb");
+  fs::create_directories(run_ / ".trash-bb");
   fs::create_directory_symlink(root_, run_ / ".tmp-checkpoint-2-aa" / "link");
   write_file(root_ / "precious", "stays");
   EXPECT_EQ(newest(), checkpoint(1));

@@ -68,7 +68,9 @@ TEST_F(RoundTripTest, EachRankWritesItsOwnFileAndNoByteTwice) {
   }
   std::int64_t expected = 0;
   auto tensors = sample_tensors(1);
-  for (const auto& tensor : tensors.views()) expected += static_cast<std::int64_t>(tensor.bytes.size());
+  for (const auto& tensor : tensors.views()) {
+    expected += static_cast<std::int64_t>(tensor.bytes.size());
+  }
   EXPECT_EQ(total, expected);
   EXPECT_EQ(bytes.size(), 3U);
   EXPECT_EQ(bytes["rank-00000-of-00003.h5"], 1600);  // the two large ones are apart
@@ -209,8 +211,8 @@ TEST_F(RoundTripTest, EveryMisfitIsListedAndNothingIsRead) {
     }
   });
   EXPECT_EQ(thrown.code, ExitCode::InvalidData);
-  EXPECT_THAT(thrown.text, HasSubstr("model/wte.weight: expected float32[8, 50], the checkpoint has "
-                                     "float32[50, 8]"));
+  EXPECT_THAT(thrown.text, HasSubstr("model/wte.weight: expected float32[8, 50], the checkpoint "
+                                     "has float32[50, 8]"));
   EXPECT_THAT(thrown.text, HasSubstr("model/half: expected bfloat16[7]"));
   EXPECT_THAT(thrown.text, HasSubstr("model/absent: not in the checkpoint"));
   EXPECT_THAT(thrown.text, HasSubstr("exp_avg/absent: not in the checkpoint"));

@@ -16,8 +16,8 @@ struct DirectoryEntry {
   EntryKind kind = EntryKind::Other;
 };
 
-/// The file system as checkpoints see it: every call that touches a disk passes here, so that a test
-/// can fail or end the process at any one of them.
+/// The file system as checkpoints see it: every call that touches a disk passes here, so that a
+/// test can fail or end the process at any one of them.
 ///
 /// Every function returns what its system call returns, or the negated errno; none throws, except
 /// for want of memory. Interrupted calls (EINTR) are repeated inside.

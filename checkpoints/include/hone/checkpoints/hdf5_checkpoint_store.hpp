@@ -39,9 +39,9 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   Hdf5CheckpointStore(Communicator& communicator, Logger& logger, StoreOptions options,
                       FileOps* files = nullptr);
 
-  /// Replaces a checkpoint of the same step: until the new one is in place the old one can be found.
-  /// Tensor names are paths of letters, digits, '.', '_' and '-', at most 256 characters; `state_json`
-  /// must be JSON.
+  /// Replaces a checkpoint of the same step: until the new one is in place the old one can be
+  /// found. Tensor names are paths of letters, digits, '.', '_' and '-', at most 256 characters;
+  /// `state_json` must be JSON.
   std::filesystem::path save(const CheckpointContent& content) override;
 
   std::optional<std::filesystem::path> find_newest() override;

@@ -34,12 +34,13 @@ struct CheckpointSummary {
   bool verified() const { return !problem.has_value(); }
 };
 
-/// Reads the manifest and every file of one checkpoint; works without other ranks and changes nothing.
+/// Reads the manifest and every file of one checkpoint; works without other ranks and changes
+/// nothing.
 /// Throws: CheckpointError (MissingInput) where there is no such folder.
 CheckpointSummary inspect_checkpoint(const std::filesystem::path& checkpoint);
 
-/// The folders named checkpoint-<step> in a run directory, valid or not, newest first; empty where the
-/// run directory does not exist.
+/// The folders named checkpoint-<step> in a run directory, valid or not, newest first; empty where
+/// the run directory does not exist.
 /// Throws: CheckpointError (Io) where it cannot be listed.
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& run_directory);
 
