@@ -5,6 +5,21 @@
 #include "hone/core/error.hpp"
 
 namespace hone {
+namespace {
+
+/// The type that the code stands for, so that handlers by type serve for agreed failures too.
+[[noreturn]] void throw_by_code(ExitCode code, const std::string& message) {
+  switch (code) {
+    case ExitCode::Usage: throw ConfigError{message};
+    case ExitCode::InvalidData: throw InputError{message};
+    case ExitCode::MissingInput: throw MissingInputError{message};
+    case ExitCode::Environment: throw LaunchError{message};
+    case ExitCode::Diverged: throw DivergedError{message};
+    default: throw Error{code, message};
+  }
+}
+
+}  // namespace
 
 bool all_true(Communicator& comm, bool mine) {
   std::int64_t flag = mine ? 1 : 0;
@@ -53,7 +68,7 @@ void agree_or_throw(Communicator& comm, std::string_view message, int exit_code)
     const auto code = static_cast<ExitCode>(std::stoi(all[rank].substr(0, space)));
     const std::string where =
         comm.size() == 1 ? std::string{} : "[rank " + std::to_string(rank) + "] ";
-    throw Error{code, where + all[rank].substr(space + 1)};
+    throw_by_code(code, where + all[rank].substr(space + 1));
   }
 }
 

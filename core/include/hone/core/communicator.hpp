@@ -60,7 +60,7 @@ std::string broadcast_string(Communicator& comm, std::string_view mine, int root
 
 /// Makes a local failure everybody's: returns where no rank passes a message, else throws on *every*
 /// rank the failure of the lowest failing rank, so that no rank enters the next collective alone.
-/// An empty `message` means "no failure here". Collective. Throws: Error with that rank's exit code.
+/// An empty `message` means "no failure here". Collective. Throws: the Error type of that exit code.
 void agree_or_throw(Communicator& comm, std::string_view message, int exit_code);
 
 /// Runs `local` (which must not communicate) on every rank and lets its Error travel: all ranks
