@@ -1,0 +1,225 @@
+// From what a user passes to step() to the rows that every rank holds.
+#include "hone/core/training/batch_rows.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "hone/core/error.hpp"
+#include "hone/distributed/loopback_communicator.hpp"
+#include "hone/distributed/thread_world.hpp"
+
+namespace hone {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr RowRules kRules{.vocab_size = 37, .max_length = 64};
+
+/// One id per letter: a is 3, b is 4 ...
+class LetterTokenizer final : public Tokenizer {
+ public:
+  std::vector<std::int64_t> encode(std::string_view text, bool) const override {
+    TokenIds ids;
+    for (const char letter : text) ids.push_back(letter - 'a' + 3);
+    return ids;
+  }
+  std::string decode(std::span<const std::int64_t>, bool) const override { return {}; }
+  std::string apply_chat_template(std::span<const ChatMessage>, bool) const override { return {}; }
+  bool has_chat_template() const override { return false; }
+  std::int64_t vocab_size() const override { return 37; }
+  std::optional<std::int64_t> bos_id() const override { return std::nullopt; }
+  std::optional<std::int64_t> eos_id() const override { return 2; }
+  std::optional<std::int64_t> pad_id() const override { return std::nullopt; }
+};
+
+GlobalRows rows_of(const Batch& batch, const RowRules& rules = kRules) {
+  distributed::LoopbackCommunicator comm;
+  return agreed_rows(comm, batch, rules);
+}
+
+TEST(BatchRows, LabelsDefaultToTheIds) {
+  EXPECT_THAT(rows_of({.input_ids = {{3, 4}}}).rows, ElementsAre(TokenRow{{3, 4}, {3, 4}}));
+}
+
+TEST(BatchRows, MasksDropPaddingOnEitherSide) {
+  const auto rows = rows_of({.input_ids = {{0, 0, 3, 4}, {3, 4, 0, 0}},
+                             .attention_mask = {{0, 0, 1, 1}, {1, 1, 0, 0}}})
+                        .rows;
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_THAT(rows[0].ids, ElementsAre(3, 4));
+  EXPECT_THAT(rows[1].ids, ElementsAre(3, 4));
+  EXPECT_EQ(rows[0].num_targets(), 1);
+  EXPECT_EQ(rows[1].num_targets(), 1);
+}
+
+TEST(BatchRows, PaddingIsKnownByMaskNotById) {
+  const auto rows = rows_of({.input_ids = {{3, 2, 2}}, .attention_mask = {{1, 1, 0}}}).rows;
+  EXPECT_THAT(rows[0].labels, ElementsAre(::testing::_, 2));
+}
+
+TEST(BatchRows, ATokenBehindAGapIsNoTarget) {
+  const auto rows = rows_of({.input_ids = {{3, 4, 5, 6}}, .attention_mask = {{1, 0, 1, 1}}}).rows;
+  EXPECT_THAT(rows[0].ids, ElementsAre(3, 5, 6));
+  EXPECT_THAT(rows[0].labels, ElementsAre(kIgnoredLabel, kIgnoredLabel, 6));
+}
+
+TEST(BatchRows, TruncationCutsIdsAndLabelsAlike) {
+  const Batch batch{.input_ids = {{3, 4, 5}, {6, 7}}, .labels = {{-100, 4, 5}, {6, 7}}};
+  auto rules = kRules;
+  rules.max_length = 2;
+  const auto end = rows_of(batch, rules);
+  EXPECT_THAT(end.rows, ElementsAre(TokenRow{{4, 5}, {4, 5}}, TokenRow{{6, 7}, {6, 7}}));
+  EXPECT_EQ(end.truncated, 1);
+  rules.truncation_mode = TruncationMode::KeepStart;
+  EXPECT_THAT(rows_of(batch, rules).rows,
+              ElementsAre(TokenRow{{3, 4}, {-100, 4}}, TokenRow{{6, 7}, {6, 7}}));
+}
+
+TEST(BatchRows, TextsAreTokenized) {
+  const LetterTokenizer tokenizer;
+  auto rules = kRules;
+  rules.tokenizer = &tokenizer;
+  EXPECT_THAT(rows_of({.texts = {"abc", "d"}}, rules).rows,
+              ElementsAre(TokenRow{{3, 4, 5}, {3, 4, 5}}, TokenRow{{6}, {6}}));
+  rules.append_eos = true;
+  EXPECT_THAT(rows_of({.texts = {"ab"}}, rules).rows, ElementsAre(TokenRow{{3, 4, 2}, {3, 4, 2}}));
+}
+
+struct BadBatch {
+  const char* name;
+  Batch batch;
+  const char* says;
+};
+
+class BadBatches : public ::testing::TestWithParam<BadBatch> {};
+
+TEST_P(BadBatches, AreRefusedOnEveryRankAlike) {
+  std::vector<std::string> messages(3);
+  distributed::ThreadWorld{3}.run([&](Communicator& comm) {
+    // Only rank 1 was given the bad batch.
+    Batch batch = comm.rank() == 1 ? GetParam().batch : Batch{.input_ids = {{3, 4}}};
+    batch.scope = BatchScope::PerRank;
+    try {
+      agreed_rows(comm, batch, kRules);
+    } catch (const InputError& error) {
+      messages[static_cast<std::size_t>(comm.rank())] = error.what();
+    }
+    // Still in step: the next batch goes through.
+    EXPECT_EQ(agreed_rows(comm, {.input_ids = {{5}}}, kRules).rows.size(), 1U);
+  });
+  EXPECT_THAT(messages[0], AllOf(HasSubstr(GetParam().says), HasSubstr("rank 1")));
+  EXPECT_EQ(messages[1], messages[0]);
+  EXPECT_EQ(messages[2], messages[0]);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadBatches,
+    ::testing::Values(
+        BadBatch{"IdTooLarge", {.input_ids = {{3}, {3, 37}}}, "input_ids[1] holds id 37"},
+        BadBatch{"IdNegative", {.input_ids = {{-1}}}, "input_ids[0] holds id -1"},
+        BadBatch{"NoIds", {.input_ids = {{3}, {}}}, "input_ids[1] is empty"},
+        BadBatch{"FewerLabelLists", {.input_ids = {{3}, {4}}, .labels = {{3}}},
+                 "labels has 1 samples"},
+        BadBatch{"FewerMasks", {.input_ids = {{3}, {4}}, .attention_mask = {{1}}},
+                 "attention_mask has 1 samples"},
+        BadBatch{"ShortLabels", {.input_ids = {{3, 4}}, .labels = {{3}}}, "labels[0] has 1"},
+        BadBatch{"ShortMask", {.input_ids = {{3, 4}}, .attention_mask = {{1}}},
+                 "attention_mask[0] has 1"},
+        BadBatch{"BadLabel", {.input_ids = {{3, 4}}, .labels = {{3, -1}}}, "labels[0] holds -1"},
+        BadBatch{"LabelTooLarge", {.input_ids = {{3, 4}}, .labels = {{3, 37}}},
+                 "labels[0] holds 37"},
+        BadBatch{"MaskOfTwo", {.input_ids = {{3}}, .attention_mask = {{2}}}, "0 and 1 only"},
+        BadBatch{"AllHidden", {.input_ids = {{3}}, .attention_mask = {{0}}}, "hides every token"},
+        BadBatch{"TextsAndIds", {.texts = {"a"}, .input_ids = {{3}}}, "both texts and input_ids"},
+        BadBatch{"TextsWithoutTokenizer", {.texts = {"a"}}, "need a tokenizer"},
+        BadBatch{"LabelsAlone", {.labels = {{3}}}, "input_ids, which are missing"},
+        BadBatch{"ShortOrder", {.input_ids = {{3}, {4}}, .order = {1}}, "order has 1"}),
+    [](const auto& info) { return info.param.name; });
+
+/// The ids of every row on every rank after the exchange, by rank.
+std::vector<std::vector<TokenIds>> exchanged(int num_ranks,
+                                             const std::function<Batch(int rank)>& batch_of) {
+  std::vector<std::vector<TokenIds>> ids(static_cast<std::size_t>(num_ranks));
+  distributed::ThreadWorld{num_ranks}.run([&](Communicator& comm) {
+    const auto rows = agreed_rows(comm, batch_of(comm.rank()), kRules).rows;
+    for (const auto& row : rows) ids[static_cast<std::size_t>(comm.rank())].push_back(row.ids);
+  });
+  return ids;
+}
+
+TEST(BatchScopes, PerRankJoinsInRankOrder) {
+  const auto ids = exchanged(3, [](int rank) {
+    const std::vector<std::vector<TokenIds>> mine{{{3}, {4, 5}}, {}, {{6}}};
+    return Batch{.input_ids = mine[static_cast<std::size_t>(rank)], .scope = BatchScope::PerRank};
+  });
+  for (const auto& seen : ids) {
+    EXPECT_THAT(seen, ElementsAre(TokenIds{3}, TokenIds{4, 5}, TokenIds{6}));
+  }
+}
+
+TEST(BatchScopes, PerRankSortsByOrderWhereGiven) {
+  const auto ids = exchanged(2, [](int rank) {
+    Batch batch{.input_ids = {{3}, {4}}, .scope = BatchScope::PerRank, .order = {9, 2}};
+    if (rank == 1) {
+      batch.input_ids = {{5}, {6}};
+      batch.order = {1, 5};
+    }
+    return batch;
+  });
+  for (const auto& seen : ids) {
+    EXPECT_THAT(seen, ElementsAre(TokenIds{5}, TokenIds{4}, TokenIds{6}, TokenIds{3}));
+  }
+}
+
+TEST(BatchScopes, RootSendsItsOwnAndIgnoresTheOthers) {
+  const auto ids = exchanged(3, [](int rank) {
+    // Rank 2 passes rubbish, which nobody looks at.
+    return Batch{.input_ids = {rank == 2 ? TokenIds{99} : TokenIds{3 + rank}},
+                 .scope = BatchScope::Root};
+  });
+  for (const auto& seen : ids) EXPECT_THAT(seen, ElementsAre(TokenIds{3}));
+}
+
+TEST(BatchScopes, ReplicatedMustBeReplicated) {
+  for (const int odd : {0, 1, 2}) {
+    int refused = 0;
+    const auto differ = [&](Communicator& comm) {
+      const Batch batch{.input_ids = {{3, comm.rank() == odd ? 5 : 4}}};
+      agreed_rows(comm, batch, kRules);
+    };
+    try {
+      distributed::ThreadWorld{3}.run(differ);
+    } catch (const CommunicatorError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("Replicated"));
+      ++refused;
+    }
+    EXPECT_EQ(refused, 1) << "rank " << odd;
+  }
+}
+
+TEST(BatchScopes, ReplicatedComparesLabelsToo) {
+  const auto differ = [](Communicator& comm) {
+    const std::int64_t label = comm.rank() == 0 ? 4 : -100;
+    agreed_rows(comm, {.input_ids = {{3, 4}}, .labels = {{3, label}}}, kRules);
+  };
+  EXPECT_THROW(distributed::ThreadWorld{2}.run(differ), CommunicatorError);
+}
+
+TEST(BatchScopes, TruncatedSamplesCountOnce) {
+  auto rules = kRules;
+  rules.max_length = 2;
+  for (const auto scope : {BatchScope::Replicated, BatchScope::Root, BatchScope::PerRank}) {
+    distributed::ThreadWorld{2}.run([&](Communicator& comm) {
+      const Batch batch{.input_ids = {{3, 4, 5}, {3}}, .scope = scope};
+      const auto expected = scope == BatchScope::PerRank ? 2 : 1;
+      EXPECT_EQ(agreed_rows(comm, batch, rules).truncated, expected);
+    });
+  }
+}
+
+}  // namespace
+}  // namespace hone

@@ -1,0 +1,307 @@
+// Completions depend on who they are, not on where, when and with whom they are made.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/tensor.h>
+#include <c10/core/GradMode.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "hone/core/error.hpp"
+#include "hone/distributed/loopback_communicator.hpp"
+#include "support/fixture_model.hpp"
+#include "support/rank_threads.hpp"
+#include "support/trainer_harness.hpp"
+
+namespace hone::testing {
+namespace {
+
+using ::testing::Each;
+using ::testing::HasSubstr;
+
+/// Ids of every completion by prompt and k.
+using Samples = std::map<std::pair<std::int64_t, std::int64_t>, TokenIds>;
+
+Samples samples_of(const std::vector<Completion>& completions) {
+  Samples samples;
+  for (const auto& completion : completions) {
+    samples[{completion.prompt_index, completion.k}] = completion.ids;
+  }
+  return samples;
+}
+
+/// Prompts of 1 to 30 tokens, numbered from 10.
+std::vector<PromptTokens> make_prompts(std::int64_t count) {
+  std::vector<PromptTokens> prompts;
+  for (auto& ids : ragged_sequences(count, 30, 31)) {
+    const auto index = 10 + static_cast<std::int64_t>(prompts.size());
+    prompts.push_back({std::move(ids), index});
+  }
+  prompts[1].ids.resize(1);
+  return prompts;
+}
+
+constexpr std::int64_t kSeed = 42, kCall = 3;
+
+class Generation : public ::testing::TestWithParam<const char*> {
+ protected:
+  Generation()
+      : folder_(std::string{GetParam()} == "gpt2" ? gpt2_config() : llama_config(), Fill::Random,
+                /*seed=*/8),
+        model_(load_model(folder_.folder())) {}
+
+  std::vector<Completion> run(std::span<const PromptTokens> prompts, GenerationOptions options,
+                              std::uint64_t seed = kSeed, std::uint64_t call = kCall) {
+    return generate(*model_, prompts, options, seed, call);
+  }
+
+  /// Log-probability of each token of `completion` by one forward over the whole sequence.
+  std::vector<double> log_probs_by_forward(const PromptTokens& prompt,
+                                           const Completion& completion) {
+    const c10::NoGradGuard no_grad;
+    auto sequence = prompt.ids;
+    sequence.insert(sequence.end(), completion.ids.begin(), completion.ids.end());
+    const auto length = static_cast<std::int64_t>(sequence.size());
+    SegmentedCausalAttention attention{{length}};
+    const auto hidden = model_->forward(at::tensor(sequence, at::kLong),
+                                        at::arange(length, at::kLong), attention);
+    const auto all = at::log_softmax(at::mm(hidden, model_->output_weight().t()), 1);
+    std::vector<double> log_probs;
+    for (std::size_t i = prompt.ids.size(); i < sequence.size(); ++i) {
+      log_probs.push_back(all[static_cast<std::int64_t>(i) - 1][sequence[i]].item<double>());
+    }
+    return log_probs;
+  }
+
+  FixtureModel folder_;
+  std::unique_ptr<LanguageModel> model_;
+  const GenerationOptions sampling_{.num_return_sequences = 3, .max_new_tokens = 20};
+};
+
+TEST_P(Generation, ResultsComeByPromptThenK) {
+  const auto prompts = make_prompts(5);
+  auto options = sampling_;
+  options.batch_size = 4;
+  const auto completions = run(prompts, options);
+  ASSERT_EQ(completions.size(), 15U);
+  for (std::size_t i = 0; i < completions.size(); ++i) {
+    EXPECT_EQ(completions[i].prompt_index, prompts[i / 3].index);
+    EXPECT_EQ(completions[i].k, static_cast<std::int64_t>(i % 3));
+    EXPECT_FALSE(completions[i].ids.empty());
+    EXPECT_EQ(completions[i].log_probs.size(), completions[i].ids.size());
+  }
+}
+
+TEST_P(Generation, TheBatchSizeChangesNothing) {
+  const auto prompts = make_prompts(9);
+  const auto expected = samples_of(run(prompts, sampling_));
+  // 1 and 2 are fewer than the samples of one prompt.
+  for (const std::int64_t rows : {1, 2, 3, 7, 27}) {
+    auto options = sampling_;
+    options.batch_size = rows;
+    EXPECT_EQ(samples_of(run(prompts, options)), expected) << rows;
+  }
+}
+
+TEST_P(Generation, AloneIsAsTogether) {
+  const auto prompts = make_prompts(6);
+  const auto expected = samples_of(run(prompts, sampling_));
+  Samples alone;
+  for (const auto& prompt : prompts) alone.merge(samples_of(run({&prompt, 1}, sampling_)));
+  EXPECT_EQ(alone, expected);
+}
+
+TEST_P(Generation, FilteredSamplingIsAsIndependent) {
+  const auto prompts = make_prompts(6);
+  GenerationOptions options{.num_return_sequences = 2,
+                            .max_new_tokens = 12,
+                            .temperature = 0.7,
+                            .top_k = 9,
+                            .top_p = 0.9};
+  const auto expected = samples_of(run(prompts, options));
+  EXPECT_NE(expected, samples_of(run(prompts, {.num_return_sequences = 2, .max_new_tokens = 12})));
+  options.batch_size = 2;
+  EXPECT_EQ(samples_of(run(prompts, options)), expected);
+}
+
+TEST_P(Generation, TopOneIsGreedy) {
+  const auto prompts = make_prompts(6);
+  EXPECT_EQ(samples_of(run(prompts, {.max_new_tokens = 12, .top_k = 1})),
+            samples_of(run(prompts, {.do_sample = false, .max_new_tokens = 12})));
+}
+
+TEST_P(Generation, SeedCallPromptAndKEachGiveOtherNumbers) {
+  const PromptTokens prompt{{1, 5, 9}, 4}, same_text{{1, 5, 9}, 5};
+  const auto completions = run({&prompt, 1}, sampling_);
+  EXPECT_NE(completions[0].ids, completions[1].ids);
+  EXPECT_NE(completions[0].ids, completions[2].ids);
+  EXPECT_NE(run({&same_text, 1}, sampling_)[0].ids, completions[0].ids);
+  EXPECT_NE(run({&prompt, 1}, sampling_, kSeed + 1)[0].ids, completions[0].ids);
+  EXPECT_NE(run({&prompt, 1}, sampling_, kSeed, kCall + 1)[0].ids, completions[0].ids);
+  EXPECT_EQ(run({&prompt, 1}, sampling_)[0].ids, completions[0].ids);
+}
+
+TEST_P(Generation, TokensComeAsOftenAsTheModelSays) {
+  // The first token of many samples of one prompt, against the model's own probabilities.
+  constexpr std::int64_t kSamples = 20'000;
+  const PromptTokens prompt{{1, 5, 9}, 0};
+  const auto completions = run({&prompt, 1}, {.num_return_sequences = kSamples,
+                                              .max_new_tokens = 1,
+                                              .batch_size = kSamples});
+  std::map<std::int64_t, double> counts, probabilities;
+  for (const auto& completion : completions) {
+    ++counts[completion.ids[0]];
+    probabilities[completion.ids[0]] = std::exp(completion.log_probs[0]);
+  }
+  double chi_squared = 0.0;
+  for (const auto& [token, probability] : probabilities) {
+    const double expected = probability * kSamples;
+    chi_squared += (counts[token] - expected) * (counts[token] - expected) / expected;
+  }
+  EXPECT_EQ(counts.size(), 37U);
+  EXPECT_LT(chi_squared, 80.0);  // 36 degrees of freedom: above with a chance of 4e-5
+}
+
+TEST_P(Generation, RanksShareThePromptsAndSampleAsOneDoes) {
+  const auto prompts = make_prompts(7);
+  const auto expected = samples_of(run(prompts, sampling_));
+  for (const int ranks : {1, 2, 3}) {
+    const auto shares = on_ranks(ranks, [&](Communicator& comm) {
+      const auto model = load_model(folder_.folder());
+      return generate_share(*model, comm, nullptr, prompts, sampling_, kSeed, kCall);
+    });
+    Samples joined;
+    std::size_t count = 0;
+    for (const auto& share : shares) {
+      EXPECT_FALSE(share.empty());
+      count += share.size();
+      joined.merge(samples_of(share));
+    }
+    EXPECT_EQ(count, expected.size()) << "a sample was made twice";
+    EXPECT_EQ(joined, expected) << ranks << " ranks";
+  }
+}
+
+TEST_P(Generation, MoreRanksThanPromptsLeavesSomeIdle) {
+  const auto prompts = make_prompts(2);
+  const auto shares = on_ranks(3, [&](Communicator& comm) {
+    const auto model = load_model(folder_.folder());
+    return generate_share(*model, comm, nullptr, prompts, sampling_, kSeed, kCall).size();
+  });
+  EXPECT_EQ(shares[0] + shares[1] + shares[2], 6U);
+}
+
+TEST_P(Generation, LogProbsAreThoseOfTheTrainingForward) {
+  const auto prompts = make_prompts(4);
+  // Under the model itself, whatever the sampling distribution was.
+  for (const auto& options : {sampling_, GenerationOptions{.num_return_sequences = 2,
+                                                           .max_new_tokens = 20,
+                                                           .temperature = 0.6,
+                                                           .top_k = 5,
+                                                           .top_p = 0.8}}) {
+    for (const auto& completion : run(prompts, options)) {
+      const auto& prompt = prompts[static_cast<std::size_t>(completion.prompt_index - 10)];
+      const auto expected = log_probs_by_forward(prompt, completion);
+      ASSERT_EQ(completion.log_probs.size(), expected.size());
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        EXPECT_NEAR(completion.log_probs[i], expected[i], 1e-4);
+      }
+    }
+  }
+}
+
+TEST_P(Generation, TheEndTokenEndsASampleAndStaysInIt) {
+  GenerationOptions options{.num_return_sequences = 20, .max_new_tokens = 30, .batch_size = 50};
+  std::set<FinishReason> seen;
+  for (const auto& completion : run(make_prompts(6), options)) {
+    seen.insert(completion.finish_reason);
+    const auto ends = std::ranges::count(completion.ids, 2);
+    if (completion.finish_reason == FinishReason::Eos) {
+      EXPECT_EQ(completion.ids.back(), 2);
+      EXPECT_EQ(ends, 1);
+    } else {
+      EXPECT_EQ(completion.ids.size(), 30U);
+      EXPECT_EQ(ends, 0);
+    }
+  }
+  EXPECT_EQ(seen.size(), 2U) << "the samples must show both ends";
+}
+
+TEST_P(Generation, RefusesPromptsThatDoNotFit) {
+  const PromptTokens none{{}, 3}, full{TokenIds(45, 5), 4};
+  EXPECT_THROW(run({&none, 1}, {}), InputError);
+  EXPECT_NO_THROW(run({&full, 1}, {.max_new_tokens = 19}));
+  try {
+    run({&full, 1}, {.max_new_tokens = 20});
+    FAIL() << "65 tokens fit 64 positions";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("prompt 4 has 45 tokens"));
+  }
+}
+
+TEST_P(Generation, ABadPromptOfOneShareIsThrownOnAllRanks) {
+  auto prompts = make_prompts(6);
+  prompts[3].ids.assign(60, 5);
+  const auto messages = on_ranks(3, [&](Communicator& comm) {
+    const auto model = load_model(folder_.folder());
+    try {
+      generate_share(*model, comm, nullptr, prompts, sampling_, kSeed, kCall);
+    } catch (const InputError& error) {
+      return std::string{error.what()};
+    }
+    return std::string{};
+  });
+  EXPECT_THAT(messages[0], HasSubstr("prompt 13 has 60 tokens"));
+  EXPECT_THAT(messages, Each(messages[0]));
+}
+
+TEST_P(Generation, RefusesOptionsThatDoNotFit) {
+  const PromptTokens prompt{{1, 5}, 0};
+  for (const GenerationOptions& bad :
+       {GenerationOptions{.do_sample = false, .num_return_sequences = 2},
+        GenerationOptions{.num_return_sequences = 0}, GenerationOptions{.max_new_tokens = 0},
+        GenerationOptions{.temperature = 0.0}, GenerationOptions{.top_k = -1},
+        GenerationOptions{.top_p = 0.0}, GenerationOptions{.top_p = 1.5},
+        GenerationOptions{.batch_size = 0}}) {
+    EXPECT_THROW(run({&prompt, 1}, bad), ConfigError);
+  }
+}
+
+TEST_P(Generation, NoPromptsGiveNoCompletions) { EXPECT_TRUE(run({}, sampling_).empty()); }
+
+TEST_P(Generation, UsesTheWeightsThatAreBeingTrained) {
+  const auto prompts = make_prompts(6);
+  const GenerationOptions greedy{.do_sample = false, .max_new_tokens = 12};
+  for (const double rate : {0.0, 0.05}) {
+    on_ranks(2, [&](Communicator& comm) {
+      TrainerHarness harness{folder_.folder(), comm, {.learning_rate = rate}};
+      const auto before = samples_of(harness->generate(prompts, greedy));
+      harness->step({.input_ids = ragged_sequences(8, 30, 1)});
+      const auto after = samples_of(harness->generate(prompts, greedy));
+      EXPECT_EQ(before == after, rate == 0.0);
+      return 0;
+    });
+  }
+}
+
+TEST_P(Generation, EveryCallSamplesAnewAndGreedyOnesDoNotCount) {
+  distributed::LoopbackCommunicator comm;
+  TrainerHarness harness{folder_.folder(), comm, {}}, other{folder_.folder(), comm, {}};
+  const auto prompts = make_prompts(3);
+  const auto first = samples_of(harness->generate(prompts, sampling_));
+  harness->generate(prompts, {.do_sample = false});
+  const auto second = samples_of(harness->generate(prompts, sampling_));
+  EXPECT_NE(first, second);
+  EXPECT_EQ(samples_of(other->generate(prompts, sampling_)), first);
+  EXPECT_EQ(samples_of(other->generate(prompts, sampling_)), second);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Generation, ::testing::Values("llama", "gpt2"),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace hone::testing

@@ -1,0 +1,349 @@
+// Numbers of transformers on exactly defined models and sequences (see fixture_model.hpp): what
+// hone must compute, whatever its own parts agree on among themselves.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/tensor.h>
+#include <c10/core/GradMode.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "hone/distributed/loopback_communicator.hpp"
+#include "support/fixture_model.hpp"
+#include "support/trainer_harness.hpp"
+
+namespace hone::testing {
+namespace {
+
+constexpr double kFirst = 1e-5;  ///< losses and norms before any update
+constexpr double kLater = 1e-3;  ///< after Adam has amplified rounding
+
+TrainerOptions one_update_a_call() {
+  return {.updates_per_step = "one",
+          .shuffle_dataset = false,
+          .learning_rate = 1e-2,
+          .lr_scheduler_type = "linear",
+          .max_steps = 4,
+          .weight_decay = 0.1,
+          .max_grad_norm = 1.0};
+}
+
+Batch first_two() {
+  const auto all = fixture_sequences();
+  return {.input_ids = {all[0], all[1]}};
+}
+
+double sum_of_squares(LanguageModel& model) {
+  double sum = 0.0;
+  for (const auto& group : model.parameters().groups()) {
+    sum += group.values.to(at::kDouble).square().sum().item<double>();
+  }
+  return sum;
+}
+
+/// One update as the reference has it: loss, norm before clipping, learning rate used.
+struct Expected {
+  double loss, norm, rate;
+};
+
+void expect_update(const UpdateStats& got, const Expected& want, bool first) {
+  EXPECT_NEAR(got.loss, want.loss, first ? kFirst : kLater) << "step " << got.step;
+  EXPECT_NEAR(got.grad_norm / want.norm, 1.0, first ? kFirst : kLater) << "step " << got.step;
+  EXPECT_NEAR(got.learning_rate, want.rate, 1e-12) << "step " << got.step;
+}
+
+class Golden : public ::testing::Test {
+ protected:
+  /// Loss of one call's first update on a fresh reference model.
+  StepStats first_step(const Batch& batch, TrainerOptions options = one_update_a_call(),
+                       TrainerHarness::Extras extras = {}) {
+    TrainerHarness harness{llama_.folder(), comm_, std::move(options), extras};
+    return harness->step(batch);
+  }
+
+  FixtureModel llama_{llama_config()};
+  distributed::LoopbackCommunicator comm_;
+};
+
+TEST_F(Golden, EachSequenceHasItsLoss) {
+  const std::vector<std::pair<double, std::int64_t>> expected{
+      {23.73451, 7}, {18.70865, 5}, {8.13652, 2}, {33.38469, 8}};
+  TrainerHarness harness{llama_.folder(), comm_, one_update_a_call()};
+  const auto sequences = fixture_sequences();
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    const auto stats = harness->evaluate({.input_ids = {sequences[i]}});
+    EXPECT_EQ(stats.num_tokens, expected[i].second);
+    EXPECT_NEAR(stats.loss * static_cast<double>(stats.num_tokens), expected[i].first, kFirst);
+  }
+}
+
+TEST_F(Golden, LossIsPooledOverTokensForAnyEvaluationBatch) {
+  for (const std::int64_t rows : {1, 2, 4}) {
+    auto options = one_update_a_call();
+    options.per_device_eval_batch_size = rows;
+    TrainerHarness harness{llama_.folder(), comm_, options};
+    const auto stats = harness->evaluate({.input_ids = fixture_sequences()});
+    EXPECT_NEAR(stats.loss, 3.81656, kFirst) << rows;
+    EXPECT_EQ(stats.num_tokens, 22);
+    EXPECT_EQ(stats.num_samples, 4);
+  }
+}
+
+TEST_F(Golden, OneUpdateACall) {
+  const std::vector<Expected> expected{{3.81656, 2.63377, .01},
+                                       {3.39648, 1.38857, .0075},
+                                       {3.19472, 1.31423, .005},
+                                       {3.08270, .96694, .0025}};
+  TrainerHarness harness{llama_.folder(), comm_, one_update_a_call()};
+  for (std::size_t call = 0; call < expected.size(); ++call) {
+    const auto stats = harness->step({.input_ids = fixture_sequences()});
+    ASSERT_EQ(stats.history.size(), 1U);
+    expect_update(stats.history[0], expected[call], call == 0);
+    EXPECT_EQ(stats.step, static_cast<std::int64_t>(call) + 1);
+    EXPECT_EQ(stats.num_tokens, 22);
+    EXPECT_EQ(stats.input_tokens, 26);
+    EXPECT_EQ(stats.num_samples, 4);
+  }
+  EXPECT_NEAR(sum_of_squares(harness.model()), 106.9573, kLater);
+  EXPECT_TRUE(harness->done());
+}
+
+TEST_F(Golden, TwoUpdatesACall) {
+  const std::vector<Expected> expected{{3.53693, 2.87599, .01},
+                                       {3.72578, 2.04636, .0075},
+                                       {3.26515, 1.68228, .005},
+                                       {3.35885, 1.36163, .0025}};
+  auto options = one_update_a_call();
+  options.updates_per_step = "all";
+  options.global_train_batch_size = 2;
+  TrainerHarness harness{llama_.folder(), comm_, options};
+  for (std::size_t call = 0; call < 2; ++call) {
+    const auto stats = harness->step({.input_ids = fixture_sequences()});
+    ASSERT_EQ(stats.history.size(), 2U);
+    EXPECT_EQ(stats.updates, 2);
+    for (std::size_t i = 0; i < 2; ++i) {
+      expect_update(stats.history[i], expected[2 * call + i], call == 0 && i == 0);
+    }
+    // The call's own loss is weighted by tokens over its updates: 12 and 10 of them.
+    EXPECT_NEAR(stats.loss, (12 * stats.history[0].loss + 10 * stats.history[1].loss) / 22, 1e-12);
+  }
+  EXPECT_NEAR(sum_of_squares(harness.model()), 106.6432, kLater);
+}
+
+TEST_F(Golden, MicroBatchesChangeNothing) {
+  for (const std::int64_t rows : {1, 2, 3, 4}) {
+    auto options = one_update_a_call();
+    options.per_device_train_batch_size = rows;
+    const auto stats = first_step({.input_ids = fixture_sequences()}, options);
+    EXPECT_NEAR(stats.loss, 3.81656, kFirst) << rows;
+    EXPECT_NEAR(stats.grad_norm, 2.63377, kFirst) << rows;
+  }
+}
+
+TEST_F(Golden, PaddingChangesNothing) {
+  for (const std::int64_t multiple : {1, 8, 64}) {
+    const collators::PaddingCollator collator{/*pad_id=*/0, multiple};
+    const auto stats = first_step({.input_ids = fixture_sequences()}, one_update_a_call(),
+                                  {.collator = &collator});
+    EXPECT_NEAR(stats.loss, 3.81656, kFirst) << multiple;
+    EXPECT_NEAR(stats.grad_norm, 2.63377, kFirst) << multiple;
+    EXPECT_EQ(stats.num_tokens, 22);
+  }
+}
+
+TEST_F(Golden, TruncationKeepsTheChosenEnd) {
+  for (const auto& [mode, loss] : {std::pair{"keep_end", 3.29018}, {"keep_start", 3.22312}}) {
+    auto options = one_update_a_call();
+    options.max_length = 4;
+    options.truncation_mode = mode;
+    const auto stats = first_step({.input_ids = {fixture_sequences()[0]}}, options);
+    EXPECT_NEAR(stats.loss, loss, kFirst) << mode;
+    EXPECT_EQ(stats.truncated, 1);
+    EXPECT_EQ(stats.num_tokens, 3);
+  }
+}
+
+TEST_F(Golden, TruncationDropsNoSample) {
+  auto options = one_update_a_call();
+  options.max_length = 3;
+  auto sequences = fixture_sequences();
+  sequences.push_back(sequences.front());
+  const auto stats = first_step({.input_ids = sequences}, options);
+  EXPECT_EQ(stats.num_samples, 5);
+  EXPECT_EQ(stats.truncated, 4);  // one of them has three tokens
+  EXPECT_EQ(stats.input_tokens, 15);
+}
+
+TEST_F(Golden, LabelsAreHonoured) {
+  const auto ids = fixture_sequences()[0];
+  auto labels = ids;
+  std::fill_n(labels.begin(), 3, kIgnoredLabel);
+  const auto stats = first_step({.input_ids = {ids}, .labels = {labels}});
+  EXPECT_NEAR(stats.loss, 3.52710, kFirst);
+  EXPECT_EQ(stats.num_tokens, 5);
+}
+
+TEST_F(Golden, LabelsAreTheIdsUnlessGiven) {
+  const auto batch = first_two();
+  const auto with = first_step({.input_ids = batch.input_ids, .labels = batch.input_ids});
+  EXPECT_EQ(first_step(batch).loss, with.loss);
+}
+
+TEST_F(Golden, TheEndTokenIsLearntWhereItIsThePadTokenToo) {
+  auto config = llama_config();
+  config["pad_token_id"] = 2;
+  const FixtureModel pad_is_eos{config};
+  const collators::PaddingCollator collator{/*pad_id=*/2};
+  TrainerHarness harness{pad_is_eos.folder(), comm_, one_update_a_call(), {.collator = &collator}};
+  const auto stats = harness->step(first_two());
+  EXPECT_NEAR(stats.loss, 3.53693, kFirst);  // 3.48234 over 10 without the end tokens
+  EXPECT_EQ(stats.num_tokens, 12);
+}
+
+/// The first two sequences padded to `width` on one side with `pad`, masked.
+Batch padded(std::size_t width, std::int64_t pad, bool left) {
+  Batch batch;
+  for (auto ids : first_two().input_ids) {
+    TokenIds mask(ids.size(), 1);
+    const auto missing = width - ids.size();
+    ids.insert(left ? ids.begin() : ids.end(), missing, pad);
+    mask.insert(left ? mask.begin() : mask.end(), missing, 0);
+    batch.input_ids.push_back(ids);
+    batch.attention_mask.push_back(mask);
+  }
+  return batch;
+}
+
+TEST_F(Golden, PaddingSideIsNeutral) {
+  for (const bool left : {false, true}) {
+    for (const std::int64_t pad : {0, 2}) {
+      for (const std::size_t width : {8, 11}) {
+        const auto stats = first_step(padded(width, pad, left));
+        EXPECT_NEAR(stats.loss, 3.53693, kFirst) << left << pad;
+        EXPECT_NEAR(stats.grad_norm, 2.87599, kFirst) << left << pad;
+        EXPECT_EQ(stats.num_tokens, 12);
+        EXPECT_EQ(stats.input_tokens, 14);
+      }
+    }
+  }
+}
+
+TEST_F(Golden, PositionsDoNotCountPadding) {
+  const FixtureModel gpt2{gpt2_config()};
+  for (const bool left : {false, true}) {
+    TrainerHarness harness{gpt2.folder(), comm_, one_update_a_call()};
+    EXPECT_NEAR(harness->step(padded(11, 0, left)).loss, 4.22479, kFirst) << left;
+  }
+}
+
+TEST_F(Golden, NoClippingStillReportsTheNorm) {
+  auto options = one_update_a_call();
+  options.max_grad_norm = 0.0;
+  TrainerHarness harness{llama_.folder(), comm_, options};
+  const double before = sum_of_squares(harness.model());
+  EXPECT_NEAR(harness->step({.input_ids = fixture_sequences()}).grad_norm, 2.63377, kFirst);
+  EXPECT_GT(std::abs(sum_of_squares(harness.model()) - before), 1e-3);
+}
+
+/// What transformers computes for one model family on the first two sequences.
+struct Family {
+  const char* name;
+  nlohmann::json (*config)();
+  std::size_t num_decayed, num_undecayed;
+  std::vector<double> first_logits;
+  double sum_of_squared_logits;  ///< of the first sequence
+  std::vector<double> losses, norms;
+  std::vector<TokenIds> greedy;  ///< of the prompts {1, 5} and {1, 5, 9, 13}
+};
+
+std::vector<Family> families() {
+  return {
+      {.name = "gpt2",
+       .config = gpt2_config,
+       .num_decayed = 10,
+       .num_undecayed = 18,
+       .first_logits = {1.08627, .94159, .67407},
+       .sum_of_squared_logits = 193.32719,
+       .losses = {4.22479, 3.81211, 3.49688, 3.39019},
+       .norms = {65.62170, 2.06222, 4.11570, 11.74863},
+       .greedy = {{34, 16, 33, 33}, {32, 15, 15, 15}}},
+      {.name = "llama",
+       .config = llama_config,
+       .num_decayed = 16,
+       .num_undecayed = 5,
+       .first_logits = {-.94487, -.77316, -.50059},
+       .sum_of_squared_logits = 107.39616,
+       .losses = {3.53693, 3.22855, 2.94011, 2.79161},
+       .norms = {2.87599, 2.04352, 1.80691, 1.36455},
+       .greedy = {{27, 9, 21, 13}, {23, 14, 23, 14}}},
+      {.name = "llama3",
+       .config = llama3_config,
+       .num_decayed = 15,
+       .num_undecayed = 5,
+       .first_logits = {1.07573, 1.13820, 1.05218},
+       .sum_of_squared_logits = 163.21477,
+       .losses = {3.72678, 3.30385, 3.12570, 2.92769},
+       .norms = {2.15347, 2.11085, 1.71567, 1.17201},
+       .greedy = {{2}, {15, 17, 1, 36}}},
+  };
+}
+
+class GoldenFamily : public ::testing::TestWithParam<Family> {
+ protected:
+  FixtureModel model_{GetParam().config()};
+  distributed::LoopbackCommunicator comm_;
+};
+
+TEST_P(GoldenFamily, DecayGroups) {
+  const auto model = load_model(model_.folder());
+  const auto all = model->parameters().all();
+  const auto decayed = static_cast<std::size_t>(std::ranges::count_if(all, &Parameter::decayed));
+  EXPECT_EQ(decayed, GetParam().num_decayed);
+  EXPECT_EQ(all.size() - decayed, GetParam().num_undecayed);
+}
+
+TEST_P(GoldenFamily, Logits) {
+  const c10::NoGradGuard no_grad;
+  const auto model = load_model(model_.folder());
+  const auto sequence = fixture_sequences()[0];
+  const auto ids = at::tensor(sequence, at::kLong);
+  const auto positions = at::arange(ids.size(0), at::kLong);
+  SegmentedCausalAttention attention{{ids.size(0)}};
+  const auto hidden = model->forward(ids, positions, attention);
+  const auto logits = at::mm(hidden, model->output_weight().t());
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_NEAR(logits[0][static_cast<std::int64_t>(i)].item<double>(), GetParam().first_logits[i],
+                kFirst);
+  }
+  EXPECT_NEAR(logits.square().sum().item<double>() / GetParam().sum_of_squared_logits, 1.0, kFirst);
+}
+
+TEST_P(GoldenFamily, FourUpdates) {
+  auto options = one_update_a_call();
+  options.lr_scheduler_type = "constant";
+  TrainerHarness harness{model_.folder(), comm_, options};
+  for (std::size_t i = 0; i < 4; ++i) {
+    const auto stats = harness->step(first_two());
+    ASSERT_EQ(stats.history.size(), 1U);
+    expect_update(stats.history[0], {GetParam().losses[i], GetParam().norms[i], 1e-2}, i == 0);
+  }
+}
+
+TEST_P(GoldenFamily, GreedyTogetherAndAlone) {
+  auto model = load_model(model_.folder());
+  const std::vector<PromptTokens> prompts{{{1, 5}, 0}, {{1, 5, 9, 13}, 1}};
+  const GenerationOptions options{.do_sample = false, .max_new_tokens = 4};
+  const auto together = generate(*model, prompts, options, 0, 0);
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const auto alone = generate(*model, std::span{prompts}.subspan(i, 1), options, 0, 0);
+    EXPECT_EQ(together[i].ids, GetParam().greedy[i]);
+    EXPECT_EQ(alone[0].ids, GetParam().greedy[i]);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Transformers, GoldenFamily, ::testing::ValuesIn(families()),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace hone::testing

@@ -1,0 +1,29 @@
+// N ranks compute what one rank computes: ranks as processes. Each rank computes the one-rank
+// reference by itself, so nothing is stored and nothing passes because all ranks are wrong alike.
+#include <gtest/gtest.h>
+
+#include "hone/distributed/mpi_communicator.hpp"
+#include "support/fixture_model.hpp"
+#include "support/split_training.hpp"
+
+namespace hone::testing {
+namespace {
+
+class MpiLaw : public ::testing::TestWithParam<const char*> {
+ protected:
+  FixtureModel model_{std::string{GetParam()} == "gpt2" ? gpt2_config() : llama3_config(),
+                      Fill::Random, /*seed=*/3};
+  distributed::MpiCommunicator comm_;
+};
+
+TEST_P(MpiLaw, UpdatesInFloat64) { expect_updates_independent_of_split(model_.folder(), comm_); }
+
+TEST_P(MpiLaw, GradientsInFloat32) {
+  expect_gradients_independent_of_split(model_.folder(), comm_);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, MpiLaw, ::testing::Values("llama", "gpt2"),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace hone::testing

@@ -1,0 +1,81 @@
+// The output layer's loss and gradient against plain cross entropy by autograd.
+#include "hone/core/training/loss.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros_like.h>
+#include <gtest/gtest.h>
+
+namespace hone {
+namespace {
+
+struct HeadCase {
+  at::Tensor hidden, weight, targets;
+
+  HeadCase(std::int64_t rows, std::int64_t vocab, std::int64_t width, at::ScalarType dtype)
+      : hidden(at::randn({rows, width}, dtype)),
+        weight(at::randn({vocab, width}, dtype)),
+        targets(at::randint(vocab, {rows}, at::kLong)) {
+    weight.mutable_grad() = at::zeros_like(weight);
+  }
+};
+
+double distance(const at::Tensor& got, const at::Tensor& expected) {
+  return (got - expected).norm().item<double>() / expected.norm().item<double>();
+}
+
+/// Sum of the rows' losses with autograd's gradients in hidden and weight.
+struct Reference {
+  at::Tensor hidden, weight, loss;
+
+  explicit Reference(const HeadCase& head, double scale)
+      : hidden(head.hidden.detach().clone().requires_grad_(true)),
+        weight(head.weight.detach().clone().requires_grad_(true)) {
+    loss = at::cross_entropy_loss(at::mm(hidden, weight.t()), head.targets, {}, at::Reduction::Sum);
+    (loss * scale).backward();
+  }
+};
+
+void expect_as_autograd(const HeadCase& head, double tolerance) {
+  constexpr double kScale = 0.125;
+  const Reference reference{head, kScale};
+  const auto got = head_loss(head.hidden, head.weight, head.targets, true, kScale);
+  EXPECT_NEAR(got.nll_sum.item<double>() / reference.loss.item<double>(), 1.0, tolerance);
+  EXPECT_LT(distance(got.hidden_gradient, reference.hidden.grad()), tolerance);
+  EXPECT_LT(distance(head.weight.grad(), reference.weight.grad()), tolerance);
+}
+
+TEST(HeadLoss, IsCrossEntropy) { expect_as_autograd({9, 37, 16, at::kDouble}, 1e-12); }
+
+TEST(HeadLoss, ChunksAddUp) {
+  // So many words that the rows take three chunks, the last of them not full.
+  expect_as_autograd({20, std::int64_t{1} << 21, 2, at::kFloat}, 1e-5);
+}
+
+TEST(HeadLoss, AddsToTheGradientThatIsThere) {
+  HeadCase head{9, 37, 16, at::kDouble};
+  head_loss(head.hidden, head.weight, head.targets, true, 1.0);
+  const auto once = head.weight.grad().clone();
+  head_loss(head.hidden, head.weight, head.targets, true, 1.0);
+  EXPECT_LT(distance(head.weight.grad(), 2 * once), 1e-12);
+}
+
+TEST(HeadLoss, WithoutGradientTouchesNone) {
+  HeadCase head{9, 37, 16, at::kDouble};
+  const auto got = head_loss(head.hidden, head.weight, head.targets, false, 1.0);
+  EXPECT_FALSE(got.hidden_gradient.defined());
+  EXPECT_EQ(head.weight.grad().norm().item<double>(), 0.0);
+  EXPECT_NEAR(got.nll_sum.item<double>(), Reference(head, 1.0).loss.item<double>(), 1e-10);
+}
+
+TEST(HeadLoss, OfNoRowsIsZero) {
+  HeadCase head{0, 37, 16, at::kDouble};
+  EXPECT_EQ(head_loss(head.hidden, head.weight, head.targets, true, 1.0).nll_sum.item<double>(),
+            0.0);
+}
+
+}  // namespace
+}  // namespace hone

@@ -1,0 +1,66 @@
+// Learning rates by update. Expected values are transformers', but for cosine past its end.
+#include "hone/core/training/lr_schedule.hpp"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "hone/core/error.hpp"
+
+namespace hone {
+namespace {
+
+struct Case {
+  const char* kind;
+  std::int64_t warmup;
+  std::vector<double> rates;  ///< of the updates from 0, peak 1e-3, 6 updates in all
+};
+
+class Schedule : public ::testing::TestWithParam<Case> {};
+
+TEST_P(Schedule, HasTheRatesOfTransformers) {
+  const auto& expected = GetParam();
+  const LrSchedule schedule{.kind = parse_schedule(expected.kind),
+                            .learning_rate = 1e-3,
+                            .warmup_steps = expected.warmup,
+                            .max_steps = 6};
+  for (std::size_t update = 0; update < expected.rates.size(); ++update) {
+    EXPECT_NEAR(schedule.at(static_cast<std::int64_t>(update)), expected.rates[update], 5e-10)
+        << "update " << update;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, Schedule,
+    ::testing::Values(
+        Case{"linear", 2, {0, .0005, .001, .00075, .0005, .00025, 0, 0}},
+        Case{"linear", 0, {.001, .001 * 5 / 6, .001 * 4 / 6, .0005, .001 * 2 / 6, .001 / 6, 0}},
+        // transformers climbs again from update 7 on; training must not.
+        Case{"cosine", 2, {0, .0005, .001, .000853553, .0005, .000146447, 0, 0, 0, 0, 0, 0}},
+        Case{"constant_with_warmup", 3, {0, .001 / 3, .002 / 3, .001, .001, .001, .001, .001}},
+        Case{"constant_with_warmup", 0, {.001, .001}},
+        Case{"constant", 2, {.001, .001, .001, .001, .001, .001, .001, .001}}),
+    [](const auto& info) { return info.param.kind + std::to_string(info.index); });
+
+TEST(LrSchedule, DecayNeedsAnEnd) {
+  for (const auto kind : {ScheduleKind::Linear, ScheduleKind::Cosine}) {
+    EXPECT_THROW(LrSchedule{.kind = kind}.validate(), ConfigError);
+  }
+  for (const auto kind : {ScheduleKind::Constant, ScheduleKind::ConstantWithWarmup}) {
+    EXPECT_NO_THROW(LrSchedule{.kind = kind}.validate());
+  }
+}
+
+TEST(LrSchedule, WarmUpMayFillTheWholeRun) {
+  const LrSchedule schedule{.kind = ScheduleKind::Linear,
+                            .learning_rate = 1.0,
+                            .warmup_steps = 4,
+                            .max_steps = 4};
+  EXPECT_DOUBLE_EQ(schedule.at(3), 0.75);
+  EXPECT_DOUBLE_EQ(schedule.at(5), 0.0);
+}
+
+TEST(LrSchedule, UnknownNamesAreRefused) { EXPECT_THROW(parse_schedule("cosin"), ConfigError); }
+
+}  // namespace
+}  // namespace hone

@@ -1,0 +1,245 @@
+// Training that was interrupted ends as training that was not: bit for bit on as many ranks.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "hone/checkpoints/hdf5_checkpoint_store.hpp"
+#include "hone/core/error.hpp"
+#include "hone/distributed/loopback_communicator.hpp"
+#include "support/fixture_model.hpp"
+#include "support/rank_threads.hpp"
+#include "support/split_training.hpp"
+#include "support/trainer_checks.hpp"
+#include "support/trainer_harness.hpp"
+
+namespace hone::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+const FixtureModel& model() {
+  static const FixtureModel fixture{llama_config(), Fill::Random, /*seed=*/5};
+  return fixture;
+}
+
+TrainerOptions options() {
+  return {.global_train_batch_size = 4,
+          .learning_rate = 1e-2,
+          .lr_scheduler_type = "linear",
+          .max_steps = 6,
+          .weight_decay = 0.1};
+}
+
+/// The samples of one call; every call has others.
+Batch samples(int call) {
+  return {.input_ids = ragged_sequences(12, 30, static_cast<std::uint64_t>(call))};
+}
+
+/// A trainer with a checkpoint store in a folder that outlives both.
+struct TrainingRun {
+  TrainingRun(const std::filesystem::path& folder, Communicator& comm,
+              TrainerOptions trainer_options, StopSignal* stop_signal = nullptr)
+      : store{comm, log, {.run_directory = folder}},
+        trainer{model().folder(), comm, std::move(trainer_options),
+                {.checkpoints = &store, .stop_signal = stop_signal}} {}
+
+  NullLogger log;
+  checkpoints::Hdf5CheckpointStore store;
+  TrainerHarness trainer;
+};
+
+std::vector<at::Tensor> undisturbed(Communicator& comm) {
+  TrainerHarness trainer{model().folder(), comm, options()};
+  trainer->step(samples(0));
+  trainer->step(samples(1));
+  return weights_of(trainer.model());
+}
+
+class Resume : public ::testing::TestWithParam<int> {
+ protected:
+  TempDir folder_;
+};
+
+TEST_P(Resume, BetweenCallsChangesNothing) {
+  on_ranks(GetParam(), [&](Communicator& comm) {
+    const auto expected = undisturbed(comm);
+    {
+      TrainingRun first{folder_.path(), comm, options()};
+      first.trainer->step(samples(0));
+      first.trainer->set_user_state("call 1 is next");
+      first.trainer->save();
+    }
+    TrainingRun second{folder_.path(), comm, options()};
+    EXPECT_TRUE(second.trainer->resume());
+    EXPECT_EQ(second.trainer->state().global_step, 3);
+    EXPECT_EQ(second.trainer->state().call, 1);
+    EXPECT_EQ(second.trainer->state().samples_seen, 12);
+    EXPECT_EQ(second.trainer->state().user, "call 1 is next");
+    const auto stats = second.trainer->step(samples(1));
+    EXPECT_EQ(stats.updates, 3);
+    EXPECT_EQ(stats.step, 6);
+    EXPECT_TRUE(same_weights(weights_of(second.trainer.model()), expected));
+    return 0;
+  });
+}
+
+TEST_P(Resume, InTheMiddleOfACallGoesOnBehindItsAppliedUpdates) {
+  for (const int stopped_after : {1, 2, 3}) {
+    const TempDir folder;
+    on_ranks(GetParam(), [&](Communicator& comm) {
+      const auto expected = undisturbed(comm);
+      {
+        StopAtRead signal{comm.rank() == comm.size() - 1 ? stopped_after : 0,
+                          StopRequest::SaveAndStop};
+        TrainingRun first{folder.path(), comm, options(), &signal};
+        EXPECT_EQ(first.trainer->step(samples(0)).updates, stopped_after);
+        EXPECT_TRUE(first.trainer->stopped());
+      }
+      TrainingRun second{folder.path(), comm, options()};
+      EXPECT_TRUE(second.trainer->resume());
+      EXPECT_EQ(second.trainer->state().call, stopped_after == 3 ? 1 : 0);
+      // The interrupted call is made again with the same samples.
+      if (stopped_after < 3) {
+        EXPECT_EQ(second.trainer->step(samples(0)).updates, 3 - stopped_after);
+      }
+      EXPECT_EQ(second.trainer->state().call, 1);
+      second.trainer->step(samples(1));
+      EXPECT_TRUE(same_weights(weights_of(second.trainer.model()), expected));
+      return 0;
+    });
+  }
+}
+
+TEST_P(Resume, SavesAsOftenAsAskedAndFromAnyOfThese) {
+  on_ranks(GetParam(), [&](Communicator& comm) {
+    const auto expected = undisturbed(comm);
+    auto saving = options();
+    saving.save_steps = 2;
+    {
+      TrainingRun first{folder_.path(), comm, saving};
+      first.trainer->step(samples(0));
+      first.trainer->step(samples(1));
+    }
+    for (const int step : {2, 4, 6}) {
+      const auto checkpoint = folder_.path() / ("checkpoint-" + std::to_string(step));
+      EXPECT_TRUE(std::filesystem::exists(checkpoint / "config.json")) << step;
+      TrainingRun again{folder_.path(), comm, options()};
+      EXPECT_TRUE(again.trainer->resume(checkpoint));
+      EXPECT_EQ(again.trainer->state().global_step, step);
+      for (int call = step / 3; call < 2; ++call) again.trainer->step(samples(call));
+      EXPECT_TRUE(same_weights(weights_of(again.trainer.model()), expected)) << step;
+    }
+    return 0;
+  });
+}
+
+TEST_P(Resume, SaveAndContinueSavesAndGoesOn) {
+  on_ranks(GetParam(), [&](Communicator& comm) {
+    StopAtRead signal{comm.rank() == 0 ? 2 : 0, StopRequest::SaveAndContinue};
+    TrainingRun run{folder_.path(), comm, options(), &signal};
+    const auto stats = run.trainer->step(samples(0));
+    EXPECT_EQ(stats.updates, 3);
+    EXPECT_FALSE(stats.stopped);
+    EXPECT_TRUE(std::filesystem::exists(folder_.path() / "checkpoint-2"));
+    return 0;
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, Resume, ::testing::Values(1, 2));
+
+TEST(ResumeElsewhere, AnotherRankCountKeepsTheSizeOfUpdates) {
+  const TempDir folder;
+  auto unset = options();  // the size follows from the ranks of the first start
+  unset.global_train_batch_size.reset();
+  unset.per_device_train_batch_size = 2;
+  const auto expected = on_ranks(2, [&](Communicator& comm) {
+    TrainerHarness trainer{model().folder(), comm, unset};
+    trainer->step(samples(0));
+    trainer->step(samples(1));
+    return weights_of(trainer.model());
+  })[0];
+  on_ranks(2, [&](Communicator& comm) {
+    TrainingRun first{folder.path(), comm, unset};
+    first.trainer->step(samples(0));
+    first.trainer->save();
+    return 0;
+  });
+  const auto got = on_ranks(3, [&](Communicator& comm) {
+    TrainingRun second{folder.path(), comm, unset};
+    second.trainer->resume();
+    EXPECT_EQ(second.trainer->state().global_train_batch_size, 4);
+    EXPECT_EQ(second.trainer->step(samples(1)).updates, 3);
+    return weights_of(second.trainer.model());
+  })[0];
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    EXPECT_LT(relative_distance(got[i], expected[i]), 1e-5);
+  }
+}
+
+class ResumeAlone : public ::testing::Test {
+ protected:
+  void save_one() {
+    TrainingRun run{folder_.path(), comm_, options()};
+    run.trainer->step(samples(0));
+    run.trainer->save();
+  }
+
+  distributed::LoopbackCommunicator comm_;
+  TempDir folder_;
+};
+
+TEST_F(ResumeAlone, WithoutCheckpointsNothingChanges) {
+  TrainingRun run{folder_.path(), comm_, options()};
+  const auto before = weights_of(run.trainer.model());
+  EXPECT_FALSE(run.trainer->resume());
+  EXPECT_EQ(run.trainer->state().global_step, 0);
+  EXPECT_TRUE(same_weights(weights_of(run.trainer.model()), before));
+}
+
+TEST_F(ResumeAlone, OtherOrderOfSamplesIsRefused) {
+  save_one();
+  auto other_seed = options();
+  other_seed.seed = 43;
+  TrainingRun seeded{folder_.path(), comm_, other_seed};
+  EXPECT_THROW(seeded.trainer->resume(), ConfigError);
+  auto other_size = options();
+  other_size.global_train_batch_size = 6;
+  TrainingRun sized{folder_.path(), comm_, other_size};
+  const auto before = weights_of(sized.trainer.model());
+  try {
+    sized.trainer->resume();
+    FAIL() << "resumed with another global_train_batch_size";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("global_train_batch_size 4, this run asks for 6"));
+  }
+  EXPECT_TRUE(same_weights(weights_of(sized.trainer.model()), before));
+}
+
+TEST_F(ResumeAlone, SamplesGoOnWithTheirNumbers) {
+  const std::vector<PromptTokens> prompts{{{1, 5, 9}, 0}};
+  const GenerationOptions sampling{.num_return_sequences = 8, .max_new_tokens = 8};
+  std::vector<std::vector<std::int64_t>> expected;
+  {
+    TrainingRun run{folder_.path(), comm_, options()};
+    run.trainer->generate(prompts, sampling);
+    run.trainer->save();
+    for (const auto& completion : run.trainer->generate(prompts, sampling)) {
+      expected.push_back(completion.ids);
+    }
+  }
+  TrainingRun again{folder_.path(), comm_, options()};
+  again.trainer->resume();
+  std::vector<std::vector<std::int64_t>> got;
+  for (const auto& completion : again.trainer->generate(prompts, sampling)) {
+    got.push_back(completion.ids);
+  }
+  EXPECT_EQ(got, expected);
+}
+
+TEST_F(ResumeAlone, NeedsAStore) {
+  TrainerHarness harness{model().folder(), comm_, options()};
+  EXPECT_THROW(harness->save(), ConfigError);
+  EXPECT_THROW(harness->resume(), ConfigError);
+}
+
+}  // namespace
+}  // namespace hone::testing

@@ -1,0 +1,397 @@
+// What step() promises besides the numbers: agreement of ranks, failures, counting, stopping.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "hone/core/error.hpp"
+#include "hone/distributed/loopback_communicator.hpp"
+#include "support/fixture_model.hpp"
+#include "support/rank_threads.hpp"
+#include "support/split_training.hpp"
+#include "support/trainer_checks.hpp"
+#include "support/trainer_harness.hpp"
+
+namespace hone::testing {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const FixtureModel& model() {
+  static const FixtureModel fixture{llama_config(), Fill::Random, /*seed=*/5};
+  return fixture;
+}
+
+TrainerOptions options() {
+  return {.per_device_train_batch_size = 2, .learning_rate = 1e-2, .weight_decay = 0.1};
+}
+
+Batch samples(std::int64_t count) { return {.input_ids = ragged_sequences(count, 30, 21)}; }
+
+TEST(Trainer, StatisticsAreEqualOnAllRanks) {
+  const auto stats = on_ranks(3, [](Communicator& comm) {
+    TrainerHarness harness{model().folder(), comm, options()};
+    auto batch = samples(7);
+    batch.scope = BatchScope::PerRank;
+    if (comm.rank() == 1) batch.input_ids.clear();
+    return harness->step(batch);
+  });
+  EXPECT_EQ(stats[0].num_samples, 14);
+  EXPECT_EQ(stats[0].updates, 3);  // of 2 samples x 3 ranks
+  EXPECT_GT(stats[0].tokens_per_second, 0.0);
+  for (const auto& other : stats) {
+    EXPECT_EQ(other.to_map(), stats[0].to_map());
+    ASSERT_EQ(other.history.size(), 3U);
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(other.history[i].loss, stats[0].history[i].loss);
+      EXPECT_EQ(other.history[i].grad_norm, stats[0].history[i].grad_norm);
+    }
+  }
+}
+
+TEST(Trainer, RanksEndWithTheSameWeights) {
+  const auto weights = on_ranks(4, [](Communicator& comm) {
+    TrainerHarness harness{model().folder(), comm, options()};
+    harness->step(samples(9));
+    return weights_of(harness.model());
+  });
+  for (const auto& other : weights) EXPECT_TRUE(same_weights(other, weights[0]));
+}
+
+TEST(Trainer, OneCallIsOnePassInUpdatesOfTheGlobalBatch) {
+  const auto sizes_on = [](int ranks, TrainerOptions options) {
+    return on_ranks(ranks, [&](Communicator& comm) {
+      TrainerHarness harness{model().folder(), comm, options};
+      std::vector<std::int64_t> sizes;
+      for (const auto& update : harness->step(samples(10)).history) {
+        sizes.push_back(update.num_samples);
+      }
+      return sizes;
+    })[0];
+  };
+  EXPECT_THAT(sizes_on(1, options()), ElementsAre(2, 2, 2, 2, 2));
+  EXPECT_THAT(sizes_on(2, options()), ElementsAre(4, 4, 2));
+  auto accumulating = options();
+  accumulating.gradient_accumulation_steps = 3;
+  EXPECT_THAT(sizes_on(1, accumulating), ElementsAre(6, 4));
+  accumulating.global_train_batch_size = 9;
+  EXPECT_THAT(sizes_on(2, accumulating), ElementsAre(9, 1));
+  auto one = options();
+  one.updates_per_step = "one";
+  EXPECT_THAT(sizes_on(1, one), ElementsAre(10));
+  EXPECT_THAT(sizes_on(2, one), ElementsAre(10));
+}
+
+TEST(Trainer, EverySampleIsTrainedOncePerCall) {
+  for (const int ranks : {1, 3}) {
+    on_ranks(ranks, [&](Communicator& comm) {
+      TrainerHarness harness{model().folder(), comm, options()};
+      const auto batch = samples(11);
+      std::int64_t tokens = 0;
+      for (const auto& ids : batch.input_ids) tokens += static_cast<std::int64_t>(ids.size());
+      const auto stats = harness->step(batch);
+      EXPECT_EQ(stats.num_samples, 11);
+      EXPECT_EQ(stats.input_tokens, tokens);
+      EXPECT_EQ(stats.num_tokens, tokens - 11);  // the first of each is never a target
+      return 0;
+    });
+  }
+}
+
+TEST(Trainer, UsesTheRateOfTheScheduleOnAnyNumberOfRanks) {
+  for (const int ranks : {1, 2, 4}) {
+    const auto rates = on_ranks(ranks, [](Communicator& comm) {
+      auto scheduled = options();
+      scheduled.global_train_batch_size = 2;
+      scheduled.lr_scheduler_type = "linear";
+      scheduled.warmup_steps = 2;
+      scheduled.max_steps = 6;
+      TrainerHarness harness{model().folder(), comm, scheduled};
+      std::vector<double> rates;
+      for (int call = 0; call < 2; ++call) {
+        for (const auto& update : harness->step(samples(6)).history) {
+          rates.push_back(update.learning_rate);
+        }
+      }
+      return rates;
+    });
+    EXPECT_THAT(rates, Each(ElementsAre(0, .005, .01, .0075, .005, .0025))) << ranks << " ranks";
+  }
+}
+
+TEST(Trainer, EndsAtMaxStepsInTheMiddleOfACall) {
+  distributed::LoopbackCommunicator comm;
+  auto ending = options();
+  ending.max_steps = 3;
+  TrainerHarness harness{model().folder(), comm, ending};
+  EXPECT_EQ(harness->step(samples(4)).updates, 2);
+  EXPECT_FALSE(harness->done());
+  EXPECT_EQ(harness->step(samples(4)).updates, 1);
+  EXPECT_TRUE(harness->done());
+  const auto weights = weights_of(harness.model());
+  EXPECT_EQ(harness->step(samples(4)).updates, 0);
+  EXPECT_TRUE(same_weights(weights_of(harness.model()), weights));
+}
+
+TEST(Trainer, NothingToLearnIsSkipped) {
+  for (const int ranks : {1, 2}) {
+    on_ranks(ranks, [](Communicator& comm) {
+      TrainerHarness harness{model().folder(), comm, options()};
+      const auto before = weights_of(harness.model());
+      auto batch = samples(2);
+      for (const auto& ids : batch.input_ids) {
+        batch.labels.emplace_back(ids.size(), kIgnoredLabel);
+      }
+      const auto stats = harness->step(batch);
+      EXPECT_TRUE(same_weights(weights_of(harness.model()), before));
+      EXPECT_EQ(stats.skipped, 1);
+      EXPECT_EQ(stats.updates, 0);
+      EXPECT_EQ(stats.num_samples, 2);
+      EXPECT_EQ(stats.loss, 0.0);
+      EXPECT_EQ(harness->state().global_step, 0);
+      EXPECT_EQ(harness->state().call, 1);
+      return 0;
+    });
+  }
+}
+
+TEST(Trainer, ASkippedChunkLeavesTheOthersAsTheyAre) {
+  distributed::LoopbackCommunicator comm;
+  auto in_order = options();
+  in_order.shuffle_dataset = false;
+  auto batch = samples(6);
+  batch.labels = batch.input_ids;
+  for (const std::size_t i : {2, 3}) batch.labels[i].assign(batch.labels[i].size(), kIgnoredLabel);
+  TrainerHarness with{model().folder(), comm, in_order};
+  const auto stats = with->step(batch);
+  EXPECT_EQ(stats.updates, 2);
+  EXPECT_EQ(stats.skipped, 1);
+
+  for (auto* lists : {&batch.input_ids, &batch.labels}) {
+    lists->erase(lists->begin() + 2, lists->begin() + 4);
+  }
+  TrainerHarness without{model().folder(), comm, in_order};
+  EXPECT_EQ(without->step(batch).loss, stats.loss);
+  EXPECT_TRUE(same_weights(weights_of(with.model()), weights_of(without.model())));
+}
+
+TEST(Trainer, AnEmptyBatchCountsAsACallAndMakesNoUpdate) {
+  for (const auto scope : {BatchScope::Replicated, BatchScope::PerRank, BatchScope::Root}) {
+    on_ranks(2, [&](Communicator& comm) {
+      TrainerHarness harness{model().folder(), comm, options()};
+      const auto before = weights_of(harness.model());
+      const auto stats = harness->step({.scope = scope});
+      EXPECT_EQ(stats.updates, 0);
+      EXPECT_EQ(stats.num_samples, 0);
+      EXPECT_TRUE(std::isfinite(stats.loss));
+      EXPECT_EQ(harness->state().call, 1);
+      EXPECT_TRUE(same_weights(weights_of(harness.model()), before));
+      return 0;
+    });
+  }
+}
+
+TEST(Trainer, ABadSampleOfOneRankIsThrownOnAllBeforeAnythingChanged) {
+  const auto messages = on_ranks(3, [](Communicator& comm) {
+    TrainerHarness harness{model().folder(), comm, options()};
+    const auto before = weights_of(harness.model());
+    auto batch = samples(3);
+    batch.scope = BatchScope::PerRank;
+    if (comm.rank() == 1) batch.input_ids[2].back() = 37;
+    std::string message;
+    try {
+      harness->step(batch);
+    } catch (const InputError& error) {
+      message = error.what();
+    }
+    EXPECT_TRUE(same_weights(weights_of(harness.model()), before));
+    EXPECT_EQ(harness->state().call, 0);
+    // The trainer goes on with the next batch.
+    EXPECT_EQ(harness->step(samples(2)).updates, 1);
+    return message;
+  });
+  EXPECT_THAT(messages[0], HasSubstr("input_ids[2] holds id 37"));
+  EXPECT_THAT(messages, Each(messages[0]));
+}
+
+TEST(Trainer, ReplicatedBatchesThatDifferAreRefused) {
+  const auto refused = on_ranks(3, [](Communicator& comm) {
+    TrainerHarness harness{model().folder(), comm, options()};
+    auto batch = samples(3);
+    if (comm.rank() == 2) batch.input_ids[1][0] = 3 + (batch.input_ids[1][0] - 2) % 34;
+    try {
+      harness->step(batch);
+    } catch (const CommunicatorError&) {
+      return 1;
+    }
+    return 0;
+  });
+  EXPECT_THAT(refused, Each(1));
+}
+
+TEST(Trainer, RanksWithOtherWeightsAreRefused) {
+  const FixtureModel other{llama_config(), Fill::Random, /*seed=*/6};
+  EXPECT_THROW(on_ranks(2,
+                        [&](Communicator& comm) {
+                          TrainerHarness{comm.rank() == 0 ? model().folder() : other.folder(), comm,
+                                         options()};
+                          return 0;
+                        }),
+               CommunicatorError);
+}
+
+TEST(Trainer, WhatIsNotFiniteOnOneRankIsAppliedOnNone) {
+  for (const double poison : {std::numeric_limits<double>::infinity(), std::nan("")}) {
+    const auto messages = on_ranks(3, [&](Communicator& comm) {
+      TrainerHarness harness{model().folder(), comm, options()};
+      harness->step(samples(6));
+      auto head = harness.model().parameters().at("lm_head.weight").detach();
+      if (comm.rank() == 1) head[5][3] = poison;
+      const auto before = weights_of(harness.model());
+      std::string message;
+      try {
+        harness->step(samples(6));
+      } catch (const DivergedError& error) {
+        message = error.what();
+      }
+      const auto after = weights_of(harness.model());
+      for (std::size_t i = 0; i < before.size(); ++i) {
+        EXPECT_TRUE(after[i].nan_to_num().equal(before[i].nan_to_num()));
+      }
+      EXPECT_EQ(harness->state().global_step, 1);
+      return message;
+    });
+    EXPECT_THAT(messages, Each(HasSubstr("not finite at step 2")));
+  }
+}
+
+TEST(Trainer, AccumulationOnlySetsTheSizeOfUpdates) {
+  distributed::LoopbackCommunicator comm;
+  std::vector<std::vector<at::Tensor>> weights;
+  for (const std::int64_t micro_batches : {1, 2, 4}) {
+    auto split = options();
+    split.per_device_train_batch_size = 4 / micro_batches;
+    split.gradient_accumulation_steps = micro_batches;
+    TrainerHarness harness{model().folder(), comm, split};
+    const auto stats = harness->step(samples(4));
+    EXPECT_EQ(stats.updates, 1);
+    EXPECT_EQ(harness->state().global_train_batch_size, 4);
+    weights.push_back(weights_of(harness.model()));
+  }
+  for (const auto& other : weights) {
+    for (std::size_t i = 0; i < other.size(); ++i) {
+      EXPECT_LT(relative_distance(other[i], weights[0][i]), 1e-5);
+    }
+  }
+}
+
+TEST(Trainer, AStopRequestOfOneRankStopsAllAtTheSameStep) {
+  const auto steps = on_ranks(3, [](Communicator& comm) {
+    StopAtRead signal{comm.rank() == 2 ? 2 : 0, StopRequest::SaveAndStop};
+    TrainerHarness harness{model().folder(), comm, options(), {.stop_signal = &signal}};
+    const auto stats = harness->step(samples(20));  // four updates
+    EXPECT_TRUE(stats.stopped);
+    EXPECT_TRUE(harness->stopped());
+    EXPECT_TRUE(harness->done());
+    EXPECT_EQ(harness->step(samples(20)).updates, 0);
+    return stats.step;
+  });
+  EXPECT_THAT(steps, Each(2));
+}
+
+TEST(Trainer, AStopRequestBetweenCallsReachesAll) {
+  on_ranks(3, [](Communicator& comm) {
+    StopAtRead signal{comm.rank() == 1 ? 2 : 0, StopRequest::SaveAndStop};
+    TrainerHarness harness{model().folder(), comm, options(), {.stop_signal = &signal}};
+    EXPECT_FALSE(harness->stop_if_asked());
+    EXPECT_TRUE(harness->stop_if_asked());
+    EXPECT_TRUE(harness->done());
+    return 0;
+  });
+}
+
+TEST(Trainer, OrderMakesItIrrelevantWhoHoldsWhat) {
+  const auto weights_after = [](auto&& holder_of) {
+    return on_ranks(3, [&](Communicator& comm) {
+      TrainerHarness harness{model().folder(), comm, options()};
+      const auto all = samples(8).input_ids;
+      Batch mine{.scope = BatchScope::PerRank};
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        if (holder_of(i) != comm.rank()) continue;
+        mine.input_ids.push_back(all[i]);
+        mine.order.push_back(static_cast<std::int64_t>(i));
+      }
+      harness->step(mine);
+      return weights_of(harness.model());
+    })[0];
+  };
+  const auto dealt = weights_after([](std::size_t i) { return static_cast<int>(i % 3); });
+  EXPECT_TRUE(same_weights(weights_after([](std::size_t) { return 2; }), dealt));
+  EXPECT_TRUE(same_weights(weights_after([](std::size_t i) { return i < 5 ? 1 : 0; }), dealt));
+}
+
+TEST(Trainer, TellsOfEveryUpdateOnEveryRank) {
+  const auto told = on_ranks(2, [](Communicator& comm) {
+    TrainerHarness harness{model().folder(), comm, options()};
+    std::vector<std::int64_t> steps;
+    harness->on_update = [&](const UpdateStats& update) { steps.push_back(update.step); };
+    harness->step(samples(9));
+    return steps;
+  });
+  EXPECT_THAT(told, Each(ElementsAre(1, 2, 3)));
+}
+
+TEST(Trainer, EvaluationCountsEverySampleOnceAndTrainsNothing) {
+  std::vector<double> losses;
+  for (const int ranks : {1, 2, 4}) {
+    on_ranks(ranks, [&](Communicator& comm) {
+      TrainerHarness harness{model().folder(), comm, options()};
+      const auto before = weights_of(harness.model());
+      const auto stats = harness->evaluate(samples(3));  // fewer than four ranks
+      EXPECT_EQ(stats.num_samples, 3);
+      EXPECT_TRUE(same_weights(weights_of(harness.model()), before));
+      if (comm.rank() == 0) losses.push_back(stats.loss);
+      return 0;
+    });
+  }
+  for (const double loss : losses) EXPECT_NEAR(loss / losses[0], 1.0, 1e-6);
+}
+
+TEST(Trainer, EvaluationOfNothingIsZero) {
+  distributed::LoopbackCommunicator comm;
+  TrainerHarness harness{model().folder(), comm, options()};
+  const auto stats = harness->evaluate({});
+  EXPECT_EQ(stats.loss, 0.0);
+  EXPECT_EQ(stats.num_tokens, 0);
+}
+
+TEST(Trainer, RefusesOptionsThatDoNotFit) {
+  distributed::LoopbackCommunicator comm;
+  const auto refuse = [&](TrainerOptions bad) {
+    EXPECT_THROW(TrainerHarness(model().folder(), comm, bad), ConfigError);
+  };
+  refuse({.max_length = 0});
+  refuse({.truncation_mode = "bogus"});
+  refuse({.per_device_train_batch_size = 0});
+  refuse({.global_train_batch_size = 0});
+  refuse({.updates_per_step = "some"});
+  refuse({.learning_rate = std::nan("")});
+  refuse({.lr_scheduler_type = "linear"});  // without max_steps
+  refuse({.lr_scheduler_type = "polynomial", .max_steps = 3});
+  refuse({.warmup_steps = 0.5});
+  refuse({.max_steps = 0});
+  refuse({.max_grad_norm = -1.0});
+}
+
+TEST(Trainer, WithoutMaxStepsTheRateIsConstantByDefault) {
+  distributed::LoopbackCommunicator comm;
+  TrainerHarness harness{model().folder(), comm, options()};
+  const auto stats = harness->step(samples(6));
+  for (const auto& update : stats.history) EXPECT_EQ(update.learning_rate, 1e-2);
+}
+
+}  // namespace
+}  // namespace hone::testing

@@ -1,0 +1,152 @@
+#include "support/split_training.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "hone/distributed/loopback_communicator.hpp"
+#include "support/fixture_model.hpp"
+#include "support/trainer_harness.hpp"
+
+namespace hone::testing {
+namespace {
+
+using Tensors = std::map<std::string, at::Tensor>;
+
+Tensors values_of(LanguageModel& model) {
+  Tensors values;
+  for (const auto& parameter : model.parameters().all()) {
+    values[parameter.name] = parameter.value.detach().to(at::kDouble).clone();
+  }
+  return values;
+}
+
+Tensors gradients_of(LanguageModel& model) {
+  Tensors gradients;
+  for (const auto& parameter : model.parameters().all()) {
+    gradients[parameter.name] = parameter.value.grad().to(at::kDouble).clone();
+  }
+  return gradients;
+}
+
+void expect_close(const std::vector<double>& got, const std::vector<double>& expected,
+                  double tolerance, const char* what) {
+  ASSERT_EQ(got.size(), expected.size());
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    EXPECT_NEAR(got[i] / expected[i], 1.0, tolerance) << what << " of update " << i;
+  }
+}
+
+}  // namespace
+
+std::string Split::name() const {
+  const char* scopes[] = {"Replicated", "PerRank", "Root"};
+  return std::to_string(rows_per_micro_batch) + " rows, " + (padded ? "padded" : "packed") + ", " +
+         scopes[static_cast<int>(scope)];
+}
+
+std::vector<Split> all_splits() {
+  std::vector<Split> splits;
+  for (const std::int64_t rows : {1, 2, 64}) {
+    for (const bool padded : {false, true}) {
+      for (const auto scope : {BatchScope::Replicated, BatchScope::PerRank, BatchScope::Root}) {
+        splits.push_back({rows, padded, scope});
+      }
+    }
+  }
+  return splits;
+}
+
+Batch part_of_rank(const Communicator& comm, BatchScope scope, const Batch& samples) {
+  if (scope == BatchScope::Replicated) return samples;
+  Batch part{.scope = scope};
+  const auto holders = static_cast<std::size_t>(
+      scope == BatchScope::Root ? 1 : std::max(1, comm.size() - 1));
+  // From behind, so that only `order` can restore the given order.
+  for (std::size_t i = samples.input_ids.size(); i-- > 0;) {
+    const auto place = scope == BatchScope::Root ? samples.input_ids.size() - 1 - i : i;
+    if (place % holders != static_cast<std::size_t>(comm.rank())) continue;
+    part.input_ids.push_back(samples.input_ids[place]);
+    if (!samples.labels.empty()) part.labels.push_back(samples.labels[place]);
+    if (scope == BatchScope::PerRank) part.order.push_back(static_cast<std::int64_t>(place));
+  }
+  return part;
+}
+
+TrainingRecord train_split(const std::filesystem::path& model_folder, Communicator& comm,
+                           const Split& split, const Batch& samples, TrainerOptions options,
+                           std::int64_t num_calls, at::ScalarType dtype) {
+  const collators::PaddingCollator padding{/*pad_id=*/0, /*pad_to_multiple_of=*/8};
+  options.per_device_train_batch_size = split.rows_per_micro_batch;
+  TrainerHarness harness{model_folder, comm, std::move(options),
+                         {.collator = split.padded ? &padding : nullptr, .dtype = dtype}};
+  TrainingRecord record;
+  const auto before = values_of(harness.model());
+  for (std::int64_t call = 0; call < num_calls; ++call) {
+    const auto stats = harness->step(part_of_rank(comm, split.scope, samples));
+    for (const auto& update : stats.history) {
+      record.losses.push_back(update.loss);
+      record.norms.push_back(update.grad_norm);
+    }
+  }
+  record.updates = values_of(harness.model());
+  for (auto& [name, value] : record.updates) value -= before.at(name);
+  record.gradients = gradients_of(harness.model());
+  return record;
+}
+
+double relative_distance(const at::Tensor& got, const at::Tensor& expected) {
+  return (got - expected).norm().item<double>() /
+         std::max(expected.norm().item<double>(), 1e-300);
+}
+
+Batch law_samples() {
+  Batch samples{.input_ids = ragged_sequences(6, /*longest=*/60, /*seed=*/11)};
+  samples.labels = samples.input_ids;
+  std::fill_n(samples.labels[0].begin(), 30, std::int64_t{-100});
+  return samples;
+}
+
+void expect_updates_independent_of_split(const std::filesystem::path& model_folder,
+                                         Communicator& comm) {
+  const TrainerOptions options{.global_train_batch_size = 5,
+                               .learning_rate = 1e-2,
+                               .lr_scheduler_type = "linear",
+                               .max_steps = 8,
+                               .weight_decay = 0.1};
+  const auto samples = law_samples();
+  distributed::LoopbackCommunicator alone;
+  const auto reference = train_split(model_folder, alone, {}, samples, options, 2, at::kDouble);
+  ASSERT_EQ(reference.losses.size(), 4U);
+  for (const auto& split : all_splits()) {
+    SCOPED_TRACE(std::to_string(comm.size()) + " ranks, " + split.name());
+    const auto got = train_split(model_folder, comm, split, samples, options, 2, at::kDouble);
+    expect_close(got.losses, reference.losses, 1e-9, "loss");
+    expect_close(got.norms, reference.norms, 1e-9, "norm");
+    for (const auto& [name, update] : reference.updates) {
+      EXPECT_LT(relative_distance(got.updates.at(name), update), 1e-9) << name;
+    }
+  }
+}
+
+void expect_gradients_independent_of_split(const std::filesystem::path& model_folder,
+                                           Communicator& comm) {
+  // Without clipping the gradients stay as they were reduced.
+  const TrainerOptions options{.updates_per_step = "one", .max_grad_norm = 0.0};
+  const auto samples = law_samples();
+  distributed::LoopbackCommunicator alone;
+  const auto reference = train_split(model_folder, alone, {}, samples, options, 1, at::kFloat);
+  for (const auto& split : all_splits()) {
+    SCOPED_TRACE(std::to_string(comm.size()) + " ranks, " + split.name());
+    const auto got = train_split(model_folder, comm, split, samples, options, 1, at::kFloat);
+    expect_close(got.losses, reference.losses, 1e-6, "loss");
+    expect_close(got.norms, reference.norms, 1e-6, "norm");
+    for (const auto& [name, gradient] : reference.gradients) {
+      if (gradient.norm().item<double>() < 1e-6 * reference.norms[0]) continue;
+      EXPECT_LT(relative_distance(got.gradients.at(name), gradient), 1e-5) << name;
+    }
+  }
+}
+
+}  // namespace hone::testing

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "hone/core/communicator.hpp"
+#include "hone/core/training/batch.hpp"
+#include "hone/core/training/trainer_options.hpp"
+
+namespace hone::testing {
+
+/// One way of splitting the same training over ranks and micro-batches; the default does not split.
+struct Split {
+  std::int64_t rows_per_micro_batch = 64;
+  bool padded = false;  ///< rows padded to a multiple of 8 instead of packed
+  BatchScope scope = BatchScope::Replicated;
+
+  std::string name() const;
+};
+
+/// Every combination of micro-batches of 1, 2 and 64 rows, both collators and the three scopes.
+std::vector<Split> all_splits();
+
+/// What a training computed; tensors by parameter name, in float64.
+struct TrainingRecord {
+  std::vector<double> losses, norms;            ///< of each update
+  std::map<std::string, at::Tensor> updates;    ///< parameters at the end minus at the start
+  std::map<std::string, at::Tensor> gradients;  ///< as the last update applied them
+};
+
+/// Samples as one rank passes them to step(). PerRank: dealt in turn to all ranks but the last,
+/// which has none; `order` restores the given order. Root: rank 0 has them.
+Batch part_of_rank(const Communicator& comm, BatchScope scope, const Batch& samples);
+
+/// Calls step() `num_calls` times with the same samples on a fresh model. Collective.
+TrainingRecord train_split(const std::filesystem::path& model_folder, Communicator& comm,
+                           const Split& split, const Batch& samples, TrainerOptions options,
+                           std::int64_t num_calls, at::ScalarType dtype);
+
+/// Relative L2 distance of `got` from `expected`.
+double relative_distance(const at::Tensor& got, const at::Tensor& expected);
+
+/// Six samples with lengths of 30:1, one with its first half not trained.
+Batch law_samples();
+
+/// The law in float64: two calls of two updates each (five samples, then one: some ranks have
+/// nothing to do) give losses, norms and each tensor's update as one rank does with one micro-batch.
+void expect_updates_independent_of_split(const std::filesystem::path& model_folder,
+                                         Communicator& comm);
+
+/// The law in float32: loss, norm and each tensor's gradient of one update.
+void expect_gradients_independent_of_split(const std::filesystem::path& model_folder,
+                                           Communicator& comm);
+
+}  // namespace hone::testing
