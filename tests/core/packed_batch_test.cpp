@@ -68,6 +68,17 @@ TEST(Unpad, LabelsNeedNotBeTheIds) {
   EXPECT_THAT(ints(batch.targets), ElementsAre(9));
 }
 
+TEST(Unpad, ATokenBehindAGapIsNoTarget) {
+  const auto batch = unpad({.input_ids = rows({{3, 4, 5, 6}}),
+                            .labels = rows({{3, 4, 5, 6}}),
+                            .attention_mask = rows({{1, 0, 1, 1}}),
+                            .sequence_lengths = {}},
+                           at::kCPU);
+  EXPECT_THAT(ints(batch.ids), ElementsAre(3, 5, 6));
+  EXPECT_THAT(ints(batch.predictors), ElementsAre(1));
+  EXPECT_THAT(ints(batch.targets), ElementsAre(6));
+}
+
 TEST(Unpad, RowsWithoutTokensVanish) {
   const auto batch = unpad({.input_ids = rows({{0, 0}, {6, 7}}),
                             .labels = rows({{0, 0}, {6, 7}}),

@@ -47,8 +47,8 @@ double relative_distance(const at::Tensor& got, const at::Tensor& expected);
 /// Six samples with lengths of 30:1, one with its first half not trained.
 Batch law_samples();
 
-/// The law in float64: two calls of two updates each (five samples, then one: some ranks have
-/// nothing to do) give losses, norms and each tensor's update as one rank does with one micro-batch.
+/// The law in float64: two calls of two updates each (five samples, then one, where some ranks have
+/// nothing to do) give losses, norms and each tensor's update as one rank and micro-batch does.
 void expect_updates_independent_of_split(const std::filesystem::path& model_folder,
                                          Communicator& comm);
 
