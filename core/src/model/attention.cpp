@@ -29,7 +29,7 @@ at::Tensor by_flash(const at::Tensor& q, const at::Tensor& k, const at::Tensor& 
   const auto queries = q.view({length, kv_heads, group, dim}).permute({1, 2, 0, 3});
   const auto out = at::scaled_dot_product_attention(queries, spread(k), spread(v), {}, 0.0,
                                                     /*is_causal=*/true, scale);
-  return out.permute({2, 0, 1, 3}).reshape({length, heads, dim});
+  return out.permute({2, 0, 1, 3}).contiguous().view({length, heads, dim});
 }
 
 }  // namespace
@@ -57,7 +57,10 @@ at::Tensor CausalAttention::by_products(const at::Tensor& q, const at::Tensor& k
   const auto scores = at::bmm(queries, k.permute({1, 2, 0}));
   const auto weights = at::softmax(scores.view({kv_heads, group, length, length}) + mask, -1);
   const auto out = at::bmm(weights.view({kv_heads, group * length, length}), v.transpose(0, 1));
-  return out.view({kv_heads, group, length, dim}).permute({2, 0, 1, 3}).reshape({length, heads, dim});
+  return out.view({kv_heads, group, length, dim})
+      .permute({2, 0, 1, 3})
+      .contiguous()
+      .view({length, heads, dim});
 }
 
 at::Tensor SegmentedCausalAttention::attend(std::int64_t, const at::Tensor& q, const at::Tensor& k,

@@ -14,13 +14,13 @@ class Attention {
   virtual ~Attention() = default;
 
   /// Shape: q (N, H, D); k, v (N, K, D) with H a multiple of K (each key/value head serves H/K
-  /// neighbouring query heads); returns (N, H, D).
+  /// neighbouring query heads); returns (N, H, D), contiguous.
   virtual at::Tensor attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, double scale) = 0;
 };
 
 /// Attention of one sequence's tokens over its own keys, each token up to itself. Differentiable.
-/// Shape: q (L, H, D), k and v (L, K, D); returns (L, H, D).
+/// Shape: q (L, H, D), k and v (L, K, D); returns (L, H, D), contiguous.
 class CausalAttention {
  public:
   at::Tensor operator()(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
