@@ -70,9 +70,17 @@ class RunDirectoryTest : public ::testing::Test {
 };
 
 SampleRecord sample(std::int64_t prompt_index, std::int64_t k, int rank) {
-  return {.round = 3, .step = 17, .prompt_index = prompt_index, .k = k, .rank = rank,
-          .prompt = "1+1=\n\"", .completion = "caf\xC3\xA9 \x1b", .completion_ids = {5, 0, 49151},
-          .finish_reason = "eos", .reward = 0.1, .kept = k == 0,
+  return {.round = 3,
+          .step = 17,
+          .prompt_index = prompt_index,
+          .k = k,
+          .rank = rank,
+          .prompt = "1+1=\n\"",
+          .completion = "caf\xC3\xA9 \x1b",
+          .completion_ids = {5, 0, 49151},
+          .finish_reason = "eos",
+          .reward = 0.1,
+          .kept = k == 0,
           .outcome = k == 0 ? "kept" : "not_best"};
 }
 
@@ -101,17 +109,21 @@ TEST_F(RunDirectoryTest, SamplesOfAllRanksComeInOrder) {
       ASSERT_TRUE(read.has_value());
       ASSERT_EQ(read->size(), 10U);
       for (std::int64_t i = 0; i < 10; ++i) {
-        EXPECT_EQ((*read)[static_cast<std::size_t>(i)], sample(i / 2, i % 2, static_cast<int>(i / 2) % comm.size()));
+        EXPECT_EQ((*read)[static_cast<std::size_t>(i)],
+                  sample(i / 2, i % 2, static_cast<int>(i / 2) % comm.size()));
       }
       EXPECT_FALSE(directory.read_samples(4).has_value());
     });
   }
-  EXPECT_THAT(dir_.read("runs/a/samples/round-0003.jsonl"),
-              ::testing::StartsWith(
-                  "{\"round\":3,\"step\":17,\"prompt_index\":0,\"k\":0,\"rank\":0,\"prompt\":\"1+1=\\n\\\"\","
-                  "\"completion\":\"caf\xC3\xA9 \\u001b\",\"completion_ids\":[5,0,49151],"
-                  "\"finish_reason\":\"eos\",\"reward\":0.1,\"kept\":true,\"outcome\":\"kept\"}\n"));
-  EXPECT_EQ(std::distance(fs::directory_iterator{run_ / "samples"}, {}), 1) << "a temporary file stayed";
+  EXPECT_THAT(
+      dir_.read("runs/a/samples/round-0003.jsonl"),
+      ::testing::StartsWith(
+          "{\"round\":3,\"step\":17,\"prompt_index\":0,\"k\":0,\"rank\":0,\"prompt\":\"1+1="
+          "\\n\\\"\","
+          "\"completion\":\"caf\xC3\xA9 \\u001b\",\"completion_ids\":[5,0,49151],"
+          "\"finish_reason\":\"eos\",\"reward\":0.1,\"kept\":true,\"outcome\":\"kept\"}\n"));
+  EXPECT_EQ(std::distance(fs::directory_iterator{run_ / "samples"}, {}), 1)
+      << "a temporary file stayed";
 }
 
 TEST_F(RunDirectoryTest, ARoundWithoutSamplesIsNotARoundWithoutAFile) {
@@ -151,28 +163,32 @@ TEST_F(RunDirectoryTest, DamagedSamplesAreNamed) {
 }
 
 TEST_F(RunDirectoryTest, AUsedFolderIsRefusedUnlessResuming) {
-  for (const char* used : {"checkpoint-500/manifest.json", "samples/round-0001.jsonl", "metrics.jsonl",
-                           "model.safetensors", "config.json"}) {
+  for (const char* used : {"checkpoint-500/manifest.json", "samples/round-0001.jsonl",
+                           "metrics.jsonl", "model.safetensors", "config.json"}) {
     fs::remove_all(run_);
     dir_.write("runs/a/" + std::string{used}, "x");
     const auto [message, code] = refusal();
     const std::string name{used};
-    EXPECT_THAT(message, HasSubstr("runs/a already holds " + name.substr(0, name.find('/')) +
-                                   ". Continue: --resume_from_checkpoint auto. New run: another --output_dir"));
+    EXPECT_THAT(
+        message,
+        HasSubstr("runs/a already holds " + name.substr(0, name.find('/')) +
+                  ". Continue: --resume_from_checkpoint auto. New run: another --output_dir"));
     EXPECT_EQ(code, ExitCode::Usage);
     EXPECT_EQ(refusal(true).first, "opened");
   }
 }
 
 TEST_F(RunDirectoryTest, TheNewestCheckpointIsNamed) {
-  for (const char* name : {"checkpoint-90", "checkpoint-500", "checkpoint-7", "checkpoint-x", "checkpoint-"}) {
+  for (const char* name :
+       {"checkpoint-90", "checkpoint-500", "checkpoint-7", "checkpoint-x", "checkpoint-"}) {
     fs::create_directories(run_ / name);
   }
   EXPECT_THAT(refusal().first, HasSubstr("checkpoint-500"));
 }
 
 TEST_F(RunDirectoryTest, ARunThatNeverBeganAndForeignFilesAreInNobodysWay) {
-  with_directory(1, false, [](Communicator&, RunDirectory& directory) { directory.write_config("a: 1\n"); });
+  with_directory(1, false,
+                 [](Communicator&, RunDirectory& directory) { directory.write_config("a: 1\n"); });
   dir_.write("runs/a/notes.txt", "mine");
   dir_.write("runs/a/logs/rank-0.log", "started");
   EXPECT_EQ(refusal().first, "opened");
@@ -194,8 +210,9 @@ TEST_F(RunDirectoryTest, ASecondRunIsRefusedAndTheOwnerNamed) {
   with_directory(1, false, [&](Communicator&, RunDirectory&) {
     for (const bool resuming : {false, true}) {
       const auto [message, code] = refusal(resuming);
-      EXPECT_THAT(message, AllOf(HasSubstr("runs/a is in use by pid " + std::to_string(::getpid()) + " on "),
-                                 HasSubstr("--output_dir"), Not(HasSubstr("\n"))));
+      EXPECT_THAT(message,
+                  AllOf(HasSubstr("runs/a is in use by pid " + std::to_string(::getpid()) + " on "),
+                        HasSubstr("--output_dir"), Not(HasSubstr("\n"))));
       EXPECT_EQ(code, ExitCode::RunHeld);
     }
   });
@@ -226,11 +243,13 @@ TEST_F(RunDirectoryTest, AKilledRunHoldsNothing) {
 TEST_F(RunDirectoryTest, AResumedRunLeavesNoMetricTwice) {
   dir_.write("runs/a/metrics.jsonl",
              "{\"step\":1,\"round\":1}\n"
-             "{\"round\":1,\"reward\":0.5}\n"
+             "{\"kind\":\"round\",\"round\":1}\n"
+             "{\"kind\":\"eval\",\"step\":1}\n"
              "{\"note\":\"neither\"}\n"
-             "{\"step\":2,\"round\":2}\n"
+             "{\"step\":2,\"round\":3}\n"
              "{\"step\":3,\"round\":2}\n"
-             "{\"round\":3}\n"
+             "{\"kind\":\"round\",\"round\":3,\"step\":2}\n"
+             "{\"kind\":\"eval\",\"step\":2}\n"
              "garbage\n"
              "{\"step\":1,\"ro");
   with_directory(2, true, [](Communicator&, RunDirectory& directory) {
@@ -238,8 +257,9 @@ TEST_F(RunDirectoryTest, AResumedRunLeavesNoMetricTwice) {
     directory.append_metrics("{\"step\":3,\"again\":true}");
   });
   EXPECT_EQ(dir_.read("runs/a/metrics.jsonl"),
-            "{\"step\":1,\"round\":1}\n{\"round\":1,\"reward\":0.5}\n{\"note\":\"neither\"}\n"
-            "{\"step\":2,\"round\":2}\n{\"step\":3,\"again\":true}\n");
+            "{\"step\":1,\"round\":1}\n{\"kind\":\"round\",\"round\":1}\n"
+            "{\"kind\":\"eval\",\"step\":1}\n{\"note\":\"neither\"}\n"
+            "{\"step\":2,\"round\":3}\n{\"step\":3,\"again\":true}\n");
 }
 
 TEST_F(RunDirectoryTest, DiscardingAfterAppendingGoesOnInTheSameFile) {
@@ -258,7 +278,8 @@ TEST(MetricsLog, AFullDiskIsOneWarningAndNoHalfLine) {
   WarningLog logger;
   MetricsLog log{dir.path() / "metrics.jsonl", logger};
   log.append("{\"step\":1}");
-  // A size limit stands for a full disk: the write that crosses it is cut short, the next one fails.
+  // A size limit stands for a full disk: the write that crosses it is cut short, the next one
+  // fails.
   const auto old_handler = ::signal(SIGXFSZ, SIG_IGN);
   rlimit before{};
   ::getrlimit(RLIMIT_FSIZE, &before);
@@ -270,7 +291,8 @@ TEST(MetricsLog, AFullDiskIsOneWarningAndNoHalfLine) {
   ::signal(SIGXFSZ, old_handler);
   log.append("{\"step\":4}");
   EXPECT_EQ(dir.read("metrics.jsonl"), "{\"step\":1}\n{\"step\":4}\n");
-  EXPECT_THAT(logger.warnings, ElementsAre(HasSubstr("metrics.jsonl cannot be written (File too large)")));
+  EXPECT_THAT(logger.warnings,
+              ElementsAre(HasSubstr("metrics.jsonl cannot be written (File too large)")));
 }
 
 TEST(MetricsLog, AMissingFolderIsOneWarning) {

@@ -8,6 +8,7 @@
 #include "hone/launcher/loop/prompt_order.hpp"
 #include "hone/launcher/loop/run_directory.hpp"
 #include "hone/launcher/training_job.hpp"
+#include "job/update_record.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -96,11 +97,14 @@ class FileTraining {
   int run() {
     const bool resumed = job_->resume(options_.resume);
     directory_.discard_metrics_after(resumed ? trainer().state().global_step : -1, 0);
+    trainer().on_update = [this](const UpdateStats& update) { log(update); };
     session_.screen().print("hone " HONE_VERSION "  " + session_.describe() + "\ndata   " +
                             std::to_string(num_rows()) + " samples, " +
                             std::to_string(trainer().options().max_steps) + " updates\n");
+    // The checkpoint that the run goes on from was made before the evaluation that was due there.
+    if (resumed && due(options_.eval_steps) && !trainer().done()) evaluate();
     while (!trainer().done()) {
-      log(trainer().step(next_batch()));
+      require_progress(trainer().step(next_batch()));
       if (due(options_.eval_steps) && !trainer().done()) evaluate();
     }
     if (trainer().stopped()) {
@@ -161,12 +165,18 @@ class FileTraining {
     return every > 0 && trainer().state().global_step % every == 0;
   }
 
-  void log(const StepStats& stats) {
+  /// Samples without a target token make no update; a file of nothing else would never end.
+  void require_progress(const StepStats& stats) {
+    idle_samples_ = stats.updates > 0 ? 0 : idle_samples_ + stats.num_samples;
+    if (idle_samples_ < 2 * num_rows()) return;
+    throw InputError{options_.train_file.string() +
+                     ": no sample has a token to train on (all labels are -100, or max_length cuts "
+                     "them off), so no update can be made"};
+  }
+
+  void log(const UpdateStats& stats) {
     session_.note_step(stats.step);
-    if (stats.updates == 0) return;
-    nlohmann::ordered_json record{{"kind", "update"}};
-    for (const auto& [name, value] : stats.to_map()) record[name] = value;
-    record["step"] = stats.step;
+    auto record = update_record(stats);
     record["epoch"] = static_cast<double>(trainer().state().samples_seen) /
                       static_cast<double>(num_rows());
     directory_.append_metrics(record.dump());
@@ -180,7 +190,8 @@ class FileTraining {
          {"loss", number("%.4f", stats.loss)},
          {"grad_norm", number("%.3f", stats.grad_norm)},
          {"learning_rate", number("%.3g", stats.learning_rate)},
-         {"tokens_per_second", number("%.0f", stats.tokens_per_second)}},
+         {"tokens_per_second",
+          number("%.0f", static_cast<double>(stats.input_tokens) / std::max(stats.seconds, 1e-9))}},
         due(options_.logging_steps) || stats.step == trainer().options().max_steps);
   }
 
@@ -212,6 +223,7 @@ class FileTraining {
   RunDirectory directory_;
   std::filesystem::path model_folder_;
   Batch train_rows_, eval_rows_;
+  std::int64_t idle_samples_ = 0;  ///< that made no update since the last one
   std::unique_ptr<TrainingJob> job_;
 };
 

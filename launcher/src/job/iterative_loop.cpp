@@ -1,5 +1,6 @@
 #include "hone/launcher/iterative_loop.hpp"
 
+#include <algorithm>
 #include <chrono>
 
 #include "hone/core/data/encoding.hpp"
@@ -102,15 +103,21 @@ int IterativeLoop::run() {
 void IterativeLoop::start() {
   const bool resumed = job_.resume(options_.resume);
   const auto& state = trainer().state();
-  directory_.discard_metrics_after(resumed ? state.global_step : -1,
-                                   resumed ? rounds_done() : -1);
   if (resumed) report_.restore(state.user);
+  const auto recorded = std::min(report_.recorded_round(), rounds_over());
+  directory_.discard_metrics_after(resumed ? state.global_step : -1, recorded);
   report_.show_start(session_.describe(), options_.model.model_name_or_path, prompts_.size(),
                      eval_prompts_.size());
   trainer().on_update = [this](const UpdateStats& update) {
     session_.note_step(update.step);
     report_.log_update(update, rounds_done() + 1);
+    trainer().set_user_state(report_.state());
   };
+  if (resumed && recorded < rounds_over()) {
+    Pool pool = reload_pool(rounds_over());
+    pool.figures.train = report_.whole_round({.step = state.global_step});
+    end_round(pool.figures);
+  }
   if (eval_prompts_.empty() || report_.has_initial_eval()) return;
   RoundFigures before;
   evaluate(before);
@@ -119,23 +126,35 @@ void IterativeLoop::start() {
 
 void IterativeLoop::run_round() {
   const auto round = rounds_done() + 1;
-  const bool interrupted = trainer().state().updates_in_call > 0;
-  Pool pool = interrupted ? reload_pool(round) : make_pool(round);
+  // A checkpoint may lie between two updates of the round, or between its sampling and the first.
+  // Sampled again, the round would draw the numbers of the next one.
+  const bool was_sampled =
+      trainer().state().updates_in_call > 0 || trainer().state().generate_call >= round;
+  Pool pool = was_sampled ? reload_pool(round) : make_pool(round);
   trainer().set_user_state(report_.state());
   if (trainer().stop_if_asked()) return;
 
   Stopwatch watch;
-  pool.figures.train = trainer().step(training_batch(pool));
+  pool.figures.train = report_.whole_round(trainer().step(training_batch(pool)));
   pool.figures.seconds.train = slowest(session_.communicator(), watch.lap());
-  if (rounds_done() < round) return;  // stopped between two updates of the round
+  // Who asks for a stop is in a hurry: what is left of the round, the resumed run does.
+  if (!trainer().stopped()) end_round(pool.figures);
+}
 
-  if (!eval_prompts_.empty() &&
-      (round % options_.eval_every_rounds == 0 || round == options_.num_rounds)) {
-    evaluate(pool.figures);
+void IterativeLoop::end_round(RoundFigures& figures) {
+  const bool is_last = figures.round == options_.num_rounds || trainer().done();
+  if (!eval_prompts_.empty() && (is_last || figures.round % options_.eval_every_rounds == 0)) {
+    evaluate(figures);
   }
-  report_.log_round(pool.figures);
+  report_.log_round(figures);
   trainer().set_user_state(report_.state());
-  if (options_.save_strategy != "no" && !trainer().stopped()) trainer().save();
+  if (options_.save_strategy != "no") trainer().save();
+}
+
+/// Rounds that train no more: done, or cut off by max_steps.
+std::int64_t IterativeLoop::rounds_over() {
+  const bool cut_off = trainer().done() && trainer().state().updates_in_call > 0;
+  return rounds_done() + (cut_off ? 1 : 0);
 }
 
 IterativeLoop::Pool IterativeLoop::make_pool(std::int64_t round) {
@@ -150,6 +169,7 @@ IterativeLoop::Pool IterativeLoop::make_pool(std::int64_t round) {
   pool.figures.seconds.generate = slowest(session_.communicator(), generate_seconds);
   pool.figures.seconds.score = slowest(session_.communicator(), watch.lap());
   directory_.write_samples(round, pool.records);
+  report_.begin_round();
   return pool;
 }
 
@@ -214,8 +234,8 @@ IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
   const auto all = directory_.read_samples(round);
   if (!all) {
     throw InputError{directory_.samples_file(round).string() +
-                         " is missing, but the checkpoint stands in the middle of that round. Resume "
-                         "from a checkpoint at the end of a round",
+                         " is missing, but the checkpoint was made before that round was complete. "
+                         "Resume from a checkpoint of another round",
                      ExitCode::MissingInput};
   }
   const auto rows = prompts_of_round(static_cast<std::uint64_t>(options_.seed), round - 1,

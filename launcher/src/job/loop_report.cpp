@@ -6,6 +6,7 @@
 
 #include "hone/core/error.hpp"
 #include "hone/core/printable.hpp"
+#include "job/update_record.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -42,6 +43,31 @@ std::vector<EvalAnswer> answers_of(const ordered_json& list) {
   std::sort(answers.begin(), answers.end(),
             [](const auto& a, const auto& b) { return a.index < b.index; });
   return answers;
+}
+
+/// What is remembered of a round's updates; one line per field, so that writing and reading cannot
+/// differ.
+template <typename Stats, typename Visitor>
+void visit_trained(Stats& stats, Visitor&& visit) {
+  visit("updates", stats.updates);
+  visit("loss", stats.loss);
+  visit("grad_norm", stats.grad_norm);
+  visit("learning_rate", stats.learning_rate);
+  visit("num_samples", stats.num_samples);
+  visit("num_tokens", stats.num_tokens);
+  visit("input_tokens", stats.input_tokens);
+}
+
+void add(StepStats& sum, const UpdateStats& update) {
+  const auto before = static_cast<double>(sum.num_tokens);
+  sum.num_tokens += update.num_tokens;
+  sum.loss = (sum.loss * before + update.loss * static_cast<double>(update.num_tokens)) /
+             static_cast<double>(sum.num_tokens);
+  sum.grad_norm = update.grad_norm;
+  sum.learning_rate = update.learning_rate;
+  sum.num_samples += update.num_samples;
+  sum.input_tokens += update.input_tokens;
+  ++sum.updates;
 }
 
 ordered_json round_record(const RoundFigures& f) {
@@ -96,16 +122,10 @@ void LoopReport::show_start(const std::string& job, const std::string& model,
 }
 
 void LoopReport::log_update(const UpdateStats& update, std::int64_t round) {
-  directory_.append_metrics(dumped({{"kind", "update"},
-                                    {"round", round},
-                                    {"step", update.step},
-                                    {"loss", update.loss},
-                                    {"grad_norm", update.grad_norm},
-                                    {"learning_rate", update.learning_rate},
-                                    {"num_samples", update.num_samples},
-                                    {"num_tokens", update.num_tokens},
-                                    {"input_tokens", update.input_tokens},
-                                    {"seconds", update.seconds}}));
+  add(trained_, update);
+  auto record = update_record(update);
+  record["round"] = round;
+  directory_.append_metrics(dumped(record));
   screen_.progress({{"round", std::to_string(round) + "/" + std::to_string(num_rounds_)},
                     {"step", std::to_string(update.step)},
                     {"loss", text("%.4f", update.loss)},
@@ -114,7 +134,19 @@ void LoopReport::log_update(const UpdateStats& update, std::int64_t round) {
                    /*due=*/false);
 }
 
+StepStats LoopReport::whole_round(StepStats latest) const {
+  latest.updates = trained_.updates;
+  latest.loss = trained_.loss;
+  latest.grad_norm = trained_.grad_norm;
+  latest.learning_rate = trained_.learning_rate;
+  latest.num_samples = trained_.num_samples;
+  latest.num_tokens = trained_.num_tokens;
+  latest.input_tokens = trained_.input_tokens;
+  return latest;
+}
+
 void LoopReport::log_round(const RoundFigures& f) {
+  recorded_round_ = f.round;
   directory_.append_metrics(dumped(round_record(f)));
   Fields fields{{"round", std::to_string(f.round) + "/" + std::to_string(num_rounds_)},
                 {"step", std::to_string(f.train.step)}};
@@ -142,7 +174,10 @@ void LoopReport::note_eval(double reward, std::vector<EvalAnswer> answers) {
 }
 
 std::string LoopReport::state() const {
-  ordered_json json{{"before", to_json(before_)}, {"after", to_json(after_)}};
+  ordered_json json{{"before", to_json(before_)},
+                    {"after", to_json(after_)},
+                    {"recorded_round", recorded_round_}};
+  visit_trained(trained_, [&](const char* name, auto value) { json["trained"][name] = value; });
   if (initial_reward_) json["initial"] = *initial_reward_;
   if (latest_reward_) json["latest"] = *latest_reward_;
   return dumped(json);
@@ -153,6 +188,8 @@ void LoopReport::restore(const std::string& state) {
     const auto json = ordered_json::parse(state);
     before_ = answers_of(json.at("before"));
     after_ = answers_of(json.at("after"));
+    recorded_round_ = json.at("recorded_round");
+    visit_trained(trained_, [&](const char* name, auto& value) { json["trained"].at(name).get_to(value); });
     if (json.contains("initial")) initial_reward_ = json.at("initial").get<double>();
     if (json.contains("latest")) latest_reward_ = json.at("latest").get<double>();
   } catch (const nlohmann::json::exception& error) {

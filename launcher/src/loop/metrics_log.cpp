@@ -21,12 +21,18 @@ using nlohmann::json;
 
 bool is_beyond(const json& record, const char* key, std::int64_t last) {
   const auto found = record.find(key);
-  return found != record.end() && found->is_number() && found->get<double>() > static_cast<double>(last);
+  return found != record.end() && found->is_number() &&
+         found->get<double>() > static_cast<double>(last);
 }
 
 bool stays(const std::string& line, std::int64_t step, std::int64_t round) {
   const json record = json::parse(line, nullptr, /*allow_exceptions=*/false);
-  return record.is_object() && !is_beyond(record, "step", step) && !is_beyond(record, "round", round);
+  if (!record.is_object()) return false;
+  const auto kind = record.find("kind");
+  const bool is_eval = kind != record.end() && *kind == "eval";
+  const bool is_round = kind != record.end() && *kind == "round";
+  return !is_beyond(record, "step", is_eval ? step - 1 : step) &&
+         !(is_round && is_beyond(record, "round", round));
 }
 
 }  // namespace

@@ -20,6 +20,8 @@ namespace hone::launcher {
 ///
 /// A round is one Trainer::step() call, so that the trainer's call count says where the run is; the
 /// round's samples are on disk before the first update, so that it goes on in the middle of a round.
+/// A checkpoint may also come between a round's last update and its record in metrics.jsonl: then the
+/// resumed run begins with that record.
 /// Collective: all methods.
 class IterativeLoop {
  public:
@@ -40,9 +42,11 @@ class IterativeLoop {
 
   Trainer& trainer() { return job_.trainer(); }
   std::int64_t rounds_done() { return trainer().state().call; }
+  std::int64_t rounds_over();
 
   void start();
   void run_round();
+  void end_round(RoundFigures& figures);
   Pool make_pool(std::int64_t round);
   Pool reload_pool(std::int64_t round);
   Pool judged(std::int64_t round, std::span<const hone::Completion> drafts,

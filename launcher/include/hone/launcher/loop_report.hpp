@@ -56,6 +56,13 @@ class LoopReport {
   void log_update(const UpdateStats& update, std::int64_t round);
   void log_round(const RoundFigures& figures);
 
+  /// A round begins: its updates are summed up anew.
+  void begin_round() { trained_ = {}; }
+  /// The newest round that log_round() was called for; -1 before the first.
+  std::int64_t recorded_round() const { return recorded_round_; }
+  /// `latest` with what all updates of the round come to, those before an interruption included.
+  StepStats whole_round(StepStats latest) const;
+
   /// Remembers the evaluation before training, and the newest.
   void note_eval(double reward, std::vector<EvalAnswer> answers);
   bool has_initial_eval() const { return initial_reward_.has_value(); }
@@ -77,6 +84,8 @@ class LoopReport {
   std::optional<double> initial_reward_;
   std::optional<double> latest_reward_;
   std::vector<EvalAnswer> before_, after_;
+  std::int64_t recorded_round_ = -1;
+  StepStats trained_;  ///< sums over the updates of the latest round
 };
 
 }  // namespace hone::launcher

@@ -9,8 +9,8 @@
 
 namespace hone::launcher {
 
-/// metrics.jsonl: one JSON object a line, appended and visible at once. A log that cannot be written is
-/// a warning, never the end of the training.
+/// metrics.jsonl: one JSON object a line, appended and visible at once. A log that cannot be
+/// written is a warning, never the end of the training.
 /// Thread-safety: one thread at a time.
 class MetricsLog {
  public:
@@ -20,8 +20,10 @@ class MetricsLog {
   /// warning, and what was written of the line is taken back.
   void append(std::string_view json_object) noexcept;
 
-  /// Drops what a run that is resumed at (step, round) will write again: records whose "step" or
-  /// "round" lies beyond, and lines cut short by a kill. A file that is not there is fine.
+  /// Drops what a run that is resumed at (step, round) will write again: records whose "step" lies
+  /// beyond, of kind "round" also those whose "round" does, of kind "eval" also those at the step
+  /// itself (checkpoints come before evaluations), and lines cut short by a kill. A file that is
+  /// not there is fine.
   /// Throws: Error (Io, or RunHeld without space); the file is then as it was.
   void discard_after(std::int64_t step, std::int64_t round);
 

@@ -22,14 +22,14 @@ namespace hone::launcher {
 ///   samples/round-0003.jsonl  every completion of a round
 /// Checkpoints, logs and the final model lie beside these.
 ///
-/// Throws: every collective method the same Error on every rank, with rank 0's exit code: Io, or RunHeld
-/// where there is no space.
+/// Throws: every collective method the same Error on every rank, with rank 0's exit code: Io, or
+/// RunHeld where there is no space.
 /// Ownership: the communicator and the logger outlive it. Neither copied nor moved.
 /// Thread-safety: one thread at a time.
 class RunDirectory {
  public:
-  /// Creates and locks the folder. Where it holds a run or a model already and `resuming` is false it
-  /// is refused; a run that stopped before it had made anything does not count.
+  /// Creates and locks the folder. Where it holds a run or a model already and `resuming` is false
+  /// it is refused; a run that stopped before it had made anything does not count.
   /// Collective.
   /// Throws: Error with ExitCode::Usage where it is refused or is no folder, RunHeld where another
   /// process runs here, and as above.
@@ -44,8 +44,8 @@ class RunDirectory {
   /// Replaces config.yaml, durably. Collective; rank 0's text counts.
   void write_config(std::string_view yaml);
 
-  /// Writes what all ranks sampled in a round, sorted by (prompt_index, k), replacing an earlier file of
-  /// that round, durably. Collective; a rank without samples passes none.
+  /// Writes what all ranks sampled in a round, sorted by (prompt_index, k), replacing an earlier
+  /// file of that round, durably. Collective; a rank without samples passes none.
   void write_samples(std::int64_t round, std::span<const SampleRecord> mine);
 
   /// All samples of a round on every rank, or none where the round has no file: to go on in the
@@ -57,7 +57,8 @@ class RunDirectory {
   /// MetricsLog.
   void append_metrics(std::string_view json_object) noexcept;
 
-  /// Drops the metrics that a run resumed at (step, round) will write again. Collective.
+  /// Drops the metrics that a run resumed at (step, round) will write again: see MetricsLog.
+  /// Collective.
   void discard_metrics_after(std::int64_t step, std::int64_t round);
 
  private:
