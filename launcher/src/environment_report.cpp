@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "hone/core/error.hpp"
+#include "hone/distributed/nccl_api.hpp"
 #include "hone/launcher/cpu_topology.hpp"
 #include "torch_version.hpp"
 
@@ -35,6 +37,15 @@ ordered_json hdf5_library() {
   return {{"version", std::to_string(major) + '.' + std::to_string(minor) + '.' +
                           std::to_string(release)},
           {"thread_safe", threadsafe != 0}};
+}
+
+/// The NCCL that a job would find here; null where there is none, or none that serves.
+ordered_json nccl_library() {
+  try {
+    return distributed::load_nccl("libnccl.so.2").version;
+  } catch (const LaunchError&) {
+    return nullptr;
+  }
 }
 
 std::string started_by(const LaunchEnvironment& environment) {
@@ -94,6 +105,7 @@ ordered_json environment_report(const LaunchEnvironment& environment) {
             {"torch", torch_version()},
             {"mpi", mpi_library()},
             {"hdf5", hdf5_library()},
+            {"nccl", nccl_library()},
             {"compiler", "g++ " __VERSION__}}},
           {"start",
            {{"started_by", started_by(environment)},

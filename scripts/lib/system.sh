@@ -4,7 +4,7 @@
 readonly DEBIAN_PACKAGES=(
   ca-certificates git g++ cmake ninja-build ccache mold
   libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools
-  libboost-dev libboost-filesystem-dev libspdlog-dev libyaml-cpp-dev libcli11-dev
+  libboost-dev libspdlog-dev libyaml-cpp-dev
   nlohmann-json3-dev libre2-dev libssl-dev libgtest-dev libgmock-dev
   python3 python3-venv
 )

@@ -65,18 +65,5 @@ TEST(PromptOrder, RefusesWhatMakesNoRound) {
   EXPECT_THROW(prompts_of_round(1, std::int64_t{1} << 62, 5, 5), ConfigError);
 }
 
-TEST(ShareOfRank, GivesEveryPromptToExactlyOneRank) {
-  for (const int size : {1, 2, 3, 4, 9}) {
-    std::vector<std::int64_t> all;
-    for (int rank = 0; rank < size; ++rank) {
-      const auto share = share_of_rank(7, rank, size);
-      EXPECT_TRUE(std::is_sorted(share.begin(), share.end()));
-      EXPECT_LE(share.size(), static_cast<std::size_t>((7 + size - 1) / size));
-      all.insert(all.end(), share.begin(), share.end());
-    }
-    EXPECT_EQ(sorted(all), (std::vector<std::int64_t>{0, 1, 2, 3, 4, 5, 6})) << size << " ranks";
-  }
-}
-
 }  // namespace
 }  // namespace hone::launcher

@@ -47,10 +47,4 @@ std::vector<std::int64_t> prompts_of_round(std::uint64_t seed, std::int64_t roun
   return taken;
 }
 
-std::vector<std::int64_t> share_of_rank(std::int64_t count, int rank, int size) {
-  std::vector<std::int64_t> share;
-  for (std::int64_t i = rank; i < count; i += size) share.push_back(i);
-  return share;
-}
-
 }  // namespace hone::launcher

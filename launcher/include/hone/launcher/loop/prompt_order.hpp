@@ -18,8 +18,4 @@ namespace hone::launcher {
 std::vector<std::int64_t> prompts_of_round(std::uint64_t seed, std::int64_t round,
                                            std::int64_t per_round, std::int64_t num_prompts);
 
-/// Which of the round's `count` prompts this rank completes: i goes to rank i % size, every prompt
-/// to exactly one rank, in ascending order. Empty where there are more ranks than prompts.
-std::vector<std::int64_t> share_of_rank(std::int64_t count, int rank, int size);
-
 }  // namespace hone::launcher
