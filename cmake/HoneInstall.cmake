@@ -25,7 +25,8 @@ install(TARGETS ${libraries} hone_library EXPORT hone-targets
 install(EXPORT hone-targets NAMESPACE hone:: DESTINATION ${package_dir})
 
 foreach(folder core collators distributed checkpoints launcher)
-  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}/include/
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 endforeach()
 
 # An imported library is in no export set: the package names it again (honeConfig.cmake.in).
