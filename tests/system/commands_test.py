@@ -1,0 +1,187 @@
+"""generate, export, inspect, env and the help texts."""
+
+import json
+import os
+import re
+import unittest
+from pathlib import Path
+
+from harness import SystemTest, checkpoints, flip_a_byte, read_lines, write_lines
+from loop_job import LoopTest
+
+COMMANDS = ("run", "train", "generate", "eval", "export", "inspect", "env")
+PROMPTS = [{"prompt": text} for text in ("one", "a much longer prompt than that", "x", "two words", "?")]
+
+
+class Generate(SystemTest):
+    def setUp(self) -> None:
+        super().setUp()
+        write_lines(self.folder / "P.jsonl", PROMPTS)
+
+    def generate(self, *more: object, output: str = "O.jsonl", ranks: int | None = None) -> list[dict]:
+        self.hone(
+            *("generate", "--model_name_or_path", "tiny", "--prompts_file", "P.jsonl", "--max_new_tokens", 12),
+            *("--output_file", output, *more),
+            ranks=ranks,
+        )
+        return read_lines(self.folder / output)
+
+    def assert_alike(self, one: list[dict], two: list[dict]) -> None:
+        """Equal but for the last bits of log_probs: rows are decoded in other batches."""
+        for a, b in zip(one, two, strict=True):
+            for x, y in zip(a.pop("log_probs"), b.pop("log_probs"), strict=True):
+                self.assertAlmostEqual(x, y, places=4)
+        self.assertEqual(one, two)
+
+    def test_greedy(self) -> None:
+        """The command line of the documentation; alone, on one rank and on two."""
+        alone = self.generate("--do_sample", "false")
+        self.assertEqual([(line["prompt_index"], line["k"]) for line in alone], [(i, 0) for i in range(5)])
+        self.assertEqual([line["prompt"] for line in alone], [row["prompt"] for row in PROMPTS])
+        for line in alone:
+            self.assertEqual(
+                set(line),
+                {"prompt_index", "k", "prompt", "completion", "completion_ids", "log_probs", "finish_reason"},
+            )
+            self.assertEqual(len(line["completion_ids"]), len(line["log_probs"]))
+            self.assertLessEqual(len(line["completion_ids"]), 12)
+        self.assertGreater(len({line["completion"] for line in alone}), 1)
+        self.assert_alike(alone, self.generate("--do_sample", "false", output="two.jsonl", ranks=2))
+
+    def test_sampled(self) -> None:
+        """Samples are keyed by seed, prompt and k: neither ranks nor batches matter."""
+        more = ("--num_return_sequences", 3, "--seed", 5)
+        one = self.generate(*more, "--batch_size", 2)
+        self.assertEqual([(line["prompt_index"], line["k"]) for line in one], [(i, k) for i in range(5) for k in range(3)])
+        texts = [line["completion"] for line in one]
+        self.assertGreater(len(set(texts)), 10)
+        two = self.generate(*more, output="two.jsonl", ranks=2)
+        self.assertEqual(texts, [line["completion"] for line in two])
+        other = self.generate("--num_return_sequences", 3, "--seed", 6, output="other.jsonl")
+        self.assertNotEqual(texts, [line["completion"] for line in other])
+
+    def test_more_ranks_than_prompts_and_standard_output(self) -> None:
+        write_lines(self.folder / "P.jsonl", PROMPTS[:1])
+        ended = self.hone(
+            *("generate", "--model_name_or_path", "tiny", "--prompts_file", "P.jsonl", "--max_new_tokens", 3), ranks=2
+        )
+        (line,) = ended.out.splitlines()
+        self.assertEqual(json.loads(line)["prompt"], "one")
+
+
+class Checkpoints(LoopTest):
+    """What export and inspect say about the checkpoints of a run."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.write_loop(num_rounds=2, save={"strategy": "round"})
+        self.output = self.folder / "out"
+        self.run_loop(self.output)
+        self.steps = checkpoints(self.output)
+        self.newest = self.output / f"checkpoint-{self.steps[-1]}"
+
+    def greedy(self, model: Path | str) -> list[str]:
+        ended = self.hone(
+            *("generate", "--model_name_or_path", model, "--prompts_file", "eval.jsonl", "--max_new_tokens", 8),
+            *("--do_sample", "false"),
+        )
+        return [json.loads(line)["completion"] for line in ended.out.splitlines()]
+
+    def test_export(self) -> None:
+        self.hone("export", self.newest, "--output_dir", "newest")
+        self.hone("export", self.output, "--output_dir", "of-the-run", ranks=2)
+        self.hone("export", self.output / f"checkpoint-{self.steps[0]}", "--output_dir", "older")
+        self.assert_same_weights(self.output, self.folder / "newest")
+        self.assert_same_weights(self.output, self.folder / "of-the-run")
+        final = self.greedy(self.output)
+        self.assertEqual(self.greedy("newest"), final)
+        self.assertNotEqual(self.greedy("tiny"), final, "training changed what is said")
+        self.assertNotEqual(
+            (self.folder / "older/model.safetensors").read_bytes(), (self.output / "model.safetensors").read_bytes()
+        )
+
+    def test_export_says_what_is_wrong(self) -> None:
+        for folder, code in (("nowhere", 66), ("tiny", 65)):
+            ended = self.hone("export", folder, "--output_dir", "made", ranks=2, code=code)
+            self.assert_one_error(ended, folder, "checkpoint")
+            self.assertFalse((self.folder / "made").exists(), "nothing half-written")
+
+    def test_inspect(self) -> None:
+        one = json.loads(self.hone("inspect", self.newest, "--json").out)
+        self.assertEqual((one["step"], one["verified"], one["problem"]), (self.steps[-1], True, None))
+        self.assertEqual(one["world_size"], 2)
+        self.assertEqual(one["state"]["global_step"], self.steps[-1])
+        tensors = {tensor["name"]: tensor for tensor in one["tensors"]}
+        self.assertEqual(sum(tensor["bytes"] for tensor in one["tensors"]), one["tensor_bytes"])
+        embedding = next(t for name, t in tensors.items() if name.endswith("model.embed_tokens.weight"))
+        self.assertEqual((embedding["shape"], embedding["dtype"]), ([260, 32], "float32"))
+
+        whole = json.loads(self.hone("inspect", self.output, "--verify", "--json").out)["checkpoints"]
+        self.assertEqual([each["step"] for each in whole], self.steps[::-1])
+        self.assertTrue(all(each["verified"] for each in whole))
+        self.assertIn(f"checkpoint-{self.steps[0]}", self.hone("inspect", self.output).out)
+
+    def test_inspect_finds_damage(self) -> None:
+        flip_a_byte(self.newest)
+        for arguments in ((self.newest,), (self.output, "--verify")):
+            ended = self.hone("inspect", *arguments, code=65)
+            self.assertIn("BAD", ended.out)
+            self.assertIn("rank-0000", ended.out)
+        report = json.loads(self.hone("inspect", self.newest, "--json", code=65).out)
+        self.assertFalse(report["verified"])
+        self.assertIsNotNone(report["problem"])
+
+
+class Environment(SystemTest):
+    def test_json(self) -> None:
+        report = json.loads(self.hone("env", "--json").out)
+        self.assertTrue(report)
+        self.assertTrue(all(isinstance(section, dict) for section in report.values()))
+        self.assertEqual(len(self.hone("env", ranks=2).out.split("\n\n")), 1)
+
+    def test_starts_fast(self) -> None:
+        """Processor time, best of five: other jobs on the machine do not count."""
+
+        def seconds() -> float:
+            before = os.times()
+            self.hone("env", "--json")
+            after = os.times()
+            return after.children_user + after.children_system - before.children_user - before.children_system
+
+        self.assertLess(min(seconds() for _ in range(5)), 0.6)
+
+    def test_help(self) -> None:
+        overview = self.hone("--help").out
+        for command in COMMANDS:
+            self.assertIn(f"\n  {command} ", overview)
+            text = self.hone(command, "--help").out
+            self.assertTrue(text.startswith("Usage:") or f"hone {command}" in text.splitlines()[0], text[:200])
+            self.assertTrue(all(len(line) <= 100 for line in text.splitlines()), "fits a terminal")
+            if command != "env":
+                self.assertGreater(len(re.findall(r"^ +-", text, re.M)), 1)
+        self.assertIn("--train.learning_rate", self.hone("run", "--help").out)
+        self.assertRegex(self.hone("--version").out, r"^hone \d+\.\d+\.\d+\n$")
+
+    def test_no_command(self) -> None:
+        self.assertIn("hone COMMAND", self.hone(ranks=2, code=64).err)
+
+
+class LoadedLibraries(LoopTest):
+    def test_a_cpu_run_maps_no_cuda_library(self) -> None:
+        self.write_loop()
+        output = self.folder / "out"
+        self.hold_at(self.folder / "tiny")
+        job = self.start_loop(output)
+        self.wait_until_held(job)
+        ranks = job.rank_processes()
+        self.assertEqual(len(ranks), 2)
+        for pid in ranks:
+            maps = Path(f"/proc/{pid}/maps").read_text()
+            self.assertIn("libtorch_cpu", maps)
+            for library in ("libtorch_cuda", "libc10_cuda", "libnccl", "libcublas"):
+                self.assertNotIn(library, maps)
+        job.kill()
+
+
+if __name__ == "__main__":
+    unittest.main()

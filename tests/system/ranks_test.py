@@ -1,0 +1,50 @@
+"""The number of ranks is no hyper-parameter: one rank and two compute the same training."""
+
+import math
+import unittest
+
+from harness import SystemTest, read_metrics, write_lines
+from tiny_model import read_safetensors
+
+STEPS = 10
+
+
+class RankCount(SystemTest):
+    def setUp(self) -> None:
+        super().setUp()
+        # Of 2 to 60 tokens, so that shares of equal samples are far from equal in tokens. All letters
+        # differ from their neighbours: the gradient of no matrix is rounding noise alone.
+        letters = "the quick brown fox jumps over a lazy dog, then sleeps well. "
+        rows = [{"text": letters[i : i + 2 + (i * 37) % 59]} for i in range(11)]
+        write_lines(self.folder / "rows.jsonl", rows)
+
+    def train(self, ranks: int):
+        output = self.folder / f"out-{ranks}"
+        self.hone(
+            *("train", "--model_name_or_path", "tiny", "--train_file", "rows.jsonl", "--output_dir", output),
+            *("--max_steps", STEPS, "--global_train_batch_size", 5, "--per_device_train_batch_size", 2),
+            *("--learning_rate", 1e-3, "--weight_decay", 0.1),
+            ranks=ranks,
+        )
+        return output
+
+    def test_losses_and_weights(self) -> None:
+        one, two = self.train(1), self.train(2)
+        for a, b in zip(read_metrics(one, "update"), read_metrics(two, "update"), strict=True):
+            for key in ("step", "learning_rate", "num_samples", "num_tokens", "input_tokens"):
+                self.assertEqual(a[key], b[key], key)
+            self.assertTrue(math.isclose(a["loss"], b["loss"], rel_tol=1e-6), (a["loss"], b["loss"]))
+            self.assertTrue(math.isclose(a["grad_norm"], b["grad_norm"], rel_tol=1e-5))
+        start = read_safetensors(self.folder / "tiny/model.safetensors")
+        ends = [read_safetensors(run / "model.safetensors") for run in (one, two)]
+        for name, values in start.items():
+            moved, apart = (
+                math.sqrt(sum((x - y) ** 2 for x, y in zip(left, right, strict=True)))
+                for left, right in ((ends[0][name], values), (ends[0][name], ends[1][name]))
+            )
+            self.assertGreater(moved, 0, f"{name} is trained")
+            self.assertLess(apart, 1e-3 * moved, name)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,155 @@
+"""SIGKILL at chosen moments, then --resume_from_checkpoint auto: the end is that of a run never disturbed."""
+
+import unittest
+from pathlib import Path
+
+from harness import Job, SystemTest, checkpoints, read_lines, read_metrics, write_lines
+from loop_job import LoopTest
+
+AUTO = ("--resume_from_checkpoint", "auto")
+
+
+class LoopResumeTest(LoopTest):
+    """`undisturbed` is the run to compare with; the run of the test is `killed`."""
+
+    def prepare(self, **changes) -> None:
+        self.write_loop(**changes)
+        self.undisturbed, self.killed = self.folder / "undisturbed", self.folder / "killed"
+        self.run_loop(self.undisturbed)
+
+    def updates_of_round(self, number: int) -> list[int]:
+        return [u["step"] for u in read_metrics(self.undisturbed, "update") if u["round"] == number]
+
+    def kill_when(self, path: Path, job: Job) -> None:
+        self.wait_until(path.exists, job, path.name)
+        job.kill()
+
+    def kill_held(self, job: Job) -> None:
+        self.wait_until_held(job)
+        job.kill()
+        self.unhold()
+
+    def assert_ends_alike(self) -> None:
+        self.assert_same_weights(self.undisturbed, self.killed)
+        self.assert_same_metrics(self.undisturbed, self.killed)
+        for number in (1, 2, 3):
+            name = f"samples/round-{number:04}.jsonl"
+            self.assertEqual(read_lines(self.undisturbed / name), read_lines(self.killed / name))
+
+
+class KilledInARound(LoopResumeTest):
+    """A checkpoint after every update; one that is not the last of its round."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        # Many small updates: there is time to kill between two of them.
+        self.prepare(
+            train={"learning_rate": 2e-3, "global_train_batch_size": 1},
+            save={"strategy": "steps", "steps": 1},
+            eval={"file": "eval.jsonl"},
+        )
+        steps = self.updates_of_round(2)
+        self.step, self.last = steps[1], steps[-1]
+        self.assertGreater(self.last - self.step, 8)
+
+    def kill_in_round_two(self) -> None:
+        self.kill_when(self.killed / f"checkpoint-{self.step}", self.start_loop(self.killed))
+        self.assertLess(checkpoints(self.killed)[-1], self.last, "killed in the middle of round 2")
+
+    def test_resume(self) -> None:
+        self.kill_in_round_two()
+        self.run_loop(self.killed, *AUTO)
+        self.assert_ends_alike()
+
+    def test_resume_after_two_kills(self) -> None:
+        self.kill_in_round_two()
+        further = checkpoints(self.killed)[-1] + 2
+        self.assertLess(further, self.last)
+        self.kill_when(self.killed / f"checkpoint-{further}", self.start_loop(self.killed, *AUTO))
+        self.run_loop(self.killed, *AUTO)
+        self.assert_ends_alike()
+
+
+class KilledBetweenRounds(LoopResumeTest):
+    def test_while_round_two_is_scored(self) -> None:
+        self.prepare(save={"strategy": "round"})
+        end_of_round_one = self.updates_of_round(1)[-1]
+        self.hold_at(self.killed / f"checkpoint-{end_of_round_one}")
+        self.kill_held(self.start_loop(self.killed))
+        self.assertEqual(checkpoints(self.killed), [end_of_round_one])
+        self.run_loop(self.killed, *AUTO)
+        self.assert_ends_alike()
+
+    def test_between_the_last_update_and_the_evaluation(self) -> None:
+        """The checkpoint says that round 2 is done, but it was neither evaluated nor recorded."""
+        self.prepare(save={"strategy": "steps", "steps": 1}, eval={"file": "eval.jsonl"})
+        end_of_round_two = self.updates_of_round(2)[-1]
+        self.hold_at(self.killed / f"checkpoint-{end_of_round_two}")
+        self.kill_held(self.start_loop(self.killed))
+        self.assertEqual(checkpoints(self.killed)[-1], end_of_round_two)
+        self.run_loop(self.killed, *AUTO)
+        self.assert_ends_alike()
+
+    def test_before_the_first_checkpoint(self) -> None:
+        self.prepare(save={"strategy": "round"})
+        self.hold_at(self.killed / "logs")
+        self.kill_held(self.start_loop(self.killed))
+        self.assertEqual(checkpoints(self.killed), [])
+        self.run_loop(self.killed, *AUTO)
+        self.assert_ends_alike()
+
+
+class KilledAfterTheLastRound(LoopResumeTest):
+    def test_before_the_last_evaluation(self) -> None:
+        self.prepare(save={"strategy": "steps", "steps": 1}, eval={"file": "eval.jsonl"})
+        end = self.updates_of_round(3)[-1]
+        self.hold_at(self.killed / f"checkpoint-{end}")
+        self.kill_held(self.start_loop(self.killed))
+        self.assertFalse((self.killed / "model.safetensors").exists())
+        ended = self.run_loop(self.killed, *AUTO)
+        self.assert_ends_alike()
+        self.assertIn("gained", ended.out)
+
+    def test_a_finished_run_can_go_on(self) -> None:
+        """Two rounds and then a third one end as three in one go do."""
+        self.prepare(save={"strategy": "round"})
+        self.run_loop(self.killed, "--num_rounds", 2)
+        self.run_loop(self.killed, *AUTO)
+        self.assert_ends_alike()
+
+
+class KilledTraining(SystemTest):
+    def setUp(self) -> None:
+        super().setUp()
+        write_lines(self.folder / "rows.jsonl", [{"text": f"row {i} " + "abc" * (i % 5)} for i in range(23)])
+        write_lines(self.folder / "eval.jsonl", [{"text": "one more row"}, {"text": "and another"}])
+        self.arguments = [
+            *("train", "--model_name_or_path", "tiny", "--train_file", "rows.jsonl", "--eval_file", "eval.jsonl"),
+            *("--max_steps", 24, "--global_train_batch_size", 4, "--learning_rate", 1e-3, "--save_steps", 2),
+            *("--eval_steps", 4),
+        ]
+
+    def train(self, output: Path, *more: object, ranks: int) -> None:
+        self.hone(*self.arguments, "--output_dir", output, *more, ranks=ranks)
+
+    def check(self, ranks: int) -> None:
+        undisturbed, killed = self.folder / "undisturbed", self.folder / "killed"
+        self.train(undisturbed, ranks=ranks)
+        for step in (4, 12):
+            job = self.start(*self.arguments, "--output_dir", killed, *AUTO, ranks=ranks)
+            self.wait_until((killed / f"checkpoint-{step}").exists, job, f"checkpoint-{step}")
+            job.kill()
+            self.assertFalse((killed / "model.safetensors").exists(), "killed before the end")
+        self.train(killed, *AUTO, ranks=ranks)
+        self.assert_same_weights(undisturbed, killed)
+        self.assert_same_metrics(undisturbed, killed)
+
+    def test_on_one_rank(self) -> None:
+        self.check(ranks=1)
+
+    def test_on_two_ranks(self) -> None:
+        self.check(ranks=2)
+
+
+if __name__ == "__main__":
+    unittest.main()

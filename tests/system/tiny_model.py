@@ -1,0 +1,150 @@
+"""A Hugging Face folder with a random Llama of some ten thousand parameters, from the standard library alone."""
+
+import json
+import random
+import struct
+from pathlib import Path
+
+END_OF_TEXT = 256
+START_OF_TURN = 257
+VOCAB_SIZE = 260  # more rows than ids, as padded models have
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": VOCAB_SIZE,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "hidden_act": "silu",
+    "tie_word_embeddings": True,
+    "bos_token_id": None,
+    "eos_token_id": END_OF_TEXT,
+    "torch_dtype": "float32",
+}
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<turn>{{ message['role'] }}: {{ message['content'] }}<eos>"
+    "{% endfor %}{% if add_generation_prompt %}<turn>assistant: {% endif %}"
+)
+
+
+def _shapes() -> dict[str, list[int]]:
+    hidden, inner = CONFIG["hidden_size"], CONFIG["intermediate_size"]
+    key_value = hidden // CONFIG["num_attention_heads"] * CONFIG["num_key_value_heads"]
+    shapes = {"model.embed_tokens.weight": [VOCAB_SIZE, hidden], "model.norm.weight": [hidden]}
+    for layer in range(CONFIG["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}."
+        shapes |= {
+            prefix + "input_layernorm.weight": [hidden],
+            prefix + "self_attn.q_proj.weight": [hidden, hidden],
+            prefix + "self_attn.k_proj.weight": [key_value, hidden],
+            prefix + "self_attn.v_proj.weight": [key_value, hidden],
+            prefix + "self_attn.o_proj.weight": [hidden, hidden],
+            prefix + "post_attention_layernorm.weight": [hidden],
+            prefix + "mlp.gate_proj.weight": [inner, hidden],
+            prefix + "mlp.up_proj.weight": [inner, hidden],
+            prefix + "mlp.down_proj.weight": [hidden, inner],
+        }
+    return shapes
+
+
+def _weights(seed: int) -> dict[str, tuple[list[int], list[float]]]:
+    rng = random.Random(seed)
+    weights = {}
+    for name, shape in sorted(_shapes().items()):
+        if len(shape) == 1:
+            values = [1.0] * shape[0]
+        else:
+            # Wide enough that greedy text depends on the prompt and sampled text is varied.
+            values = [rng.gauss(0.0, 0.15) for _ in range(shape[0] * shape[1])]
+        weights[name] = (shape, values)
+    return weights
+
+
+def write_safetensors(file: Path, tensors: dict[str, tuple[list[int], list[float]]]) -> None:
+    """Float32 tensors: the length of a JSON header, the header, the numbers."""
+    header, data = {}, bytearray()
+    for name, (shape, values) in tensors.items():
+        begin = len(data)
+        data += struct.pack(f"<{len(values)}f", *values)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, len(data)]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def read_safetensors(file: Path) -> dict[str, tuple[float, ...]]:
+    """The numbers of every tensor of a float32 file, by name."""
+    raw = file.read_bytes()
+    (length,) = struct.unpack_from("<Q", raw)
+    header = json.loads(raw[8 : 8 + length])
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        tensors[name] = struct.unpack_from(f"<{(end - begin) // 4}f", raw, 8 + length + begin)
+    return tensors
+
+
+def _byte_characters() -> list[str]:
+    """The printable character that stands for each byte in byte-level vocabularies."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    code = {byte: byte for byte in printable} | {byte: 256 + i for i, byte in enumerate(others)}
+    return [chr(code[byte]) for byte in range(256)]
+
+
+def _tokenizer() -> dict:
+    """Byte-level BPE without merges: each byte is a token, its number the id."""
+
+    def special(token_id: int, content: str) -> dict:
+        return {
+            "id": token_id,
+            "content": content,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [special(END_OF_TEXT, "<eos>"), special(START_OF_TURN, "<turn>")],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+        "post_processor": None,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {character: byte for byte, character in enumerate(_byte_characters())},
+            "merges": [],
+        },
+    }
+
+
+def make_model(folder: Path, seed: int = 7) -> Path:
+    """Writes config.json, model.safetensors, tokenizer.json and tokenizer_config.json."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG, indent=2))
+    write_safetensors(folder / "model.safetensors", _weights(seed))
+    (folder / "tokenizer.json").write_text(json.dumps(_tokenizer()))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"eos_token": "<eos>", "chat_template": CHAT_TEMPLATE, "tokenizer_class": "PreTrainedTokenizerFast"})
+    )
+    return folder
