@@ -1,6 +1,5 @@
 #include "hone/launcher/failure.hpp"
 
-#include <cerrno>
 #include <initializer_list>
 #include <limits>
 #include <new>
@@ -26,12 +25,6 @@ bool contains_any(std::string_view text, std::initializer_list<std::string_view>
     if (text.find(phrase) != std::string_view::npos) return true;
   }
   return false;
-}
-
-Failure of_system_error(const std::system_error& error) {
-  const bool full = error.code() == std::errc::no_space_on_device ||
-                    error.code().value() == EDQUOT;
-  return failure(full ? ExitCode::RunHeld : ExitCode::Io, error.what());
 }
 
 /// The tensor library's errors are known by their text only here; their stack is for the log.
@@ -66,7 +59,7 @@ Failure describe_failure(const std::exception_ptr& error) {
   } catch (const std::bad_alloc&) {
     return failure(ExitCode::OutOfMemory, "out of memory" + std::string{kMemoryAdvice});
   } catch (const std::system_error& system) {
-    return of_system_error(system);
+    return failure(exit_code_of(system), system.what());
   } catch (const std::exception& other) {
     return of_other(other.what());
   } catch (...) {

@@ -23,6 +23,19 @@ struct ExportOptions {
   }
 };
 
+void require_folder(const std::filesystem::path& folder) {
+  if (!std::filesystem::is_directory(folder)) {
+    throw MissingInputError{folder.string() + " is not a folder; pass checkpoint-N of a run, or the "
+                                              "run directory"};
+  }
+  if (std::filesystem::exists(folder / "manifest.json") ||
+      !checkpoints::list_checkpoints(folder).empty()) {
+    return;
+  }
+  throw InputError{folder.string() + " is no checkpoint (it has no manifest.json) and no run "
+                                     "directory that holds one"};
+}
+
 }  // namespace
 
 int run_export(const CommandContext& context, Arguments arguments) {
@@ -32,6 +45,7 @@ int run_export(const CommandContext& context, Arguments arguments) {
   if (!parse_options(context, registry, arguments)) return 0;
   if (context.environment.rank != 0) return 0;
   auto folder = options.checkpoint;
+  require_folder(folder);
   const bool is_run = !checkpoints::list_checkpoints(folder).empty();
   distributed::LoopbackCommunicator alone;
   NullLogger log;

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cerrno>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 
 namespace hone {
 
@@ -19,6 +21,12 @@ enum class ExitCode : int {
   Stopped = 75,      ///< stopped early with everything saved: run again to resume
   Diverged = 76,     ///< loss or gradients are not finite
 };
+
+/// Of an error of the operating system, as std::filesystem throws them.
+inline ExitCode exit_code_of(const std::system_error& error) {
+  const int number = error.code().value();
+  return number == ENOSPC || number == EDQUOT ? ExitCode::RunHeld : ExitCode::Io;
+}
 
 /// Base of every error hone throws. The message says where, what was expected, what was found and
 /// what to do; `exit_code()` is what the program ends with when nobody handles it.

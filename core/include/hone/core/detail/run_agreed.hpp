@@ -3,6 +3,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "hone/core/error.hpp"
@@ -25,6 +26,8 @@ void run_agreed(Communicator& comm, Function&& local) {
     failed(error.what(), error.exit_code());
   } catch (const std::bad_alloc&) {
     failed("out of memory", ExitCode::OutOfMemory);
+  } catch (const std::system_error& error) {
+    failed(error.what(), exit_code_of(error));
   } catch (const std::exception& error) {
     failed(error.what(), ExitCode::Internal);
   } catch (...) {
