@@ -144,6 +144,26 @@ class KilledTraining(SystemTest):
         self.assert_same_weights(undisturbed, killed)
         self.assert_same_metrics(undisturbed, killed)
 
+    def test_on_another_number_of_ranks(self) -> None:
+        """The batch of the run stays what it was at the start: 2 ranks x 3 samples, four epochs of 23."""
+        arguments = [
+            *("train", "--model_name_or_path", "tiny", "--train_file", "rows.jsonl", "--num_train_epochs", 4),
+            *("--per_device_train_batch_size", 3, "--learning_rate", 1e-3, "--save_steps", 2),
+        ]
+        undisturbed, killed = self.folder / "undisturbed", self.folder / "killed"
+        self.hone(*arguments, "--output_dir", undisturbed, ranks=2)
+        job = self.start(*arguments, "--output_dir", killed, ranks=2)
+        self.wait_until((killed / "checkpoint-4").exists, job, "checkpoint-4")
+        job.kill()
+        self.assertFalse((killed / "model.safetensors").exists(), "killed before the end")
+        self.hone(*arguments, "--output_dir", killed, *AUTO, ranks=1)
+        updates = read_metrics(killed, "update")
+        self.assertEqual([u["step"] for u in updates], list(range(1, 17)))
+        for one, other in zip(read_metrics(undisturbed, "update"), updates, strict=True):
+            for key in ("step", "num_samples", "num_tokens", "learning_rate"):
+                self.assertEqual(one[key], other[key])
+            self.assertAlmostEqual(one["loss"], other["loss"], delta=1e-5 * one["loss"])
+
     def test_on_one_rank(self) -> None:
         self.check(ranks=1)
 

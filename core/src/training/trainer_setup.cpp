@@ -87,6 +87,12 @@ RowRules Trainer::row_rules() const {
           .append_eos = options_.append_eos};
 }
 
+void Trainer::set_max_steps(std::int64_t max_steps) {
+  options_.max_steps = max_steps;
+  options_.validate();
+  schedule_ = make_schedule(options_);
+}
+
 bool Trainer::done() const {
   return stopped_ || (options_.max_steps > 0 && state_.global_step >= options_.max_steps);
 }

@@ -96,6 +96,7 @@ class FileTraining {
 
   int run() {
     const bool resumed = job_->resume(options_.resume);
+    trainer().set_max_steps(updates_in_all(batch_size()));
     directory_.discard_metrics_after(resumed ? trainer().state().global_step : -1, 0);
     trainer().on_update = [this](const UpdateStats& update) { log(update); };
     session_.screen().print("hone " HONE_VERSION "  " + session_.describe() + "\ndata   " +
@@ -119,20 +120,20 @@ class FileTraining {
   Trainer& trainer() { return job_->trainer(); }
   std::int64_t num_rows() const { return static_cast<std::int64_t>(train_rows_.input_ids.size()); }
 
-  std::int64_t batch_size() const {
-    const auto& o = options_.train;
-    return o.global_train_batch_size.value_or(o.per_device_train_batch_size *
-                                              o.gradient_accumulation_steps * session_.size());
+  /// Samples of one update. A resumed run keeps what it began with, whatever the number of ranks.
+  std::int64_t batch_size() const { return job_->trainer().state().global_train_batch_size; }
+
+  std::int64_t updates_in_all(std::int64_t batch_size) const {
+    if (options_.train.max_steps != -1) return options_.train.max_steps;
+    return static_cast<std::int64_t>(std::ceil(options_.num_train_epochs *
+                                               static_cast<double>(num_rows()) /
+                                               static_cast<double>(batch_size)));
   }
 
   TrainerOptions trainer_options() const {
     auto options = options_.train;
-    options.global_train_batch_size = batch_size();
-    if (options.max_steps == -1) {
-      options.max_steps = static_cast<std::int64_t>(
-          std::ceil(options_.num_train_epochs * static_cast<double>(num_rows()) /
-                    static_cast<double>(batch_size())));
-    }
+    // Schedules want an end at once; run() sets the right one when the batch size is known.
+    options.max_steps = updates_in_all(/*batch_size=*/1);
     options.shuffle_dataset = false;  // next_batch() has shuffled
     return options;
   }

@@ -95,6 +95,9 @@ class Trainer {
   /// Writes the model as a Hugging Face folder; rank 0 writes, all return when it is there.
   void save_model(const std::filesystem::path& folder);
 
+  /// Moves the run's end, and the schedule with it: for callers whose max_steps depends on what
+  /// resume() found, between that and the first step. Throws: ConfigError.
+  void set_max_steps(std::int64_t max_steps);
   /// max_steps is reached, or a stop request was obeyed.
   bool done() const;
   /// A stop request was obeyed: everything is saved.
