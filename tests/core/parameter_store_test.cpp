@@ -2,7 +2,6 @@
 #include "hone/core/model/parameter_store.hpp"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/randn.h>
 #include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 

@@ -268,6 +268,33 @@ TEST(Trainer, WhatIsNotFiniteOnOneRankIsAppliedOnNone) {
   }
 }
 
+/// Global norm of the gradients as the optimizer saw them.
+double applied_norm(LanguageModel& model) {
+  double squares = 0.0;
+  for (const auto& group : model.parameters().groups()) {
+    squares += group.gradients.to(at::kDouble).square().sum().item<double>();
+  }
+  return std::sqrt(squares);
+}
+
+TEST(Trainer, ClippingBoundsTheNormAndNeverRaisesIt) {
+  distributed::LoopbackCommunicator comm;
+  const auto applied_with = [&](double max_grad_norm) {
+    auto clipped = options();
+    clipped.max_grad_norm = max_grad_norm;
+    TrainerHarness harness{model().folder(), comm, clipped};
+    const auto reported = harness->step(samples(2)).grad_norm;
+    return std::pair{reported, applied_norm(harness.model())};
+  };
+  const auto [norm, unclipped] = applied_with(0.0);
+  EXPECT_NEAR(unclipped / norm, 1.0, 1e-6);
+  for (const double share : {0.1, 0.9, 1.1, 100.0}) {
+    const auto [reported, applied] = applied_with(share * norm);
+    EXPECT_EQ(reported, norm);
+    EXPECT_NEAR(applied / norm, std::min(share, 1.0), 1e-5) << share;
+  }
+}
+
 TEST(Trainer, AccumulationOnlySetsTheSizeOfUpdates) {
   distributed::LoopbackCommunicator comm;
   std::vector<std::vector<at::Tensor>> weights;
