@@ -32,9 +32,8 @@ class LoopResumeTest(LoopTest):
     def assert_ends_alike(self) -> None:
         self.assert_same_weights(self.undisturbed, self.killed)
         self.assert_same_metrics(self.undisturbed, self.killed)
-        for number in (1, 2, 3):
-            name = f"samples/round-{number:04}.jsonl"
-            self.assertEqual(read_lines(self.undisturbed / name), read_lines(self.killed / name))
+        for file in self.undisturbed.glob("samples/*.jsonl"):
+            self.assertEqual(read_lines(file), read_lines(self.killed / "samples" / file.name))
 
 
 class KilledInARound(LoopResumeTest):
@@ -44,6 +43,7 @@ class KilledInARound(LoopResumeTest):
         super().setUp()
         # Many small updates: there is time to kill between two of them.
         self.prepare(
+            num_rounds=2,
             train={"learning_rate": 2e-3, "global_train_batch_size": 1},
             save={"strategy": "steps", "steps": 1},
             eval={"file": "eval.jsonl"},
@@ -52,20 +52,12 @@ class KilledInARound(LoopResumeTest):
         self.step, self.last = steps[1], steps[-1]
         self.assertGreater(self.last - self.step, 8)
 
-    def kill_in_round_two(self) -> None:
-        self.kill_when(self.killed / f"checkpoint-{self.step}", self.start_loop(self.killed))
-        self.assertLess(checkpoints(self.killed)[-1], self.last, "killed in the middle of round 2")
-
-    def test_resume(self) -> None:
-        self.kill_in_round_two()
-        self.run_loop(self.killed, *AUTO)
-        self.assert_ends_alike()
-
     def test_resume_after_two_kills(self) -> None:
-        self.kill_in_round_two()
+        self.kill_when(self.killed / f"checkpoint-{self.step}", self.start_loop(self.killed))
+        self.assertLess(checkpoints(self.killed)[-1], self.last - 2, "killed in the middle of round 2")
         further = checkpoints(self.killed)[-1] + 2
-        self.assertLess(further, self.last)
         self.kill_when(self.killed / f"checkpoint-{further}", self.start_loop(self.killed, *AUTO))
+        self.assertLess(checkpoints(self.killed)[-1], self.last, "killed in the middle of round 2 again")
         self.run_loop(self.killed, *AUTO)
         self.assert_ends_alike()
 
