@@ -285,7 +285,7 @@ class RewardPrograms(LoopErrors):
         self.run_with("for line in sys.stdin: print('nan', flush=True)", '"nan"', "number")
 
     def test_prints_too_much(self) -> None:
-        self.run_with("for line in sys.stdin: print('1\\n1', flush=True)", "more than one line")
+        self.run_with("for line in sys.stdin: print('1\\n' * 999, end='', flush=True)", "more than one line")
 
     def test_is_missing(self) -> None:
         self.write_loop(reward={"command": ["./no-such-program"]})

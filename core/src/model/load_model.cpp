@@ -134,12 +134,32 @@ void fill_parameters(ParameterStore& parameters, const SafetensorsFolder& files,
   throw InputError{folder.string() + ": the weights do not fit config.json:" + problems};
 }
 
-/// Families differ in their default, so the key is written out.
-void say_untied(const std::filesystem::path& config_file) {
+const char* config_name(at::ScalarType type) {
+  switch (type) {
+    case at::kDouble: return "float64";
+    case at::kBFloat16: return "bfloat16";
+    case at::kHalf: return "float16";
+    default: return "float32";
+  }
+}
+
+/// Makes a copied config.json true of the weights beside it: their type, and a head of its own
+/// (families differ in their default, so the key is written out).
+void fit_config(LanguageModel& model, const std::filesystem::path& config_file) {
   auto config = nlohmann::ordered_json::parse(read_text_file(config_file));
-  if (config.value("tie_word_embeddings", true) == false) return;
-  config["tie_word_embeddings"] = false;
-  std::ofstream{config_file} << config.dump(2) << '\n';
+  const auto before = config;
+  for (const char* key : {"torch_dtype", "dtype"}) {
+    if (config.contains(key)) {
+      config[key] = config_name(c10::typeMetaToScalarType(model.parameters().options().dtype()));
+    }
+  }
+  const bool untied = model.parameters().contains("lm_head.weight");
+  if (untied && config.value("tie_word_embeddings", true)) config["tie_word_embeddings"] = false;
+  if (config == before) return;
+  std::ofstream file{config_file};
+  if (!(file << config.dump(2) << '\n') || !file.flush()) {
+    throw Error{ExitCode::Io, config_file.string() + ": cannot be written"};
+  }
 }
 
 }  // namespace
@@ -174,8 +194,10 @@ void copy_model_files(LanguageModel& model, const std::filesystem::path& source_
         "added_tokens.json", "tokenizer.model"}) {
     if (!fs::exists(source_folder / name) || fs::equivalent(source_folder, folder)) continue;
     fs::copy_file(source_folder / name, folder / name, fs::copy_options::overwrite_existing);
+    // The next save must be able to replace what came from a read-only folder.
+    fs::permissions(folder / name, fs::perms::owner_write, fs::perm_options::add);
   }
-  if (model.parameters().contains("lm_head.weight")) say_untied(folder / "config.json");
+  fit_config(model, folder / "config.json");
 }
 
 void save_model(LanguageModel& model, const std::filesystem::path& source_folder,

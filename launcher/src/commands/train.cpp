@@ -81,9 +81,9 @@ class FileTraining {
         options_(options),
         directory_(session.communicator(), options.output_dir, options.resume.wanted(),
                    session.log()),
-        model_folder_(options.model.folder(config)) {
+        model_folder_(options.model.folder(config)),
+        resolved_yaml_(resolved_yaml) {
     session.open_logs(options.output_dir);
-    directory_.write_config(resolved_yaml);
     // Rows are needed before the trainer: a schedule by epochs ends where they do.
     auto loaded = load_for_session(session, model_folder_);
     train_rows_ = read_rows(session, *loaded.tokenizer, options.train_file, options.encoding);
@@ -96,6 +96,7 @@ class FileTraining {
 
   int run() {
     const bool resumed = job_->resume(options_.resume);
+    directory_.write_config(resolved_yaml_);  // a refused resume leaves the run's own
     trainer().set_max_steps(updates_in_all(batch_size()));
     directory_.discard_metrics_after(resumed ? trainer().state().global_step : -1, 0);
     trainer().on_update = [this](const UpdateStats& update) { log(update); };
@@ -223,6 +224,7 @@ class FileTraining {
   const TrainCommandOptions& options_;
   RunDirectory directory_;
   std::filesystem::path model_folder_;
+  std::string resolved_yaml_;
   Batch train_rows_, eval_rows_;
   std::int64_t idle_samples_ = 0;  ///< that made no update since the last one
   std::unique_ptr<TrainingJob> job_;

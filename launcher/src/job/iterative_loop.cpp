@@ -83,9 +83,8 @@ IterativeLoop::IterativeLoop(Session& session, const LoopOptions& options, Rewar
            load_for_session(logging_to(session, options.output_dir), options.model.folder(config)),
            options.train,
            {.run_directory = options.output_dir, .save_total_limit = options.save_total_limit}),
-      report_(session.screen(), directory_, options.num_rounds, !options.reward.check.empty()) {
-  directory_.write_config(resolved_yaml);
-}
+      report_(session.screen(), directory_, options.num_rounds, !options.reward.check.empty()),
+      resolved_yaml_(resolved_yaml) {}
 
 int IterativeLoop::run() {
   Stopwatch total;
@@ -96,7 +95,8 @@ int IterativeLoop::run() {
     return static_cast<int>(ExitCode::Stopped);
   }
   trainer().save_model(options_.output_dir);
-  report_.show_end(trainer().state().global_step, trainer().state().tokens_seen, total.lap());
+  report_.show_end(trainer().state().global_step, trainer().state().tokens_seen, total.lap(),
+                   /*can_go_on=*/options_.save_strategy != "no");
   return static_cast<int>(ExitCode::Success);
 }
 
@@ -104,6 +104,7 @@ void IterativeLoop::start() {
   const bool resumed = job_.resume(options_.resume);
   const auto& state = trainer().state();
   if (resumed) report_.restore(state.user);
+  directory_.write_config(resolved_yaml_);  // a refused resume leaves the run's own
   const auto recorded = std::min(report_.recorded_round(), rounds_over());
   directory_.discard_metrics_after(resumed ? state.global_step : -1, recorded);
   report_.show_start(session_.describe(), options_.model.model_name_or_path, prompts_.size(),
@@ -230,6 +231,21 @@ IterativeLoop::Pool IterativeLoop::judged(std::int64_t round,
   return pool;
 }
 
+/// The samples on disk continue the prompts of their time; others behind the same numbers would be
+/// trained with the wrong completions.
+void IterativeLoop::require_same_prompt(const SampleRecord& record,
+                                        std::span<const std::int64_t> rows_of_round) const {
+  const auto place = static_cast<std::size_t>(record.prompt_index);
+  if (place < rows_of_round.size()) {
+    const auto& row = prompts_[static_cast<std::size_t>(rows_of_round[place])];
+    if (render_prompt(job_.tokenizer(), row.prompt) == record.prompt) return;
+  }
+  throw InputError{directory_.samples_file(record.round).string() + ": prompt " +
+                   std::to_string(record.prompt_index) +
+                   " is not what prompts.file and prompts.per_round give now. Resume with the "
+                   "prompts that the round began with, or from a checkpoint at the end of a round"};
+}
+
 IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
   const auto all = directory_.read_samples(round);
   if (!all) {
@@ -257,6 +273,7 @@ IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
         (static_cast<double>(record.completion_ids.size()) - figures.completion_tokens) / n;
     figures.clipped_ratio += ((record.finish_reason == "length" ? 1.0 : 0.0) - figures.clipped_ratio) / n;
     // Any rank may hold any sample: the step puts them in order by (prompt, k).
+    require_same_prompt(record, rows);
     if (static_cast<std::int64_t>(i) % session_.size() != session_.rank()) continue;
     pool.prompt_ids.push_back(prompts[static_cast<std::size_t>(record.prompt_index)].ids);
     pool.records.push_back(record);

@@ -210,7 +210,8 @@ std::string LoopReport::example() const {
   return {};
 }
 
-void LoopReport::show_end(std::int64_t step, std::int64_t tokens, double seconds) {
+void LoopReport::show_end(std::int64_t step, std::int64_t tokens, double seconds,
+                          bool can_go_on) {
   const auto folder = printable(directory_.path().string(), 1000);
   std::string summary = "done in " + text("%.0f", seconds) + " s: " + std::to_string(step) +
                         " updates on " + std::to_string(tokens) + " target tokens\n";
@@ -220,9 +221,11 @@ void LoopReport::show_end(std::int64_t step, std::int64_t tokens, double seconds
                text("%+.3f", *latest_reward_ - *initial_reward_) + '\n' + example();
   }
   summary += "model    " + folder + " (a Hugging Face folder)\nsamples  " + folder +
-             "/samples/   metrics  " + folder + "/metrics.jsonl\n" +
-             "go on    --resume_from_checkpoint auto --num_rounds " +
-             std::to_string(2 * num_rounds_) + '\n';
+             "/samples/   metrics  " + folder + "/metrics.jsonl\n";
+  if (can_go_on) {
+    summary += "go on    --resume_from_checkpoint auto --num_rounds " +
+               std::to_string(2 * num_rounds_) + '\n';
+  }
   screen_.print(summary);
 }
 

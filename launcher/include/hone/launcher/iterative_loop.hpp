@@ -49,6 +49,8 @@ class IterativeLoop {
   void end_round(RoundFigures& figures);
   Pool make_pool(std::int64_t round);
   Pool reload_pool(std::int64_t round);
+  void require_same_prompt(const SampleRecord& record,
+                           std::span<const std::int64_t> rows_of_round) const;
   Pool judged(std::int64_t round, std::span<const hone::Completion> drafts,
               std::span<const std::int64_t> rows_of_round,
               std::span<const PromptTokens> prompts);
@@ -63,6 +65,7 @@ class IterativeLoop {
   RunDirectory directory_;
   TrainingJob job_;
   LoopReport report_;
+  std::string resolved_yaml_;
 };
 
 }  // namespace hone::launcher

@@ -71,7 +71,8 @@ class LoopReport {
   std::string state() const;
   void restore(const std::string& state);
 
-  void show_end(std::int64_t step, std::int64_t tokens, double seconds);
+  /// `can_go_on`: there is a checkpoint to resume from.
+  void show_end(std::int64_t step, std::int64_t tokens, double seconds, bool can_go_on);
   void show_stop(std::int64_t step);
 
  private:
