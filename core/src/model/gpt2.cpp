@@ -136,8 +136,8 @@ at::Tensor Gpt2Model::forward(const at::Tensor& ids, const at::Tensor& positions
   const auto linear = [](const at::Tensor& x, const Affine& a) {
     return at::addmm(a.bias, x, a.weight);
   };
-  auto x = embedding(token_embedding_, ids, std::nullopt) +
-           embedding(position_embedding_, positions, std::nullopt);
+  auto x = look_up(token_embedding_, ids, std::nullopt) +
+           look_up(position_embedding_, positions, std::nullopt);
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
     const auto& b = blocks_[static_cast<std::size_t>(layer)];
     const auto qkv = linear(norm(x, b.norm_1), b.attention)

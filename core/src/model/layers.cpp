@@ -38,8 +38,8 @@ struct EmbeddingLookup : torch::autograd::Function<EmbeddingLookup> {
 
 }  // namespace
 
-at::Tensor embedding(const at::Tensor& weight, const at::Tensor& ids,
-                     std::optional<std::int64_t> padding_id) {
+at::Tensor look_up(const at::Tensor& weight, const at::Tensor& ids,
+                   std::optional<std::int64_t> padding_id) {
   if (!weight.grad().defined() || !c10::GradMode::is_enabled()) {
     return at::index_select(weight, 0, ids);
   }

@@ -121,7 +121,7 @@ at::Tensor LlamaModel::forward(const at::Tensor& ids, const at::Tensor& position
   const auto rotary =
       rotary_table(positions, config_.inverse_frequencies, embedding_.scalar_type());
   const double scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim));
-  auto x = embedding(embedding_, ids, s.pad_id);
+  auto x = look_up(embedding_, ids, s.pad_id);
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
     const auto& b = blocks_[static_cast<std::size_t>(layer)];
     const auto h = rms_norm(x, b.input_norm, config_.norm_eps);

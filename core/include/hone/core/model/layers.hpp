@@ -11,8 +11,8 @@ namespace hone {
 /// no dense (vocab, hidden) gradient is built per micro-batch.
 /// Shape: weight (V, C), ids (N); returns (N, C). Rows of `padding_id` get no gradient from here.
 /// Source: torch.nn.Embedding(padding_idx).
-at::Tensor embedding(const at::Tensor& weight, const at::Tensor& ids,
-                     std::optional<std::int64_t> padding_id);
+at::Tensor look_up(const at::Tensor& weight, const at::Tensor& ids,
+                   std::optional<std::int64_t> padding_id);
 
 /// x * rsqrt(mean(x^2) + eps) in at least float32, cast back, times weight. Shape: (N, C).
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
