@@ -3,9 +3,12 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <string>
+#include <tuple>
 
 namespace hone::launcher {
 namespace {
@@ -33,6 +36,25 @@ std::string proc_value(const char* path, std::string_view name) {
 }
 
 }  // namespace
+
+CpuList in_core_order(CpuList cpus) {
+  const auto place = [](int cpu) {
+    int numbers[2] = {0, cpu};  // where the kernel does not tell, each CPU is a core
+    const std::string topology = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
+    std::ifstream{topology + "physical_package_id"} >> numbers[0];
+    std::ifstream{topology + "core_id"} >> numbers[1];
+    return std::tuple{numbers[0], numbers[1], cpu};
+  };
+  std::sort(cpus.begin(), cpus.end(), [&](int a, int b) { return place(a) < place(b); });
+  return cpus;
+}
+
+bool bind_this_thread(const CpuList& cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus) CPU_SET(static_cast<std::size_t>(cpu), &set);
+  return sched_setaffinity(0, sizeof set, &set) == 0;
+}
 
 CpuList affinity_of_this_process() { return affinity_of(0); }
 

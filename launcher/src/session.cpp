@@ -56,6 +56,7 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
   const std::string lone = lone_process_warning(environment, size());
   if (!lone.empty()) log_.warning(lone);
   bind_threads(options, environment);
+  device_ = distributed::make_cpu_device();
   if (!options.use_cpu && describe_machine().has_nvidia_driver) {
     log_.warning("this machine has an NVIDIA driver, but this build computes on the CPU "
                  "(--use_cpu says that you know)");
@@ -70,7 +71,8 @@ void Session::bind_threads(const SessionOptions& options, const LaunchEnvironmen
   ThreadPlanInputs inputs{.available = affinity_of_parent(),
                           .quota = cpu_quota(),
                           .omp_num_threads = environment.omp_num_threads,
-                          .requested = options.num_threads};
+                          .requested = options.num_threads,
+                          .by_core = options.bind_threads ? in_core_order(mask) : CpuList{}};
   std::set<std::string> hosts;
   for (std::size_t i = 0; i < cards.size(); ++i) {
     const auto line_end = cards[i].find('\n');
@@ -84,14 +86,18 @@ void Session::bind_threads(const SessionOptions& options, const LaunchEnvironmen
   const ThreadPlan plan = plan_threads(inputs);
   num_threads_ = plan.num_threads;
   if (!plan.warning.empty()) log_.warning(plan.warning);
-  log_.debug("cores " + print_cpus(mask) + ", " + plural(num_threads_, "thread"));
+  if (!plan.cpus.empty() && !bind_this_thread(plan.cpus)) {
+    log_.warning("the kernel does not let this rank bind to cores " + print_cpus(plan.cpus));
+  }
+  log_.debug("cores " + print_cpus(affinity_of_this_process()) + ", " +
+             plural(num_threads_, "thread"));
   if (options.set_num_threads) options.set_num_threads(num_threads_);
 }
 
 std::string Session::describe() const {
   std::string text = plural(size(), "rank");
   if (size() > 1) text += " on " + plural(num_nodes_, "node");
-  text += ", " + std::string{device()} + ", ";
+  text += ", " + std::string{device_->kind()} + ", ";
   if (size() > 1) text += std::string{communicator_->backend()} + ", ";
   return text + plural(num_threads_, "thread") + (size() > 1 ? " each" : "");
 }

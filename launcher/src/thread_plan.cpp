@@ -26,6 +26,22 @@ int fair_share(const ThreadPlanInputs& inputs) {
   return std::max(1, static_cast<int>(std::floor(share)));
 }
 
+/// Whole cores go to one rank: `by_core` is cut into as many parts as there are ranks.
+CpuList own_part(const ThreadPlanInputs& inputs, int num_threads, int share) {
+  const auto& masks = inputs.masks;
+  const bool same = std::all_of(masks.begin(), masks.end(),
+                                [&](const CpuList& mask) { return mask == masks.front(); });
+  const std::size_t count = inputs.by_core.size();
+  if (!same || inputs.quota || masks.size() < 2 || num_threads > share || count < masks.size()) {
+    return {};
+  }
+  const auto begin = static_cast<std::ptrdiff_t>(inputs.mine * count / masks.size());
+  const auto end = static_cast<std::ptrdiff_t>((inputs.mine + 1) * count / masks.size());
+  CpuList part{inputs.by_core.begin() + begin, inputs.by_core.begin() + end};
+  std::sort(part.begin(), part.end());
+  return part;
+}
+
 std::size_t idle_cpus(const ThreadPlanInputs& inputs) {
   std::set<int> idle{inputs.available.begin(), inputs.available.end()};
   for (const CpuList& mask : inputs.masks) {
@@ -56,7 +72,9 @@ ThreadPlan plan_threads(const ThreadPlanInputs& inputs) {
   const int share = fair_share(inputs);
   const auto asked = inputs.requested ? inputs.requested : inputs.omp_num_threads;
   const int num_threads = asked && *asked > 0 ? static_cast<int>(*asked) : share;
-  return {.num_threads = num_threads, .warning = warning_for(inputs, num_threads, share)};
+  return {.num_threads = num_threads,
+          .cpus = own_part(inputs, num_threads, share),
+          .warning = warning_for(inputs, num_threads, share)};
 }
 
 }  // namespace hone::launcher

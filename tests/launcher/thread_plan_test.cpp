@@ -53,6 +53,36 @@ TEST(ThreadPlan, AQuotaIsSharedByAllRanks) {
   EXPECT_EQ(plan_threads(inputs).num_threads, 1);
 }
 
+TEST(ThreadPlan, UnboundRanksAreBoundToNeighbouringCores) {
+  auto inputs = on_eight({range(0, 7), range(0, 7), range(0, 7)});
+  // Four cores of two threads each: 0 and 4 are one core.
+  inputs.by_core = {0, 4, 1, 5, 2, 6, 3, 7};
+  const std::vector<CpuList> expected = {{0, 4}, {1, 2, 5}, {3, 6, 7}};
+  for (inputs.mine = 0; inputs.mine < 3; ++inputs.mine) {
+    const auto plan = plan_threads(inputs);
+    EXPECT_EQ(plan.cpus, expected[inputs.mine]);
+    EXPECT_EQ(plan.num_threads, 2);
+  }
+}
+
+TEST(ThreadPlan, WhatIsBoundSharedOrAskedForIsNotBoundAnew) {
+  auto alone = on_eight({range(0, 7)});
+  alone.by_core = range(0, 7);
+  EXPECT_TRUE(plan_threads(alone).cpus.empty()) << "one rank has them all";
+  auto bound = on_eight({range(0, 3), range(4, 7)});
+  bound.by_core = range(0, 3);
+  EXPECT_TRUE(plan_threads(bound).cpus.empty()) << "the launcher did it";
+  auto two = on_eight({range(0, 7), range(0, 7)});
+  EXPECT_TRUE(plan_threads(two).cpus.empty()) << "not wanted";
+  two.by_core = range(0, 7);
+  EXPECT_EQ(plan_threads(two).cpus, range(0, 3));
+  two.requested = 5;
+  EXPECT_TRUE(plan_threads(two).cpus.empty()) << "more threads than the part has cores";
+  two.requested.reset();
+  two.quota = 4.0;
+  EXPECT_TRUE(plan_threads(two).cpus.empty()) << "a quota shares out time, not cores";
+}
+
 TEST(ThreadPlan, WhatTheUserSaysWins) {
   auto inputs = on_eight({range(0, 7)});
   inputs.omp_num_threads = 3;

@@ -11,15 +11,17 @@ namespace {
 
 struct ExportOptions {
   std::filesystem::path checkpoint, output_dir;
+  bool overwrite_output_dir = false;
 
   void bind(OptionRegistry& registry) {
     registry.group("Input")
         .add("checkpoint", &checkpoint, "A folder checkpoint-N, or a run directory: its newest.")
         .positional()
         .required();
-    registry.group("Output")
-        .add("output_dir", &output_dir, "The Hugging Face folder to write.")
-        .required();
+    auto output = registry.group("Output");
+    output.add("output_dir", &output_dir, "The Hugging Face folder to write.").required();
+    output.add("overwrite_output_dir", &overwrite_output_dir,
+               "Write over a model that is there already.");
   }
 };
 
@@ -36,6 +38,25 @@ void require_folder(const std::filesystem::path& folder) {
                                      "directory that holds one"};
 }
 
+/// Only reads, as a run may be at work there: whole checkpoints are never written to.
+std::filesystem::path newest_usable(const std::filesystem::path& run_directory) {
+  std::string problems;
+  for (const auto& checkpoint : checkpoints::list_checkpoints(run_directory)) {
+    const auto problem = checkpoints::inspect_checkpoint(checkpoint).problem;
+    if (!problem) return checkpoint;
+    problems += "\n  " + checkpoint.filename().string() + ": " + *problem;
+  }
+  throw CheckpointError{"no checkpoint in " + run_directory.string() + " is usable:" + problems};
+}
+
+void require_free(const ExportOptions& options) {
+  for (const char* name : {"config.json", "model.safetensors", "model.safetensors.index.json"}) {
+    if (options.overwrite_output_dir || !std::filesystem::exists(options.output_dir / name)) continue;
+    throw ConfigError{options.output_dir.string() + " holds a model already (" + name +
+                      "). Give another --output_dir, or --overwrite_output_dir"};
+  }
+}
+
 }  // namespace
 
 int run_export(const CommandContext& context, Arguments arguments) {
@@ -46,12 +67,11 @@ int run_export(const CommandContext& context, Arguments arguments) {
   if (context.environment.rank != 0) return 0;
   auto folder = options.checkpoint;
   require_folder(folder);
-  const bool is_run = !checkpoints::list_checkpoints(folder).empty();
+  require_free(options);
+  if (!checkpoints::list_checkpoints(folder).empty()) folder = newest_usable(folder);
   distributed::LoopbackCommunicator alone;
   NullLogger log;
-  checkpoints::Hdf5CheckpointStore store{
-      alone, log, {.run_directory = is_run ? folder : folder.parent_path()}};
-  if (is_run) folder = store.find_newest().value();
+  checkpoints::Hdf5CheckpointStore store{alone, log, {.run_directory = folder.parent_path()}};
   const auto model = build_model(folder);
   store.load_tensors(folder, model_tensors(*model));
   save_model(*model, folder, options.output_dir);

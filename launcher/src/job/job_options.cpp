@@ -28,12 +28,15 @@ void ModelOptions::bind(OptionRegistry& registry) {
   machine.add("ddp_backend", &ddp_backend, "How ranks communicate: auto, mpi.");
   machine.add("num_threads", &num_threads,
               "Compute threads of a rank; null: its share of the node's cores.", at_least(1));
+  machine.add("bind_threads", &bind_threads,
+              "Bind each rank to its share of the node's cores, where the launcher has not.");
 }
 
 SessionOptions ModelOptions::session_options() const {
   return {.use_cpu = use_cpu,
           .ddp_backend = ddp_backend,
           .num_threads = num_threads,
+          .bind_threads = bind_threads,
           .set_num_threads = set_torch_threads};
 }
 

@@ -16,6 +16,7 @@ struct ModelOptions {
   bool use_cpu = false;
   std::string ddp_backend = "auto";
   std::optional<std::int64_t> num_threads;
+  bool bind_threads = true;
 
   void bind(OptionRegistry& registry);
   SessionOptions session_options() const;

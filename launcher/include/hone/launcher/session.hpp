@@ -13,6 +13,7 @@
 #include "hone/core/logger.hpp"
 #include "hone/core/stop_signal.hpp"
 #include "hone/distributed/communicator_factory.hpp"
+#include "hone/distributed/device.hpp"
 #include "hone/distributed/mpi_environment.hpp"
 #include "hone/launcher/launch_environment.hpp"
 #include "hone/launcher/rank_logger.hpp"
@@ -30,6 +31,7 @@ struct SessionOptions {
   std::string ddp_backend = "auto";
   std::filesystem::path output_dir = {};  ///< of logs and exit records; may come later by open_logs()
   std::optional<std::int64_t> num_threads = {};
+  bool bind_threads = true;  ///< share the node's cores out where the launcher has not
   /// Told the number of compute threads of this rank, before anything computes.
   std::function<void(int)> set_num_threads = {};
 };
@@ -60,8 +62,8 @@ class Session {
   Screen& screen() { return screen_; }
   StopSignal& stop_signal() { return *signals_; }
 
-  /// Where tensors live: "cpu".
-  std::string_view device() const { return "cpu"; }
+  /// Where this rank computes.
+  distributed::Device& device() { return *device_; }
   /// Compute threads of this rank.
   int num_threads() const { return num_threads_; }
   /// "4 ranks on 2 nodes, cpu, mpi, 8 threads each".
@@ -94,6 +96,7 @@ class Session {
   std::unique_ptr<distributed::MpiEnvironment> mpi_;
   std::unique_ptr<ExitMeeting> meeting_;
   std::unique_ptr<Communicator> communicator_;
+  std::unique_ptr<distributed::Device> device_;
   std::filesystem::path output_dir_;
   std::atomic<std::int64_t> step_ = 0;
   int num_threads_ = 1;

@@ -18,15 +18,19 @@ struct ThreadPlanInputs {
   std::optional<double> quota; ///< CPUs' worth of time for all ranks on this machine together
   std::optional<std::int64_t> omp_num_threads;
   std::optional<std::int64_t> requested;  ///< the num_threads option: wins over all
+  std::vector<int> by_core;  ///< this rank's mask, CPUs of one core side by side; empty: do not bind
 };
 
 struct ThreadPlan {
   int num_threads = 1;
+  CpuList cpus;         ///< to bind this rank to; empty: leave it as it is
   std::string warning;  ///< empty where nothing is odd
 };
 
 /// Threads of this rank: what was requested, else OMP_NUM_THREADS, else its CPUs shared fairly with
-/// the ranks that may run on the same ones. At least 1.
+/// the ranks that may run on the same ones. At least 1. Ranks that were all left on the same CPUs are
+/// bound to neighbouring parts of them by their order on the machine; what the launcher has bound, or a
+/// quota shares out, stays.
 ThreadPlan plan_threads(const ThreadPlanInputs& inputs);
 
 }  // namespace hone::launcher
