@@ -10,6 +10,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
+using ::testing::ThrowsMessage;
 using testing::BoundOptions;
 using testing::Schedule;
 
@@ -107,6 +108,23 @@ TEST(OptionYaml, SectionsAreMaps) {
   EXPECT_EQ(bound.yaml_error_of("- a\n"),
             "run.yaml:1:1: options must be written as \"key: value\" pairs");
   EXPECT_EQ(bound.yaml_error_of("[a]: 1\n"), "run.yaml:1:1: a key must be the name of an option");
+}
+
+TEST(OptionYaml, ASectionMayBeTheNameOfOneOfItsSwitches) {
+  bool all = false;
+  double threshold = 0;
+  OptionRegistry registry{"hone run", ""};
+  auto keep = registry.group("Keep", "keep.");
+  keep.add("all", &all, "Everything.");
+  keep.add("threshold", &threshold, "From here on.");
+  registry.load_yaml("keep: all", "run.yaml");
+  EXPECT_TRUE(all);
+  for (const char* text : {"keep: threshold", "keep: none", "keep: [all]"}) {
+    EXPECT_THAT([&] { registry.load_yaml(text, "run.yaml"); },
+                ThrowsMessage<ConfigError>(
+                    HasSubstr("run.yaml:1:7: \"keep\" must be written as \"key: value\" pairs")))
+        << text;
+  }
 }
 
 TEST(OptionYaml, DuplicatesAreRefused) {

@@ -109,6 +109,29 @@ TEST_P(Resume, InTheMiddleOfACallGoesOnBehindItsAppliedUpdates) {
   }
 }
 
+TEST_P(Resume, AnInterruptedCallGoesOnWithItsOwnSamplesOnly) {
+  on_ranks(GetParam(), [&](Communicator& comm) {
+    const auto expected = undisturbed(comm);
+    {
+      StopAtRead signal{1, StopRequest::SaveAndStop};
+      TrainingRun first{folder_.path(), comm, options(), &signal};
+      first.trainer->step(samples(0));
+    }
+    TrainingRun second{folder_.path(), comm, options()};
+    second.trainer->resume();
+    auto turned = samples(0);
+    std::swap(turned.input_ids.front(), turned.input_ids.back());
+    for (const auto& other : {samples(1), turned}) {
+      EXPECT_THAT([&] { second.trainer->step(other); },
+                  ::testing::ThrowsMessage<InputError>(HasSubstr("was given other samples")));
+    }
+    second.trainer->step(samples(0));
+    second.trainer->step(samples(1));
+    EXPECT_TRUE(same_weights(weights_of(second.trainer.model()), expected));
+    return 0;
+  });
+}
+
 TEST_P(Resume, SavesAsOftenAsAskedAndFromAnyOfThese) {
   on_ranks(GetParam(), [&](Communicator& comm) {
     const auto expected = undisturbed(comm);

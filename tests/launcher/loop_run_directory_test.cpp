@@ -38,23 +38,23 @@ class RunDirectoryTest : public ::testing::Test {
  protected:
   /// Opens the directory on `size` ranks and runs `body` there.
   template <typename Body>
-  void with_directory(int size, bool resuming, Body&& body) {
+  void with_directory(int size, const std::string& resume, Body&& body) {
     ThreadWorld{size}.run([&](Communicator& comm) {
       NullLogger logger;
-      RunDirectory directory{comm, run_, resuming, logger};
+      RunDirectory directory{comm, run_, resume, logger};
       body(comm, directory);
     });
   }
 
   /// The error that all of two ranks get from opening the directory.
-  std::pair<std::string, ExitCode> refusal(bool resuming = false) {
+  std::pair<std::string, ExitCode> refusal(const std::string& resume = "false") {
     std::set<std::pair<std::string, ExitCode>> errors;
     std::mutex mutex;
     ThreadWorld{2}.run([&](Communicator& comm) {
       std::pair<std::string, ExitCode> error{"opened", ExitCode::Success};
       NullLogger logger;
       try {
-        RunDirectory directory{comm, run_, resuming, logger};
+        RunDirectory directory{comm, run_, resume, logger};
       } catch (const Error& caught) {
         error = {caught.what(), caught.exit_code()};
       }
@@ -77,6 +77,7 @@ SampleRecord sample(std::int64_t prompt_index, std::int64_t k, int rank) {
           .rank = rank,
           .prompt = "1+1=\n\"",
           .completion = "caf\xC3\xA9 \x1b",
+          .prompt_ids = {16, 2, 16},
           .completion_ids = {5, 0, 49151},
           .finish_reason = "eos",
           .reward = 0.1,
@@ -85,7 +86,7 @@ SampleRecord sample(std::int64_t prompt_index, std::int64_t k, int rank) {
 }
 
 TEST_F(RunDirectoryTest, MakesTheFolderAndItsFiles) {
-  with_directory(3, false, [](Communicator& comm, RunDirectory& directory) {
+  with_directory(3, "false", [](Communicator& comm, RunDirectory& directory) {
     directory.write_config("rank: " + std::to_string(comm.rank()) + "\n");
     directory.append_metrics("{\"step\":1,\"rank\":" + std::to_string(comm.rank()) + "}");
     directory.append_metrics("{\"step\":2}");
@@ -96,7 +97,7 @@ TEST_F(RunDirectoryTest, MakesTheFolderAndItsFiles) {
 
 TEST_F(RunDirectoryTest, SamplesOfAllRanksComeInOrder) {
   for (const int size : {1, 2, 4}) {
-    with_directory(size, true, [&](Communicator& comm, RunDirectory& directory) {
+    with_directory(size, "auto", [&](Communicator& comm, RunDirectory& directory) {
       std::vector<SampleRecord> mine;
       for (std::int64_t prompt = 5; prompt-- > 0;) {
         if (prompt % comm.size() != comm.rank()) continue;
@@ -120,14 +121,14 @@ TEST_F(RunDirectoryTest, SamplesOfAllRanksComeInOrder) {
       ::testing::StartsWith(
           "{\"round\":3,\"step\":17,\"prompt_index\":0,\"k\":0,\"rank\":0,\"prompt\":\"1+1="
           "\\n\\\"\","
-          "\"completion\":\"caf\xC3\xA9 \\u001b\",\"completion_ids\":[5,0,49151],"
+          "\"completion\":\"caf\xC3\xA9 \\u001b\",\"prompt_ids\":[16,2,16],\"completion_ids\":[5,0,49151],"
           "\"finish_reason\":\"eos\",\"reward\":0.1,\"kept\":true,\"outcome\":\"kept\"}\n"));
   EXPECT_EQ(std::distance(fs::directory_iterator{run_ / "samples"}, {}), 1)
       << "a temporary file stayed";
 }
 
 TEST_F(RunDirectoryTest, ARoundWithoutSamplesIsNotARoundWithoutAFile) {
-  with_directory(2, false, [](Communicator&, RunDirectory& directory) {
+  with_directory(2, "false", [](Communicator&, RunDirectory& directory) {
     directory.write_samples(1, {});
     ASSERT_TRUE(directory.read_samples(1).has_value());
     EXPECT_TRUE(directory.read_samples(1)->empty());
@@ -135,7 +136,7 @@ TEST_F(RunDirectoryTest, ARoundWithoutSamplesIsNotARoundWithoutAFile) {
 }
 
 TEST_F(RunDirectoryTest, ACompletionCutInACharacterIsStillWritten) {
-  with_directory(1, false, [](Communicator&, RunDirectory& directory) {
+  with_directory(1, "false", [](Communicator&, RunDirectory& directory) {
     auto cut = sample(0, 0, 0);
     cut.completion = "\xF0\x9F";
     directory.write_samples(1, {{cut}});
@@ -144,7 +145,7 @@ TEST_F(RunDirectoryTest, ACompletionCutInACharacterIsStillWritten) {
 }
 
 TEST_F(RunDirectoryTest, DamagedSamplesAreNamed) {
-  with_directory(2, false, [&](Communicator& comm, RunDirectory& directory) {
+  with_directory(2, "false", [&](Communicator& comm, RunDirectory& directory) {
     for (const auto& [text, complaint] : std::vector<std::pair<std::string, std::string>>{
              {"{\"round\": 1}\n", "round-0001.jsonl:1: the key step is missing"},
              {"\n{broken\n", "round-0001.jsonl:2:2: not valid JSON"},
@@ -174,8 +175,52 @@ TEST_F(RunDirectoryTest, AUsedFolderIsRefusedUnlessResuming) {
         HasSubstr("runs/a already holds " + name.substr(0, name.find('/')) +
                   ". Continue: --resume_from_checkpoint auto. New run: another --output_dir"));
     EXPECT_EQ(code, ExitCode::Usage);
-    EXPECT_EQ(refusal(true).first, "opened");
   }
+}
+
+TEST_F(RunDirectoryTest, ResumingGoesOnWhereARunWasAndOverwritesNoModel) {
+  for (const char* used : {"checkpoint-500/manifest.json", "samples/round-0001.jsonl", "metrics.jsonl"}) {
+    fs::remove_all(run_);
+    dir_.write("runs/a/" + std::string{used}, "x");
+    EXPECT_EQ(refusal("auto").first, "opened") << used;
+  }
+  for (const char* model : {"model.safetensors", "model.safetensors.index.json", "config.json"}) {
+    fs::remove_all(run_);
+    dir_.write("runs/a/" + std::string{model}, "x");
+    const auto [message, code] = refusal("auto");
+    EXPECT_THAT(message, AllOf(HasSubstr(model), HasSubstr("no checkpoint to go on from")));
+    EXPECT_EQ(code, ExitCode::Usage);
+    dir_.write("runs/a/checkpoint-3/manifest.json", "x");
+    EXPECT_EQ(refusal("auto").first, "opened") << "a finished run goes on from its checkpoint";
+  }
+}
+
+TEST_F(RunDirectoryTest, AnOlderCheckpointIsNoPlaceToGoOnBesideNewerOnes) {
+  for (const char* name : {"checkpoint-3", "checkpoint-20"}) {
+    dir_.write("runs/a/" + std::string{name} + "/manifest.json", "x");
+  }
+  for (const std::string end : {"", "/"}) {
+    const auto [message, code] = refusal((run_ / "checkpoint-3").string() + end);
+    EXPECT_THAT(message, AllOf(HasSubstr("holds checkpoint-20, which is newer than checkpoint-3"),
+                               HasSubstr("--output_dir"), HasSubstr("auto")));
+    EXPECT_EQ(code, ExitCode::Usage);
+    EXPECT_EQ(refusal((run_ / "checkpoint-20").string() + end).first, "opened");
+  }
+}
+
+TEST_F(RunDirectoryTest, ACheckpointOfAnotherRunStartsAFolderOfItsOwn) {
+  const auto other = (dir_.path() / "runs/b/checkpoint-3").string();
+  EXPECT_EQ(refusal(other).first, "opened");
+  dir_.write("runs/a/checkpoint-1/manifest.json", "x");
+  EXPECT_THAT(refusal(other).first, HasSubstr("already holds checkpoint-1"));
+}
+
+TEST_F(RunDirectoryTest, TheConfigurationOfAnEarlierStartIsReadOnEveryRank) {
+  with_directory(2, "false", [](Communicator&, RunDirectory& directory) {
+    EXPECT_EQ(directory.read_config(), "");
+    directory.write_config("seed: 1\n");
+    EXPECT_EQ(directory.read_config(), "seed: 1\n");
+  });
 }
 
 TEST_F(RunDirectoryTest, TheNewestCheckpointIsNamed) {
@@ -187,7 +232,7 @@ TEST_F(RunDirectoryTest, TheNewestCheckpointIsNamed) {
 }
 
 TEST_F(RunDirectoryTest, ARunThatNeverBeganAndForeignFilesAreInNobodysWay) {
-  with_directory(1, false,
+  with_directory(1, "false",
                  [](Communicator&, RunDirectory& directory) { directory.write_config("a: 1\n"); });
   dir_.write("runs/a/notes.txt", "mine");
   dir_.write("runs/a/logs/rank-0.log", "started");
@@ -207,9 +252,9 @@ TEST_F(RunDirectoryTest, AFolderThatCannotBeMadeIsAnIoError) {
 }
 
 TEST_F(RunDirectoryTest, ASecondRunIsRefusedAndTheOwnerNamed) {
-  with_directory(1, false, [&](Communicator&, RunDirectory&) {
-    for (const bool resuming : {false, true}) {
-      const auto [message, code] = refusal(resuming);
+  with_directory(1, "false", [&](Communicator&, RunDirectory&) {
+    for (const char* resume : {"false", "auto"}) {
+      const auto [message, code] = refusal(resume);
       EXPECT_THAT(message,
                   AllOf(HasSubstr("runs/a is in use by pid " + std::to_string(::getpid()) + " on "),
                         HasSubstr("--output_dir"), Not(HasSubstr("\n"))));
@@ -252,7 +297,7 @@ TEST_F(RunDirectoryTest, AResumedRunLeavesNoMetricTwice) {
              "{\"kind\":\"eval\",\"step\":2}\n"
              "garbage\n"
              "{\"step\":1,\"ro");
-  with_directory(2, true, [](Communicator&, RunDirectory& directory) {
+  with_directory(2, "auto", [](Communicator&, RunDirectory& directory) {
     directory.discard_metrics_after(2, 2);
     directory.append_metrics("{\"step\":3,\"again\":true}");
   });
@@ -263,7 +308,7 @@ TEST_F(RunDirectoryTest, AResumedRunLeavesNoMetricTwice) {
 }
 
 TEST_F(RunDirectoryTest, DiscardingAfterAppendingGoesOnInTheSameFile) {
-  with_directory(1, false, [](Communicator&, RunDirectory& directory) {
+  with_directory(1, "false", [](Communicator&, RunDirectory& directory) {
     directory.discard_metrics_after(0, 0);
     directory.append_metrics("{\"step\":1}");
     directory.append_metrics("{\"step\":2}");
@@ -305,7 +350,7 @@ TEST(MetricsLog, AMissingFolderIsOneWarning) {
 }
 
 TEST_F(RunDirectoryTest, AFailedWriteLeavesTheOldFile) {
-  with_directory(1, false, [&](Communicator&, RunDirectory& directory) {
+  with_directory(1, "false", [&](Communicator&, RunDirectory& directory) {
     directory.write_config("old: 1\n");
     const auto old_handler = ::signal(SIGXFSZ, SIG_IGN);
     rlimit before{};

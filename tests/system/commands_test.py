@@ -60,6 +60,25 @@ class Generate(SystemTest):
         other = self.generate("--num_return_sequences", 3, "--seed", 6, output="other.jsonl")
         self.assertNotEqual(texts, [line["completion"] for line in other])
 
+    def test_an_output_file_that_cannot_be_written(self) -> None:
+        """Said before the model is loaded: there is none here."""
+        ended = self.hone(
+            *("generate", "--model_name_or_path", "nowhere", "--prompts_file", "P.jsonl"),
+            *("--output_file", "missing/O.jsonl"),
+            ranks=2,
+            code=74,
+        )
+        self.assert_one_error(ended, "missing/O.jsonl", "No such file or directory")
+
+    def test_a_failure_leaves_the_old_output(self) -> None:
+        (self.folder / "O.jsonl").write_text("old\n")
+        self.hone(
+            *("generate", "--model_name_or_path", "nowhere", "--prompts_file", "P.jsonl", "--output_file", "O.jsonl"),
+            code=66,
+        )
+        self.assertEqual((self.folder / "O.jsonl").read_text(), "old\n")
+        self.assertEqual([p.name for p in self.folder.glob("O.jsonl*")], ["O.jsonl"])
+
     def test_more_ranks_than_prompts_and_standard_output(self) -> None:
         write_lines(self.folder / "P.jsonl", PROMPTS[:1])
         ended = self.hone(
@@ -99,6 +118,23 @@ class Checkpoints(LoopTest):
         self.assertNotEqual(
             (self.folder / "older/model.safetensors").read_bytes(), (self.output / "model.safetensors").read_bytes()
         )
+
+    def test_export_of_a_damaged_newest(self) -> None:
+        """The run's newest whole checkpoint is taken, and nothing is changed in the run."""
+        flip_a_byte(self.newest)
+        before = sorted(path.name for path in self.output.iterdir())
+        ended = self.hone("export", self.output, "--output_dir", "made")
+        self.assertIn(f"checkpoint-{self.steps[0]} -> ", ended.out)
+        self.assertEqual(sorted(path.name for path in self.output.iterdir()), before)
+        flip_a_byte(self.output / f"checkpoint-{self.steps[0]}")
+        ended = self.hone("export", self.output, "--output_dir", "other", code=65)
+        self.assert_one_error(ended, "no checkpoint in", *(f"checkpoint-{step}: " for step in self.steps))
+
+    def test_export_writes_over_a_model_only_if_told(self) -> None:
+        ended = self.hone("export", self.newest, "--output_dir", "tiny", code=64)
+        self.assert_one_error(ended, "tiny holds a model already", "--overwrite_output_dir")
+        self.hone("export", self.newest, "--output_dir", "tiny", "--overwrite_output_dir")
+        self.assert_same_weights(self.output, self.folder / "tiny")
 
     def test_export_says_what_is_wrong(self) -> None:
         for folder, code in (("nowhere", 66), ("tiny", 65)):

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import re
 import unittest
 
 from harness import checkpoints, read_lines, read_metrics
@@ -28,6 +29,7 @@ class RewardProgram(LoopTest):
             self.check_counts,
             self.check_rule,
             self.check_trained,
+            self.check_trained_once,
             self.check_screen,
         ):
             with self.subTest(check.__name__):
@@ -110,6 +112,23 @@ class RewardProgram(LoopTest):
             self.assertEqual(sum(u["num_tokens"] for u in own), sum(len(s["completion_ids"]) for s in kept))
             self.assertEqual(len(own), -(-len(kept) // 4))
             self.assertEqual(record["step"], own[-1]["step"])
+
+    def check_trained_once(self) -> None:
+        """Both ranks' logs name, by place among the kept in the order of (prompt, k), what each update trains
+        there. Every place comes once, on one rank."""
+        pattern = re.compile(r"update (\d+) trains samples((?: \d+)*) of the call here")
+        trained = collections.defaultdict(list)
+        ranks_at_work = set()
+        for rank in (0, 1):
+            for update, places in pattern.findall((self.output / f"logs/rank-{rank}.log").read_text()):
+                trained[int(update)] += map(int, places.split())
+                if places:
+                    ranks_at_work.add(rank)
+        self.assertEqual(ranks_at_work, {0, 1})
+        for number, samples in self.rounds.items():
+            updates = [u["step"] for u in read_metrics(self.output, "update") if u["round"] == number]
+            places = [place for step in updates for place in trained[step]]
+            self.assertEqual(sorted(places), list(range(sum(s["kept"] for s in samples))))
 
     def check_screen(self) -> None:
         """Plain key=value lines where there is no terminal; a closing summary; ranks do not repeat them."""

@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "hone/core/error.hpp"
+#include "hone/core/files/published_file.hpp"
 #include "hone/core/hf/safetensors.hpp"
-#include "published_file.hpp"
 #include "rust_call.hpp"
 #include "weight_files.hpp"
 
@@ -14,7 +14,6 @@ namespace hone {
 namespace {
 
 namespace fs = std::filesystem;
-using detail::PublishedFile;
 using nlohmann::json;
 using Shard = std::vector<const SafetensorsEntry*>;
 
@@ -102,7 +101,7 @@ PublishedFile write_shard(const fs::path& path, Shard shard) {
   detail::check_rust(status, error, path.string() + " cannot be written");
 
   PublishedFile file{path};
-  file.write(std::as_bytes(std::span{header.view()}));
+  file.write(header.view());
   for (const auto* tensor : shard) file.write(tensor->bytes);
   file.finish();
   return file;
@@ -124,7 +123,7 @@ PublishedFile write_index(const fs::path& path, std::span<const Shard> shards) {
       {"weight_map", std::move(weight_map)}};
   PublishedFile file{path};
   const std::string text = index.dump(2) + "\n";
-  file.write(std::as_bytes(std::span{text}));
+  file.write(text);
   file.finish();
   return file;
 }
@@ -171,7 +170,7 @@ void write_safetensors(const fs::path& folder, std::span<const SafetensorsEntry>
   }
   for (auto& file : files) file.publish();
   remove_stale(folder, files);
-  detail::sync_folder(folder);
+  sync_folder(folder);
 }
 
 }  // namespace hone

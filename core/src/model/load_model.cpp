@@ -3,10 +3,10 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <fstream>
 #include <set>
 
 #include "hone/core/error.hpp"
+#include "hone/core/files/published_file.hpp"
 #include "hone/core/hf/model_folder.hpp"
 #include "hone/core/hf/safetensors.hpp"
 #include "hone/core/model/language_model.hpp"
@@ -156,10 +156,7 @@ void fit_config(LanguageModel& model, const std::filesystem::path& config_file) 
   const bool untied = model.parameters().contains("lm_head.weight");
   if (untied && config.value("tie_word_embeddings", true)) config["tie_word_embeddings"] = false;
   if (config == before) return;
-  std::ofstream file{config_file};
-  if (!(file << config.dump(2) << '\n') || !file.flush()) {
-    throw Error{ExitCode::Io, config_file.string() + ": cannot be written"};
-  }
+  write_durably(config_file, config.dump(2) + '\n');
 }
 
 }  // namespace

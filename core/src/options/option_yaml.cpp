@@ -56,13 +56,24 @@ class YamlReader {
   void read_key(const YAML::Node& key, const YAML::Node& value, const std::string& name) {
     const auto match = lookup_.find(name);
     if (!match && lookup_.is_section(name)) {
-      if (!value.IsNull()) read_map(value, name + '.');
+      read_section(value, name);
     } else if (!match) {
       problem(key.Mark(), "unknown option " + in_quotes(name) + "." + lookup_.advice(name, ""));
     } else if (match->option->is_command_line_only()) {
       problem(key.Mark(), in_quotes(name) + " belongs on the command line: --" + name);
     } else {
       read_option(*match, key, value);
+    }
+  }
+
+  /// `keep: all` is short for `keep: {all: true}`, where the section has such a switch.
+  void read_section(const YAML::Node& value, const std::string& name) {
+    if (value.IsNull()) return;
+    const auto match = value.IsScalar() ? lookup_.find(name + '.' + value.Scalar()) : std::nullopt;
+    if (match && match->option->shape().boolean) {
+      read_option(*match, value, YAML::Node{"true"});
+    } else {
+      read_map(value, name + '.');
     }
   }
 

@@ -11,14 +11,18 @@ namespace {
 
 using Words = std::vector<std::int64_t>;
 
+void append(const TokenRow& row, Words& words) {
+  words.push_back(row.num_tokens());
+  words.insert(words.end(), row.ids.begin(), row.ids.end());
+  words.insert(words.end(), row.labels.begin(), row.labels.end());
+}
+
 Words pack(const LocalRows& local) {
   Words words{local.truncated};
   for (std::size_t i = 0; i < local.rows.size(); ++i) {
     const auto& row = local.rows[i];
     words.push_back(local.order.empty() ? 0 : local.order[i]);
-    words.push_back(row.num_tokens());
-    words.insert(words.end(), row.ids.begin(), row.ids.end());
-    words.insert(words.end(), row.labels.begin(), row.labels.end());
+    append(row, words);
   }
   return words;
 }
@@ -91,6 +95,12 @@ GlobalRows exchange_rows(Communicator& comm, BatchScope scope, LocalRows mine) {
   comm.broadcast(words.data(), count, DType::Int64, 0);
   unpack_into(words, all);
   return sorted(std::move(all));
+}
+
+std::int64_t digest_of(std::span<const TokenRow> rows) {
+  Words words;
+  for (const auto& row : rows) append(row, words);
+  return digest(words);
 }
 
 }  // namespace hone

@@ -20,8 +20,8 @@ EvalStats evaluate(LanguageModel& model, Communicator& comm, const Collator& col
   std::iota(everything.begin(), everything.end(), 0);
   double sums[2] = {0.0, 0.0};
   for (const auto& micro :
-       micro_batches_of_rank(comm, rows.rows, everything, collator, rows_per_micro_batch,
-                             model.parameters().options().device())) {
+       micro_batches(rows.rows, share_of_rank(comm, rows.rows, everything), collator,
+                     rows_per_micro_batch, model.parameters().options().device())) {
     if (micro.num_targets() == 0) continue;
     SegmentedCausalAttention attention{micro.lengths};
     const auto hidden = model.forward(micro.ids, micro.positions, attention);

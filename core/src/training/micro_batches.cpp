@@ -3,36 +3,32 @@
 #include "hone/core/training/plans.hpp"
 
 namespace hone {
-namespace {
 
-std::vector<TokenRow> share_of_rank(const Communicator& comm, std::span<const TokenRow> rows,
-                                    std::span<const std::int64_t> chunk) {
+std::vector<std::int64_t> share_of_rank(const Communicator& comm, std::span<const TokenRow> rows,
+                                        std::span<const std::int64_t> chunk) {
   std::vector<std::int64_t> lengths;
   for (const auto index : chunk) {
     lengths.push_back(rows[static_cast<std::size_t>(index)].num_tokens());
   }
   const auto shares = balance_by_tokens(lengths, comm.size());
-  std::vector<TokenRow> share;
+  std::vector<std::int64_t> share;
   for (const auto position : shares[static_cast<std::size_t>(comm.rank())]) {
-    share.push_back(rows[static_cast<std::size_t>(chunk[static_cast<std::size_t>(position)])]);
+    share.push_back(chunk[static_cast<std::size_t>(position)]);
   }
   return share;
 }
 
-}  // namespace
-
-std::vector<PackedBatch> micro_batches_of_rank(const Communicator& comm,
-                                               std::span<const TokenRow> rows,
-                                               std::span<const std::int64_t> chunk,
-                                               const Collator& collator,
-                                               std::int64_t rows_per_micro_batch,
-                                               at::Device device) {
-  const auto share = share_of_rank(comm, rows, chunk);
+std::vector<PackedBatch> micro_batches(std::span<const TokenRow> rows,
+                                       std::span<const std::int64_t> share,
+                                       const Collator& collator,
+                                       std::int64_t rows_per_micro_batch, at::Device device) {
+  std::vector<TokenRow> own;
+  for (const auto index : share) own.push_back(rows[static_cast<std::size_t>(index)]);
   std::vector<PackedBatch> batches;
   for (const auto& [begin, end] :
-       plan_micro_batches(static_cast<std::int64_t>(share.size()), rows_per_micro_batch)) {
-    const auto part = std::span{share}.subspan(static_cast<std::size_t>(begin),
-                                               static_cast<std::size_t>(end - begin));
+       plan_micro_batches(static_cast<std::int64_t>(own.size()), rows_per_micro_batch)) {
+    const auto part = std::span{own}.subspan(static_cast<std::size_t>(begin),
+                                             static_cast<std::size_t>(end - begin));
     batches.push_back(unpad(collator.collate(part), device));
   }
   return batches;

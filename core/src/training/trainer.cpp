@@ -23,6 +23,12 @@ double now_seconds() {
       .count();
 }
 
+std::string listed(std::span<const std::int64_t> numbers) {
+  std::string text;
+  for (const auto number : numbers) text += ' ' + std::to_string(number);
+  return text;
+}
+
 /// Units: bytes; the most this process ever had resident.
 std::int64_t peak_resident_bytes() {
   rusage usage{};
@@ -49,6 +55,7 @@ struct Trainer::Update {
 StepStats Trainer::step(const Batch& batch) {
   const double started = now_seconds();
   const auto [rows, truncated] = agreed_rows(parts_.communicator, batch, row_rules());
+  begin_call(rows);
   const auto num_samples = static_cast<std::int64_t>(rows.size());
   const auto updates =
       plan_updates(num_samples, samples_per_update(num_samples), options_.shuffle_dataset,
@@ -72,9 +79,22 @@ StepStats Trainer::step(const Batch& batch) {
   return stats;
 }
 
+/// A resumed call must go on with the samples that it began with: its order is that of their places.
+void Trainer::begin_call(std::span<const TokenRow> rows) {
+  const auto digest = digest_of(rows);
+  if (state_.updates_in_call > 0 && digest != state_.call_digest) {
+    throw InputError{"step: the checkpoint was made after " +
+                     std::to_string(state_.updates_in_call) +
+                     " updates of a call, and this call, which continues it, was given other samples. "
+                     "Pass the same ones, or resume from a checkpoint between two calls"};
+  }
+  state_.call_digest = digest;
+}
+
 void Trainer::end_call() {
   ++state_.call;
   state_.updates_in_call = 0;
+  state_.call_digest = 0;
 }
 
 std::int64_t Trainer::samples_per_update(std::int64_t num_samples) const {
@@ -88,9 +108,12 @@ Trainer::Update Trainer::begin_update(std::span<const TokenRow> rows,
   update.started = now_seconds();
   update.learning_rate = schedule_.at(state_.global_step);
   update.num_samples = static_cast<std::int64_t>(chunk.size());
-  update.micro_batches = micro_batches_of_rank(
-      parts_.communicator, rows, chunk, parts_.collator, options_.per_device_train_batch_size,
-      parts_.model.parameters().options().device());
+  const auto share = share_of_rank(parts_.communicator, rows, chunk);
+  parts_.log.debug("update " + std::to_string(state_.global_step + 1) + " trains samples" +
+                   listed(share) + " of the call here");
+  update.micro_batches = micro_batches(rows, share, parts_.collator,
+                                       options_.per_device_train_batch_size,
+                                       parts_.model.parameters().options().device());
   std::int64_t counts[2] = {0, 0};
   for (const auto& micro : update.micro_batches) {
     counts[0] += micro.num_targets();

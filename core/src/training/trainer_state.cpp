@@ -15,6 +15,7 @@ void visit_numbers(TrainerState& state, Visitor&& visit) {
   visit("global_step", state.global_step);
   visit("call", state.call);
   visit("updates_in_call", state.updates_in_call);
+  visit("call_digest", state.call_digest);
   visit("generate_call", state.generate_call);
   visit("samples_seen", state.samples_seen);
   visit("tokens_seen", state.tokens_seen);

@@ -1,10 +1,9 @@
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "hone/core/data/encoding.hpp"
 #include "hone/core/data/jsonl.hpp"
-#include "hone/core/error.hpp"
+#include "hone/core/files/published_file.hpp"
 #include "hone/core/generation/generator.hpp"
 #include "hone/launcher/commands.hpp"
 #include "hone/launcher/training_job.hpp"
@@ -41,12 +40,22 @@ std::string json_line(const hone::Completion& completion, const std::string& pro
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
 }
 
+/// Opened before any work is done for it. Nothing on ranks that do not write.
+std::optional<PublishedFile> open_output(Session& session, const std::filesystem::path& path) {
+  std::optional<PublishedFile> file;
+  run_agreed(session.communicator(), [&] {
+    if (session.is_root() && !path.empty()) file.emplace(path);
+  });
+  return file;
+}
+
 /// Prompts go to ranks by length; what they made comes back in the prompts' order.
 class Generation {
  public:
   Generation(Session& session, const GenerateOptions& options)
       : session_(session),
         options_(options),
+        file_(open_output(session, options.output_file)),
         loaded_(load_for_session(session, options.model.folder({}))) {}
 
   int run() {
@@ -73,7 +82,7 @@ class Generation {
     }
   }
 
-  void write(const std::vector<std::string>& parts) const {
+  void write(const std::vector<std::string>& parts) {
     std::vector<std::pair<std::pair<std::int64_t, std::int64_t>, std::string>> lines;
     for (const auto& part : parts) {
       for (std::size_t begin = 0; begin < part.size();) {
@@ -87,18 +96,18 @@ class Generation {
     std::sort(lines.begin(), lines.end());
     std::string text;
     for (const auto& [key, line] : lines) text += line;
-    if (options_.output_file.empty()) {
+    if (!file_) {
       session_.screen().print(text);
       return;
     }
-    std::ofstream file{options_.output_file, std::ios::binary};
-    if (!(file << text) || !file.flush()) {
-      throw Error{ExitCode::Io, options_.output_file.string() + ": cannot be written"};
-    }
+    file_->write(text);
+    file_->finish();
+    file_->publish();
   }
 
   Session& session_;
   const GenerateOptions& options_;
+  std::optional<PublishedFile> file_;
   LoadedModel loaded_;
   std::vector<std::string> texts_;
   std::vector<PromptTokens> prompts_;

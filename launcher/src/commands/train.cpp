@@ -79,7 +79,7 @@ class FileTraining {
                const std::filesystem::path& config, const std::string& resolved_yaml)
       : session_(session),
         options_(options),
-        directory_(session.communicator(), options.output_dir, options.resume.wanted(),
+        directory_(session.communicator(), options.output_dir, options.resume.resume_from_checkpoint,
                    session.log()),
         model_folder_(options.model.folder(config)),
         resolved_yaml_(resolved_yaml) {
@@ -96,7 +96,7 @@ class FileTraining {
 
   int run() {
     const bool resumed = job_->resume(options_.resume);
-    directory_.write_config(resolved_yaml_);  // a refused resume leaves the run's own
+    job_->record_options(directory_, resolved_yaml_, resumed);
     trainer().set_max_steps(updates_in_all(batch_size()));
     directory_.discard_metrics_after(resumed ? trainer().state().global_step : -1, 0);
     trainer().on_update = [this](const UpdateStats& update) { log(update); };

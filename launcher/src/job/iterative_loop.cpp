@@ -77,7 +77,7 @@ IterativeLoop::IterativeLoop(Session& session, const LoopOptions& options, Rewar
       reward_(reward),
       prompts_(read_agreed(session.communicator(), options.prompts_file, reward)),
       eval_prompts_(read_agreed(session.communicator(), options.eval_file, reward)),
-      directory_(session.communicator(), options.output_dir, options.resume.wanted(),
+      directory_(session.communicator(), options.output_dir, options.resume.resume_from_checkpoint,
                  session.log()),
       job_(session,
            load_for_session(logging_to(session, options.output_dir), options.model.folder(config)),
@@ -104,7 +104,7 @@ void IterativeLoop::start() {
   const bool resumed = job_.resume(options_.resume);
   const auto& state = trainer().state();
   if (resumed) report_.restore(state.user);
-  directory_.write_config(resolved_yaml_);  // a refused resume leaves the run's own
+  job_.record_options(directory_, resolved_yaml_, resumed);
   const auto recorded = std::min(report_.recorded_round(), rounds_over());
   directory_.discard_metrics_after(resumed ? state.global_step : -1, recorded);
   report_.show_start(session_.describe(), options_.model.model_name_or_path, prompts_.size(),
@@ -114,7 +114,8 @@ void IterativeLoop::start() {
     report_.log_update(update, rounds_done() + 1);
     trainer().set_user_state(report_.state());
   };
-  if (resumed && recorded < rounds_over()) {
+  // Round 0 is the evaluation before training; it has no samples, and is made below where it is due.
+  if (resumed && rounds_over() > 0 && recorded < rounds_over()) {
     Pool pool = reload_pool(rounds_over());
     pool.figures.train = report_.whole_round({.step = state.global_step});
     end_round(pool.figures);
@@ -213,12 +214,12 @@ IterativeLoop::Pool IterativeLoop::judged(std::int64_t round,
                             .rank = session_.rank(),
                             .prompt = completions[i].prompt,
                             .completion = completions[i].completion,
+                            .prompt_ids = prompts[static_cast<std::size_t>(drafts[i].prompt_index)].ids,
                             .completion_ids = drafts[i].ids,
                             .finish_reason = std::string{name_of(drafts[i].finish_reason)},
                             .reward = rewards[i],
                             .kept = decision.outcomes[i] == KeepOutcome::Kept,
                             .outcome = std::string{name_of(decision.outcomes[i])}});
-    pool.prompt_ids.push_back(prompts[static_cast<std::size_t>(drafts[i].prompt_index)].ids);
     sums[0] += 1;
     sums[1] += rewards[i];
     sums[2] += static_cast<double>(drafts[i].ids.size());
@@ -231,21 +232,6 @@ IterativeLoop::Pool IterativeLoop::judged(std::int64_t round,
   return pool;
 }
 
-/// The samples on disk continue the prompts of their time; others behind the same numbers would be
-/// trained with the wrong completions.
-void IterativeLoop::require_same_prompt(const SampleRecord& record,
-                                        std::span<const std::int64_t> rows_of_round) const {
-  const auto place = static_cast<std::size_t>(record.prompt_index);
-  if (place < rows_of_round.size()) {
-    const auto& row = prompts_[static_cast<std::size_t>(rows_of_round[place])];
-    if (render_prompt(job_.tokenizer(), row.prompt) == record.prompt) return;
-  }
-  throw InputError{directory_.samples_file(record.round).string() + ": prompt " +
-                   std::to_string(record.prompt_index) +
-                   " is not what prompts.file and prompts.per_round give now. Resume with the "
-                   "prompts that the round began with, or from a checkpoint at the end of a round"};
-}
-
 IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
   const auto all = directory_.read_samples(round);
   if (!all) {
@@ -254,10 +240,6 @@ IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
                          "Resume from a checkpoint of another round",
                      ExitCode::MissingInput};
   }
-  const auto rows = prompts_of_round(static_cast<std::uint64_t>(options_.seed), round - 1,
-                                     options_.prompts_per_round,
-                                     static_cast<std::int64_t>(prompts_.size()));
-  const auto prompts = encode_all(job_.tokenizer(), prompts_, rows);
   Pool pool{.figures = {.round = round}};
   auto& figures = pool.figures;
   for (std::size_t i = 0; i < all->size(); ++i) {
@@ -273,9 +255,7 @@ IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
         (static_cast<double>(record.completion_ids.size()) - figures.completion_tokens) / n;
     figures.clipped_ratio += ((record.finish_reason == "length" ? 1.0 : 0.0) - figures.clipped_ratio) / n;
     // Any rank may hold any sample: the step puts them in order by (prompt, k).
-    require_same_prompt(record, rows);
     if (static_cast<std::int64_t>(i) % session_.size() != session_.rank()) continue;
-    pool.prompt_ids.push_back(prompts[static_cast<std::size_t>(record.prompt_index)].ids);
     pool.records.push_back(record);
   }
   return pool;
@@ -283,10 +263,9 @@ IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
 
 Batch IterativeLoop::training_batch(const Pool& pool) const {
   Batch batch{.scope = BatchScope::PerRank};
-  for (std::size_t i = 0; i < pool.records.size(); ++i) {
-    const auto& record = pool.records[i];
+  for (const auto& record : pool.records) {
     if (!record.kept) continue;
-    TokenIds ids = pool.prompt_ids[i];
+    TokenIds ids = record.prompt_ids;
     TokenIds labels =
         options_.completion_only_loss ? TokenIds(ids.size(), kIgnoredLabel) : ids;
     ids.insert(ids.end(), record.completion_ids.begin(), record.completion_ids.end());

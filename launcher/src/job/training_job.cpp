@@ -1,7 +1,10 @@
 #include "hone/launcher/training_job.hpp"
 
+#include <set>
+
 #include "hone/core/error.hpp"
 #include "hone/core/hf/hf_tokenizer.hpp"
+#include "hone/core/options/changed_options.hpp"
 #include "job/torch_settings.hpp"
 
 namespace hone::launcher {
@@ -61,6 +64,25 @@ bool TrainingJob::resume(const ResumeOptions& options) {
     session_.note_step(trainer_->state().global_step);
   }
   return found;
+}
+
+void TrainingJob::record_options(RunDirectory& directory, const std::string& resolved_yaml,
+                                 bool resumed) {
+  // These say where a run ends and how it was started, not what it does.
+  static const std::set<std::string> kFreeToChange = {
+      "resume_from_checkpoint", "output_dir", "num_rounds", "num_threads", "ddp_backend", "use_cpu",
+      "max_steps", "train.max_steps", "num_train_epochs", "logging_steps", "save_total_limit",
+      "save.total_limit"};
+  const auto before = directory.read_config();
+  if (resumed && !before.empty()) {
+    for (const auto& change : changed_options(before, resolved_yaml)) {
+      if (kFreeToChange.contains(change.name)) continue;
+      session_.log().warning("the run began with " + change.name + ": " + change.before +
+                             " and goes on with " + change.after +
+                             "; it no longer ends as the undisturbed run would");
+    }
+  }
+  directory.write_config(resolved_yaml);
 }
 
 }  // namespace hone::launcher

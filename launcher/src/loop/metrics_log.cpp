@@ -11,7 +11,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "durable_file.hpp"
+#include "hone/core/files/published_file.hpp"
 #include "hone/core/printable.hpp"
 
 namespace hone::launcher {

@@ -4,11 +4,13 @@
 #include <array>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <initializer_list>
 #include <string>
 #include <tuple>
 #include <utility>
 
-#include "durable_file.hpp"
+#include "hone/core/files/published_file.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/printable.hpp"
 
@@ -37,28 +39,39 @@ std::int64_t checkpoint_step(const std::string& name) {
   return is_number ? std::stoll(digits) : -1;
 }
 
-std::optional<std::string> newest_checkpoint(const fs::path& path) {
+/// Its step; -1 where the folder holds none.
+std::int64_t newest_checkpoint(const fs::path& path) {
   std::int64_t newest = -1;
   for (const auto& entry : fs::directory_iterator{path}) {
     newest = std::max(newest, checkpoint_step(entry.path().filename().string()));
   }
-  if (newest < 0) return std::nullopt;
-  return "checkpoint-" + std::to_string(newest);
+  return newest;
 }
+
+std::string checkpoint_name(std::int64_t step) { return "checkpoint-" + std::to_string(step); }
 
 bool has_content(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored) && !fs::is_empty(path, ignored);
 }
 
-/// What in the folder a new run would mix with or overwrite.
-std::optional<std::string> content_of(const fs::path& path) {
-  if (auto checkpoint = newest_checkpoint(path)) return checkpoint;
-  for (const char* name : {"samples", "metrics.jsonl", "model.safetensors",
-                           "model.safetensors.index.json", "config.json"}) {
+std::optional<std::string> first_with_content(const fs::path& path,
+                                              std::initializer_list<const char*> names) {
+  for (const char* name : names) {
     if (has_content(path / name)) return name;
   }
   return std::nullopt;
+}
+
+std::optional<std::string> model_in(const fs::path& path) {
+  return first_with_content(path, {"model.safetensors", "model.safetensors.index.json", "config.json"});
+}
+
+/// What in the folder a new run would mix with or overwrite.
+std::optional<std::string> content_of(const fs::path& path) {
+  if (const auto step = newest_checkpoint(path); step >= 0) return checkpoint_name(step);
+  const auto records = first_with_content(path, {"samples", "metrics.jsonl"});
+  return records ? records : model_in(path);
 }
 
 void require_unused(const fs::path& path) {
@@ -66,6 +79,36 @@ void require_unused(const fs::path& path) {
   if (!content) return;
   throw ConfigError(printable(path.string()) + " already holds " + *content +
                     ". Continue: --resume_from_checkpoint auto. New run: another --output_dir");
+}
+
+void require_something_to_go_on_from(const fs::path& path) {
+  const auto model = model_in(path);
+  if (!model || newest_checkpoint(path) >= 0) return;
+  throw ConfigError(printable(path.string()) + " holds a model (" + *model +
+                    ") but no checkpoint to go on from: starting would write over it. New run: "
+                    "another --output_dir, or move that model away");
+}
+
+void require_newest(const fs::path& path, std::int64_t step) {
+  const auto newest = newest_checkpoint(path);
+  if (newest <= step) return;
+  throw ConfigError(printable(path.string()) + " holds " + checkpoint_name(newest) +
+                    ", which is newer than " + checkpoint_name(step) +
+                    " and would be mixed with the new branch of the run. Continue: "
+                    "--resume_from_checkpoint auto. Branch off: the same with another --output_dir, or "
+                    "move the newer checkpoints away");
+}
+
+/// Before anything is written: may a run begin here?
+void require_usable(const fs::path& path, const std::string& resume_from_checkpoint) {
+  if (resume_from_checkpoint == "false") return require_unused(path);
+  if (resume_from_checkpoint == "auto" || resume_from_checkpoint == "true") {
+    return require_something_to_go_on_from(path);
+  }
+  auto checkpoint = fs::weakly_canonical(resume_from_checkpoint);
+  if (checkpoint.filename().empty()) checkpoint = checkpoint.parent_path();  // "checkpoint-3/"
+  if (checkpoint.parent_path() != fs::weakly_canonical(path)) return require_unused(path);
+  require_newest(path, checkpoint_step(checkpoint.filename().string()));
 }
 
 /// A sample on its way to rank 0: its place in the file and its line.
@@ -144,12 +187,13 @@ void RunDirectory::on_rank_zero(Function&& function) {
   });
 }
 
-RunDirectory::RunDirectory(Communicator& comm, fs::path path, bool resuming, Logger& logger)
+RunDirectory::RunDirectory(Communicator& comm, fs::path path,
+                           const std::string& resume_from_checkpoint, Logger& logger)
     : comm_(comm), path_(std::move(path)), metrics_(path_ / "metrics.jsonl", logger) {
   on_rank_zero([&] {
     create(path_);
     lock_.emplace(path_, logger);
-    if (!resuming) require_unused(path_);
+    require_usable(path_, resume_from_checkpoint);
     create(path_ / "samples");
   });
 }
@@ -158,6 +202,15 @@ fs::path RunDirectory::samples_file(std::int64_t round) const {
   std::array<char, 32> name{};
   std::snprintf(name.data(), name.size(), "round-%04lld.jsonl", static_cast<long long>(round));
   return path_ / "samples" / name.data();
+}
+
+std::string RunDirectory::read_config() {
+  std::string text;
+  on_rank_zero([&] {
+    std::ifstream file{path_ / "config.yaml", std::ios::binary};
+    text.assign(std::istreambuf_iterator<char>{file}, {});
+  });
+  return broadcast_string(comm_, text);
 }
 
 void RunDirectory::write_config(std::string_view yaml) {

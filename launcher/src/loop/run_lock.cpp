@@ -10,7 +10,7 @@
 #include <ctime>
 #include <string>
 
-#include "durable_file.hpp"
+#include "hone/core/files/published_file.hpp"
 #include "hone/core/printable.hpp"
 
 namespace hone::launcher {

@@ -26,6 +26,7 @@ std::string to_json_line(const SampleRecord& record) {
                                       {"rank", record.rank},
                                       {"prompt", record.prompt},
                                       {"completion", record.completion},
+                                      {"prompt_ids", record.prompt_ids},
                                       {"completion_ids", record.completion_ids},
                                       {"finish_reason", record.finish_reason},
                                       {"reward", record.reward},
@@ -44,6 +45,7 @@ SampleRecord parse_sample_record(const Line& line) {
   read(object, "rank", record.rank, line);
   read(object, "prompt", record.prompt, line);
   read(object, "completion", record.completion, line);
+  read(object, "prompt_ids", record.prompt_ids, line);
   read(object, "completion_ids", record.completion_ids, line);
   read(object, "finish_reason", record.finish_reason, line);
   read(object, "reward", record.reward, line);

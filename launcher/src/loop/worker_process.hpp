@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "hone/launcher/loop/file_descriptor.hpp"
+#include "hone/core/files/file_descriptor.hpp"
 
 namespace hone::launcher {
 

@@ -36,7 +36,6 @@ class IterativeLoop {
   /// A round's completions of this rank, as they are trained and recorded.
   struct Pool {
     std::vector<SampleRecord> records;
-    std::vector<TokenIds> prompt_ids;  ///< one per record
     RoundFigures figures;
   };
 
@@ -49,8 +48,6 @@ class IterativeLoop {
   void end_round(RoundFigures& figures);
   Pool make_pool(std::int64_t round);
   Pool reload_pool(std::int64_t round);
-  void require_same_prompt(const SampleRecord& record,
-                           std::span<const std::int64_t> rows_of_round) const;
   Pool judged(std::int64_t round, std::span<const hone::Completion> drafts,
               std::span<const std::int64_t> rows_of_round,
               std::span<const PromptTokens> prompts);

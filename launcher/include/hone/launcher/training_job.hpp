@@ -10,6 +10,7 @@
 #include "hone/core/training/trainer.hpp"
 #include "hone/distributed/all_reduce_gradient_reducer.hpp"
 #include "hone/launcher/job_options.hpp"
+#include "hone/launcher/loop/run_directory.hpp"
 #include "hone/launcher/session.hpp"
 
 namespace hone::launcher {
@@ -26,7 +27,7 @@ struct LoadedModel {
 LoadedModel load_for_session(Session& session, const std::filesystem::path& folder);
 
 /// Everything that a command which trains puts together: the trainer and its parts.
-/// Collective: construction and resume().
+/// Collective: construction, resume() and record_options().
 class TrainingJob {
  public:
   TrainingJob(Session& session, LoadedModel loaded, TrainerOptions options,
@@ -35,6 +36,10 @@ class TrainingJob {
   /// Does what --resume_from_checkpoint asks for; true where the run goes on from a checkpoint.
   /// Throws: CheckpointError where there is none and `true` or a path was given.
   bool resume(const ResumeOptions& options);
+
+  /// Writes config.yaml, after resume(): a refused one leaves the run's own. A resumed run first warns
+  /// of every option that is not what it was.
+  void record_options(RunDirectory& directory, const std::string& resolved_yaml, bool resumed);
 
   Trainer& trainer() { return *trainer_; }
   const Tokenizer& tokenizer() const { return *loaded_.tokenizer; }

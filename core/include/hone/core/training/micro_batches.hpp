@@ -12,13 +12,15 @@
 
 namespace hone {
 
-/// This rank's share of the rows that `chunk` names (every rank holds all rows), balanced by tokens,
-/// collated and freed of padding. May be empty. No communication.
-std::vector<PackedBatch> micro_batches_of_rank(const Communicator& comm,
-                                               std::span<const TokenRow> rows,
-                                               std::span<const std::int64_t> chunk,
-                                               const Collator& collator,
-                                               std::int64_t rows_per_micro_batch,
-                                               at::Device device);
+/// This rank's share of the rows that `chunk` names (every rank holds all rows), balanced by tokens:
+/// their places in `rows`. May be empty. No communication.
+std::vector<std::int64_t> share_of_rank(const Communicator& comm, std::span<const TokenRow> rows,
+                                        std::span<const std::int64_t> chunk);
+
+/// The rows that `share` names, collated a few at a time and freed of padding.
+std::vector<PackedBatch> micro_batches(std::span<const TokenRow> rows,
+                                       std::span<const std::int64_t> share,
+                                       const Collator& collator,
+                                       std::int64_t rows_per_micro_batch, at::Device device);
 
 }  // namespace hone

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "hone/core/communicator.hpp"
@@ -28,5 +29,8 @@ struct LocalRows {
 /// decision (order, shares) needs no further communication.
 /// Collective. Throws: CommunicatorError naming a rank whose replicated batch differs.
 GlobalRows exchange_rows(Communicator& comm, BatchScope scope, LocalRows mine);
+
+/// A number that equal lists of rows share, and others practically never do.
+std::int64_t digest_of(std::span<const TokenRow> rows);
 
 }  // namespace hone

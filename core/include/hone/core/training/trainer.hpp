@@ -48,6 +48,7 @@ struct TrainerState {
   std::int64_t global_step = 0;      ///< optimizer updates applied
   std::int64_t call = 0;             ///< step() calls finished; keys the order of the next one
   std::int64_t updates_in_call = 0;  ///< updates of the unfinished call that are already applied
+  std::int64_t call_digest = 0;      ///< of the unfinished call's samples; 0 between calls
   std::int64_t generate_call = 0;    ///< generate() calls finished; keys their random numbers
   std::int64_t samples_seen = 0;
   std::int64_t tokens_seen = 0;  ///< targets
@@ -71,7 +72,8 @@ class Trainer {
   /// One pass over the batch: ceil(samples / global_train_batch_size) optimizer updates (one with
   /// updates_per_step "one"). N ranks compute what one rank computes. Returns the same statistics on
   /// every rank.
-  /// Throws: InputError for a bad sample, on every rank alike and before anything changed;
+  /// Throws: InputError for a bad sample, on every rank alike and before anything changed, and where
+  /// a resumed call is given other samples than it began with;
   /// DivergedError for a non-finite loss or gradient: the update is not applied, earlier ones of the
   /// call are.
   StepStats step(const Batch& batch);
@@ -119,6 +121,7 @@ class Trainer {
   struct Update;  // what one optimizer update works on; see trainer.cpp
 
   RowRules row_rules() const;
+  void begin_call(std::span<const TokenRow> rows);
   Update begin_update(std::span<const TokenRow> rows, std::span<const std::int64_t> chunk);
   void accumulate_gradients(Update& update);
   void reduce_gradients();

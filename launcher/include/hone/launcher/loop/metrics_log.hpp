@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "hone/core/logger.hpp"
-#include "hone/launcher/loop/file_descriptor.hpp"
+#include "hone/core/files/file_descriptor.hpp"
 
 namespace hone::launcher {
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -28,12 +29,18 @@ namespace hone::launcher {
 /// Thread-safety: one thread at a time.
 class RunDirectory {
  public:
-  /// Creates and locks the folder. Where it holds a run or a model already and `resuming` is false
-  /// it is refused; a run that stopped before it had made anything does not count.
+  /// Creates and locks the folder. It is refused where starting as `resume_from_checkpoint` says
+  /// would mix two runs or write over a model:
+  ///   false   there is a run or a model already (one that stopped before it had made anything
+  ///           does not count)
+  ///   auto    there is a model but no checkpoint
+  ///   a path  as for false, where the checkpoint is another folder's; else where there are newer
+  ///           checkpoints than it, which would then belong to a run given up
   /// Collective.
   /// Throws: Error with ExitCode::Usage where it is refused or is no folder, RunHeld where another
   /// process runs here, and as above.
-  RunDirectory(Communicator& comm, std::filesystem::path path, bool resuming, Logger& logger);
+  RunDirectory(Communicator& comm, std::filesystem::path path,
+               const std::string& resume_from_checkpoint, Logger& logger);
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
 
@@ -41,6 +48,9 @@ class RunDirectory {
   /// samples/round-0003.jsonl for 3.
   std::filesystem::path samples_file(std::int64_t round) const;
 
+  /// The text of config.yaml as an earlier start left it, on every rank; empty where there is none.
+  /// Collective.
+  std::string read_config();
   /// Replaces config.yaml, durably. Collective; rank 0's text counts.
   void write_config(std::string_view yaml);
 

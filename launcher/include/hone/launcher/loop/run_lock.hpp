@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "hone/core/logger.hpp"
-#include "hone/launcher/loop/file_descriptor.hpp"
+#include "hone/core/files/file_descriptor.hpp"
 
 namespace hone::launcher {
 

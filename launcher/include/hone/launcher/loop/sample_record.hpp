@@ -17,6 +17,7 @@ struct SampleRecord {
   std::int64_t rank = 0;
   std::string prompt;
   std::string completion;
+  std::vector<std::int64_t> prompt_ids;  ///< what the model was given, to the id
   std::vector<std::int64_t> completion_ids;
   std::string finish_reason;
   double reward = 0;
@@ -27,7 +28,7 @@ struct SampleRecord {
 };
 
 /// One JSON object, its keys in the order above, without a line end. Bytes of the texts that are
-/// not UTF-8 (a character cut in half) become replacement characters; completion_ids stay exact.
+/// not UTF-8 (a character cut in half) become replacement characters; the ids stay exact.
 std::string to_json_line(const SampleRecord& record);
 
 /// Throws: InputError with the line's place where a key is missing or of another type.

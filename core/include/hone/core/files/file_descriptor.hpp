@@ -1,6 +1,6 @@
 #pragma once
 
-namespace hone::launcher {
+namespace hone {
 
 /// A file descriptor that closes itself. Move-only.
 class FileDescriptor {
@@ -20,4 +20,4 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
-}  // namespace hone::launcher
+}  // namespace hone

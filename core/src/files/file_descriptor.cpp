@@ -1,10 +1,10 @@
-#include "hone/launcher/loop/file_descriptor.hpp"
+#include "hone/core/files/file_descriptor.hpp"
 
 #include <unistd.h>
 
 #include <utility>
 
-namespace hone::launcher {
+namespace hone {
 
 FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
   if (this != &other) {
@@ -20,4 +20,4 @@ void FileDescriptor::reset() noexcept {
   if (fd_ >= 0) ::close(release());
 }
 
-}  // namespace hone::launcher
+}  // namespace hone

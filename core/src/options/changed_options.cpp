@@ -1,0 +1,49 @@
+#include "hone/core/options/changed_options.hpp"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace hone {
+namespace {
+
+using Flat = std::vector<std::pair<std::string, std::string>>;  // dotted name, value as YAML
+
+void flatten(const YAML::Node& node, const std::string& prefix, Flat& into) {
+  for (const auto& pair : node) {
+    const auto name = prefix + pair.first.Scalar();
+    if (pair.second.IsMap()) {
+      flatten(pair.second, name + '.', into);
+    } else {
+      into.emplace_back(name, YAML::Dump(pair.second));
+    }
+  }
+}
+
+Flat flat(std::string_view yaml) {
+  Flat options;
+  try {
+    const auto root = YAML::Load(std::string{yaml});
+    if (root.IsMap()) flatten(root, "", options);
+  } catch (const YAML::Exception&) {
+    options.clear();
+  }
+  return options;
+}
+
+}  // namespace
+
+std::vector<ChangedOption> changed_options(std::string_view before, std::string_view after) {
+  const Flat old_values = flat(before);
+  std::vector<ChangedOption> changes;
+  for (const auto& [name, value] : flat(after)) {
+    const auto found = std::find_if(old_values.begin(), old_values.end(),
+                                    [&](const auto& option) { return option.first == name; });
+    const std::string old_value = found == old_values.end() ? "nothing" : found->second;
+    if (old_value != value) changes.push_back({name, old_value, value});
+  }
+  return changes;
+}
+
+}  // namespace hone

@@ -1,0 +1,36 @@
+#include "hone/core/options/changed_options.hpp"
+
+#include <gtest/gtest.h>
+
+namespace hone {
+namespace {
+
+std::vector<std::string> shown(std::string_view before, std::string_view after) {
+  std::vector<std::string> lines;
+  for (const auto& change : changed_options(before, after)) {
+    lines.push_back(change.name + ": " + change.before + " -> " + change.after);
+  }
+  return lines;
+}
+
+using Lines = std::vector<std::string>;
+
+TEST(ChangedOptions, NamesWhatDiffersWithItsSection) {
+  EXPECT_EQ(shown("seed: 1\ntrain:\n  lr: 0.1\n  decay: 0\nstop: [a, b]\n",
+                  "seed: 1\ntrain:\n  lr: 0.2\n  decay: 0\nstop: [a]\n"),
+            (Lines{"train.lr: 0.1 -> 0.2", "stop: [a, b] -> [a]"}));
+}
+
+TEST(ChangedOptions, EqualTextsAndOrderDoNotMatter) {
+  EXPECT_EQ(shown("a: 1\nb: x\n", "b: x\na: 1\n"), Lines{});
+}
+
+TEST(ChangedOptions, WhatWasNotThereAndWhatCannotBeRead) {
+  EXPECT_EQ(shown("a: 1\n", "a: 1\nb: 2\n"), Lines{"b: nothing -> 2"});
+  for (const char* damaged : {"", "a: [", "just words"}) {
+    EXPECT_EQ(shown(damaged, "a: 1\n"), Lines{"a: nothing -> 1"}) << damaged;
+  }
+}
+
+}  // namespace
+}  // namespace hone
