@@ -47,8 +47,21 @@ void add_batch_options(OptionGroup group, TrainerOptions& o) {
 void add_optimizer_options(OptionGroup group, TrainerOptions& o) {
   group.add("learning_rate", &o.learning_rate, "Peak learning rate.", non_negative());
   group.add("lr_scheduler_type", &o.lr_scheduler_type,
-            "constant, constant_with_warmup, linear or cosine; null: linear where max_steps is "
-            "set, else constant_with_warmup.");
+            "constant, constant_with_warmup, linear, cosine, cosine_with_restarts, "
+            "cosine_with_min_lr, polynomial, inverse_sqrt or warmup_stable_decay; null: linear where "
+            "max_steps is set, else constant_with_warmup.");
+  group.add("lr_num_cycles", &o.lr_shape.num_cycles,
+            "Waves of a cosine schedule; null: half a one, or one for cosine_with_restarts.",
+            positive());
+  group.add("lr_min_ratio", &o.lr_shape.min_lr_ratio,
+            "Floor of cosine_with_min_lr and warmup_stable_decay, as a share of the peak.",
+            between(0, 1));
+  group.add("lr_power", &o.lr_shape.power, "Exponent of polynomial.", positive());
+  group.add("lr_end", &o.lr_shape.lr_end, "Where polynomial ends, a rate.", non_negative());
+  group.add("lr_timescale", &o.lr_shape.timescale,
+            "Of inverse_sqrt, in updates; null: warmup_steps, or 10000.", at_least(1));
+  group.add("lr_decay_steps", &o.lr_shape.num_decay_steps,
+            "The last updates, in which warmup_stable_decay goes down.", non_negative());
   group.add("warmup_steps", &o.warmup_steps,
             "Updates until the peak; below 1: that share of max_steps.", non_negative());
   group.add("max_steps", &o.max_steps, "Optimizer updates in all; -1: no end.", at_least(-1));

@@ -18,7 +18,8 @@ LrSchedule make_schedule(const TrainerOptions& options) {
       .warmup_steps = static_cast<std::int64_t>(
           warmup < 1.0 ? std::ceil(warmup * static_cast<double>(std::max<std::int64_t>(0, options.max_steps)))
                        : warmup),
-      .max_steps = options.max_steps};
+      .max_steps = options.max_steps,
+      .shape = options.lr_shape};
   schedule.validate();
   return schedule;
 }

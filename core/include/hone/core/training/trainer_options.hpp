@@ -4,6 +4,8 @@
 #include <optional>
 #include <string>
 
+#include "hone/core/training/lr_schedule.hpp"
+
 namespace hone {
 
 class OptionRegistry;
@@ -26,6 +28,7 @@ struct TrainerOptions {
 
   double learning_rate = 5e-5;
   std::optional<std::string> lr_scheduler_type;  ///< null: linear where max_steps is set, else constant_with_warmup
+  ScheduleShape lr_shape = {};                   ///< what only some of these look at
   double warmup_steps = 0;                       ///< below 1: a share of max_steps
   std::int64_t max_steps = -1;                   ///< optimizer updates in all; -1: no end
   double weight_decay = 0.0;
