@@ -9,6 +9,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib/all.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/all.sh"
 
+show_help_if_asked "$0" "$@"
 options=()
 if [[ ${1:-} == --short ]]; then
   shift

@@ -10,6 +10,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib/all.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/all.sh"
 
+show_help_if_asked "$0" "$@"
 (($# == 0)) || die "$EXIT_USAGE" "scripts/setup.sh takes no arguments, got: $*"
 lock_cache
 ensure_system

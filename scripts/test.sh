@@ -9,6 +9,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib/all.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/all.sh"
 
+show_help_if_asked "$0" "$@"
 lock_cache
 ensure_system
 ensure_torch

@@ -44,9 +44,16 @@ std::string misfit(const TensorIndex& index, const TensorBytes& wanted) {
 
 void require_fit(const std::filesystem::path& checkpoint, const TensorIndex& index,
                  std::span<const TensorBytes> tensors) {
+  constexpr int kMostShown = 6;
   std::string misfits;
-  for (const auto& tensor : tensors) misfits += misfit(index, tensor);
-  if (misfits.empty()) return;
+  int count = 0;
+  for (const auto& tensor : tensors) {
+    const auto problem = misfit(index, tensor);
+    if (problem.empty() || ++count > kMostShown) continue;
+    misfits += problem;
+  }
+  if (count == 0) return;
+  if (count > kMostShown) misfits += "\n  and " + std::to_string(count - kMostShown) + " more";
   throw CheckpointError{checkpoint.string() + " does not fit what is being trained:" + misfits +
                         "\nResume with the model and the options that wrote it."};
 }

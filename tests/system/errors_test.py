@@ -8,12 +8,26 @@ import struct
 import unittest
 from pathlib import Path
 
-from harness import Ended, SystemTest, checkpoints, flip_a_byte, read_metrics, write_lines, write_script
+from harness import (
+    ENVIRONMENT,
+    INVALID_DATA,
+    IO,
+    MISSING,
+    RUN_HELD,
+    USAGE,
+    Ended,
+    SystemTest,
+    checkpoints,
+    flip_a_byte,
+    read_lines,
+    read_metrics,
+    write_lines,
+    write_script,
+)
 from loop_job import LoopTest
 from tiny_model import write_safetensors
 
 AUTO = ("--resume_from_checkpoint", "auto")
-USAGE, INVALID_DATA, MISSING, ENVIRONMENT, RUN_HELD, IO = 64, 65, 66, 69, 73, 74
 
 
 class TrainErrors(SystemTest):
@@ -66,6 +80,9 @@ class Models(TrainErrors):
 
     def test_no_such_folder(self) -> None:
         self.refuse("./nowhere", "does not exist", code=MISSING, model="./nowhere")
+
+    def test_a_name_that_is_nowhere(self) -> None:
+        self.refuse("tinny", 'Did you mean "tiny"?', "hone/models/tinny", code=MISSING, model="tinny")
 
     def change_config(self, **changes) -> None:
         file = self.folder / "tiny/config.json"
@@ -140,6 +157,9 @@ class OutputFolder(TrainErrors):
     def test_resume_true_wants_a_checkpoint(self) -> None:
         self.refuse("holds no checkpoint", "auto", code=MISSING, arguments=("--resume_from_checkpoint", "true"))
 
+    def test_resume_from_a_word(self) -> None:
+        self.refuse("auto, true, false", code=MISSING, arguments=("--resume_from_checkpoint", "yes"))
+
     def test_resume_from_a_folder_that_is_not_there(self) -> None:
         self.refuse(
             "checkpoint-9", code=MISSING, arguments=("--resume_from_checkpoint", str(self.folder / "out/checkpoint-9"))
@@ -212,6 +232,28 @@ class NotWritable(TrainErrors):
         )
         self.assert_one_error(ended, "no/such/folder.jsonl")
 
+    def generate_into(self, output: object, code: int = 0) -> Ended:
+        write_lines(self.folder / "P.jsonl", [{"prompt": "a"}])
+        return self.hone(
+            *("generate", "--model_name_or_path", "tiny", "--prompts_file", "P.jsonl", "--max_new_tokens", 2),
+            *("--output_file", output),
+            ranks=2,
+            code=code,
+        )
+
+    def test_a_folder_as_output_file_of_generate(self) -> None:
+        (self.folder / "results").mkdir()
+        self.assert_one_error(self.generate_into("results", code=USAGE), "results", "is a folder")
+
+    def test_what_is_no_plain_file_stays(self) -> None:
+        self.generate_into("/dev/null")
+        self.assertTrue(Path("/dev/null").is_char_device())
+        (self.folder / "real.jsonl").write_text("old")
+        (self.folder / "link.jsonl").symlink_to("real.jsonl")
+        self.generate_into("link.jsonl")
+        self.assertTrue((self.folder / "link.jsonl").is_symlink())
+        self.assertEqual(len(read_lines(self.folder / "real.jsonl")), 1)
+
 
 class LoopErrors(LoopTest):
     def refuse(self, *parts: str, code: int, arguments: tuple = ()) -> Ended:
@@ -230,6 +272,10 @@ class LoopFile(LoopErrors):
         self.write_yaml("model_name_or_path: tiny\nkeep:\n  treshold: 0.5\n")
         self.refuse("loop.yaml:3:3", "keep.treshold", "threshold", code=USAGE)
         self.assertFalse((self.folder / "out").exists())
+
+    def test_unknown_section(self) -> None:
+        self.write_yaml("model_name_or_path: tiny\nkep: {threshold: 0.5}\n")
+        self.refuse("loop.yaml:2:1", 'Did you mean "keep"?', code=USAGE)
 
     def test_not_yaml(self) -> None:
         self.write_yaml("keep: {threshold: 0.5\nseed: 1\n")
@@ -276,7 +322,7 @@ class RewardPrograms(LoopErrors):
         )
 
     def test_hangs(self) -> None:
-        self.run_with("sys.stdin.readline(); time.sleep(1000)", "timeout of 1000 ms", timeout=1)
+        self.run_with("sys.stdin.readline(); time.sleep(1000)", "timeout of 1 s", timeout=1)
 
     def test_prints_garbage(self) -> None:
         self.run_with("for line in sys.stdin: print('good', flush=True)", '"good"', "reward")

@@ -23,6 +23,9 @@ PATIENCE_S = 60.0
 # Measured, so different in every run.
 TIMINGS = ("seconds", "tokens_per_second", "step_time", "peak_memory", "eval_runtime")
 
+# Exit codes.
+USAGE, INVALID_DATA, MISSING, ENVIRONMENT, RUN_HELD, IO = 64, 65, 66, 69, 73, 74
+
 
 class Ended:
     """What a command came to."""

@@ -3,7 +3,7 @@
 import unittest
 from pathlib import Path
 
-from harness import Job, SystemTest, checkpoints, read_lines, read_metrics, write_lines
+from harness import USAGE, Job, SystemTest, checkpoints, read_lines, read_metrics, write_lines
 from loop_job import LoopTest
 
 AUTO = ("--resume_from_checkpoint", "auto")
@@ -62,6 +62,19 @@ class KilledInARound(LoopResumeTest):
         self.assert_ends_alike()
 
 
+    def test_branch_in_another_folder(self) -> None:
+        """The middle of a round can be gone on from elsewhere; the other run stays as it is."""
+        branch = self.folder / "branch"
+        self.run_loop(branch, "--resume_from_checkpoint", self.undisturbed / f"checkpoint-{self.step}")
+        self.assert_same_weights(self.undisturbed, branch)
+        name = "samples/round-0002.jsonl"
+        self.assertEqual(read_lines(self.undisturbed / name), read_lines(branch / name))
+        other = self.folder / "other"
+        ended = self.run_loop(other, "--resume_from_checkpoint", self.undisturbed / f"checkpoint-{self.step}",
+                              "--train.learning_rate", 1e-3)
+        self.assertIn("train.learning_rate was 0.002 when the run was last started and is 0.001 now", ended.err)
+
+
 class KilledBetweenRounds(LoopResumeTest):
     def test_while_round_two_is_scored(self) -> None:
         self.prepare(save={"strategy": "round"})
@@ -105,9 +118,21 @@ class KilledAfterTheLastRound(LoopResumeTest):
     def test_a_finished_run_can_go_on(self) -> None:
         """Two rounds and then a third one end as three in one go do."""
         self.prepare(save={"strategy": "round"})
-        self.run_loop(self.killed, "--num_rounds", 2)
-        self.run_loop(self.killed, *AUTO)
+        ended = self.run_loop(self.killed, "--num_rounds", 2)
+        self.assertIn("go on    --resume_from_checkpoint auto --num_rounds 4", ended.out)
+        ended = self.run_loop(self.killed, *AUTO)
         self.assert_ends_alike()
+        self.assertNotIn("warning", ended.err, "another end is no other run")
+
+    def test_an_end_before_what_is_done_is_refused(self) -> None:
+        self.prepare(save={"strategy": "round"})
+        config = (self.undisturbed / "config.yaml").read_bytes()
+        ended = self.run_loop(self.undisturbed, *AUTO, "--num_rounds", 2, code=USAGE)
+        self.assert_one_error(ended, "after round 3, num_rounds is 2", "--num_rounds of more than 3")
+        step = self.updates_of_round(3)[-1]
+        ended = self.run_loop(self.undisturbed, *AUTO, "--train.max_steps", step - 1, code=USAGE)
+        self.assert_one_error(ended, f"after update {step}", f"max_steps of more than {step}")
+        self.assertEqual((self.undisturbed / "config.yaml").read_bytes(), config)
 
 
 class KilledTraining(SystemTest):

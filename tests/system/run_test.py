@@ -3,6 +3,7 @@
 import collections
 import json
 import re
+import sys
 import unittest
 
 from harness import checkpoints, read_lines, read_metrics
@@ -138,6 +139,29 @@ class RewardProgram(LoopTest):
         self.assertIn("--resume_from_checkpoint auto", lines[-1])
         self.assertIn("before ", self.ended.out)
         self.assertNotIn("\x1b", self.ended.out)
+
+
+class TaskFolder(LoopTest):
+    def test_files_are_looked_for_beside_the_loop_file(self) -> None:
+        task = self.folder / "task"
+        task.mkdir()
+        (self.folder / "reward.py").rename(task / "score.py")
+        (self.folder / "prompts.jsonl").rename(task / "prompts.jsonl")
+        loop = self.write_loop(num_rounds=1, reward={"command": [sys.executable, "score.py", str(self.folder)]})
+        loop.rename(task / "loop.yaml")
+        self.hone("run", "task/loop.yaml", "--output_dir", "out", ranks=2)
+        self.assertTrue((self.folder / "out/model.safetensors").exists())
+
+
+class NothingKept(LoopTest):
+    def test_says_so_and_where_to_look(self) -> None:
+        self.write_loop(num_rounds=2, reward={"check": "exact", "field": "answer"}, keep={"threshold": 1})
+        ended = self.run_loop(self.folder / "out")
+        self.assertIn("round 2 keeps none of its 36 completions", ended.err)
+        self.assertIn("samples/round-0002.jsonl", ended.err)
+        self.assertIn("nothing was trained", ended.out)
+        for file in ("model.safetensors",):
+            self.assertTrue((self.folder / "out" / file).exists())
 
 
 class BuiltInCheck(LoopTest):

@@ -1,6 +1,8 @@
 #include "hone/core/files/published_file.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -43,15 +45,32 @@ void sync_folder(const std::filesystem::path& folder) {
   if (::fsync(open.get()) != 0) throw file_error(folder, "syncing the folder", errno);
 }
 
-PublishedFile::PublishedFile(std::filesystem::path file)
-    : file_(std::move(file)),
-      descriptor_(::open(partial().c_str(),
-                         O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666)) {
-  if (!descriptor_.is_open()) throw file_error(partial(), "creating the file", errno);
+PublishedFile::PublishedFile(std::filesystem::path file) : file_(std::move(file)) {
+  open_alone();
+}
+
+void PublishedFile::open_alone() {
+  while (true) {
+    descriptor_ = FileDescriptor{
+        ::open(partial().c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666)};
+    if (!descriptor_.is_open()) throw file_error(partial(), "creating the file", errno);
+    if (::flock(descriptor_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      throw Error{ExitCode::Io, printable(file_.string()) +
+                                    " is being written by another process. Wait for it, or choose "
+                                    "another name"};
+    }
+    // Between opening and locking another process may have published this very file.
+    struct stat opened {}, named {};
+    if (::fstat(descriptor_.get(), &opened) == 0 && ::lstat(partial().c_str(), &named) == 0 &&
+        opened.st_dev == named.st_dev && opened.st_ino == named.st_ino) {
+      break;
+    }
+  }
+  if (::ftruncate(descriptor_.get(), 0) != 0) throw file_error(partial(), "emptying", errno);
 }
 
 PublishedFile::~PublishedFile() {
-  if (pending_) ::unlink(partial().c_str());
+  if (pending_ && descriptor_.is_open()) ::unlink(partial().c_str());
 }
 
 PublishedFile::PublishedFile(PublishedFile&& other) noexcept
@@ -72,7 +91,6 @@ void PublishedFile::write(std::span<const std::byte> bytes) {
 
 void PublishedFile::finish() {
   if (::fsync(descriptor_.get()) != 0) throw file_error(partial(), "syncing", errno);
-  if (::close(descriptor_.release()) != 0) throw file_error(partial(), "closing", errno);
 }
 
 void PublishedFile::publish() {
@@ -80,6 +98,7 @@ void PublishedFile::publish() {
     throw file_error(file_, "renaming the new file to this", errno);
   }
   pending_ = false;
+  descriptor_.reset();  // the lock lasts until the name is the final one
 }
 
 void write_durably(const std::filesystem::path& path, std::string_view text) {

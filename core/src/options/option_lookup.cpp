@@ -51,7 +51,12 @@ bool OptionLookup::is_section(std::string_view name) const {
 
 std::string OptionLookup::advice(std::string_view unknown, std::string_view dashes) const {
   std::vector<std::string> names;
-  for (const Option& option : options_) names.push_back(option.name());
+  for (const Option& option : options_) {
+    names.push_back(option.name());
+    const auto dot = option.name().rfind('.');
+    // Sections are written in YAML only.
+    if (dashes.empty() && dot != std::string::npos) names.push_back(option.name().substr(0, dot));
+  }
   const auto nearest = nearest_name(unknown, names);
   std::string text;
   if (nearest) text = " Did you mean \"" + std::string{dashes} + *nearest + "\"?";

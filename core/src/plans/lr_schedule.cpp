@@ -45,10 +45,13 @@ ScheduleKind parse_schedule(const std::string& name) {
   throw ConfigError{"lr_scheduler_type \"" + name + "\" is not known. Use one of: " + known};
 }
 
+bool LrSchedule::has_end() const {
+  return kind != ScheduleKind::Constant && kind != ScheduleKind::ConstantWithWarmup &&
+         kind != ScheduleKind::InverseSqrt;
+}
+
 void LrSchedule::validate() const {
-  const bool endless = kind == ScheduleKind::Constant || kind == ScheduleKind::ConstantWithWarmup ||
-                       kind == ScheduleKind::InverseSqrt;
-  require(endless || max_steps > 0,
+  require(!has_end() || max_steps > 0,
           "a decaying lr_scheduler_type needs max_steps > 0 to know where it ends. Set max_steps, or "
           "lr_scheduler_type constant");
   require(shape.num_cycles.value_or(1.0) > 0, "lr_num_cycles must be > 0");

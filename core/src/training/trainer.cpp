@@ -23,9 +23,14 @@ double now_seconds() {
       .count();
 }
 
+/// " 3 1 7", or its begin where that would be long: logs are read by people.
 std::string listed(std::span<const std::int64_t> numbers) {
+  constexpr std::size_t kMost = 256;
   std::string text;
-  for (const auto number : numbers) text += ' ' + std::to_string(number);
+  for (const auto number : numbers.first(std::min(numbers.size(), kMost))) {
+    text += ' ' + std::to_string(number);
+  }
+  if (numbers.size() > kMost) text += " and " + std::to_string(numbers.size() - kMost) + " more";
   return text;
 }
 
@@ -81,12 +86,14 @@ StepStats Trainer::step(const Batch& batch) {
 
 /// A resumed call must go on with the samples that it began with: its order is that of their places.
 void Trainer::begin_call(std::span<const TokenRow> rows) {
+  if (done()) return;  // nothing will be trained of them
   const auto digest = digest_of(rows);
   if (state_.updates_in_call > 0 && digest != state_.call_digest) {
-    throw InputError{"step: the checkpoint was made after " +
+    throw InputError{"step: a call was interrupted after " +
                      std::to_string(state_.updates_in_call) +
-                     " updates of a call, and this call, which continues it, was given other samples. "
-                     "Pass the same ones, or resume from a checkpoint between two calls"};
+                     " of its updates, by a kill, a stop or max_steps, and this call, which continues "
+                     "it, was given other samples. Pass the same ones, or resume from a checkpoint "
+                     "between two calls"};
   }
   state_.call_digest = digest;
 }
@@ -172,12 +179,17 @@ void Trainer::agree_on(Update& update) {
   update.asked = shared[3] > 0   ? StopRequest::SaveAndStop
                  : shared[2] > 0 ? StopRequest::SaveAndContinue
                                  : StopRequest::None;
-  if (std::isfinite(update.loss) && shared[1] == 0) return;
+  if (!std::isfinite(update.loss) || shared[1] > 0) give_up_call(update);
+}
+
+void Trainer::give_up_call(const Update& update) {
+  const auto applied = state_.updates_in_call;
+  end_call();
   throw DivergedError{
       "loss or gradient is not finite at step " + std::to_string(state_.global_step + 1) +
       " (loss " + std::to_string(update.loss) + ", gradient norm " +
       std::to_string(update.grad_norm) + "). The update was not applied; " +
-      std::to_string(state_.updates_in_call) +
+      std::to_string(applied) +
       " earlier updates of this call were. Lower learning_rate or look at the samples"};
 }
 

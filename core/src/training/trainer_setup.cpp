@@ -91,7 +91,15 @@ RowRules Trainer::row_rules() const {
 void Trainer::set_max_steps(std::int64_t max_steps) {
   options_.max_steps = max_steps;
   options_.validate();
+  require_not_past_end(state_.global_step);
   schedule_ = make_schedule(options_);
+}
+
+void Trainer::require_not_past_end(std::int64_t step) const {
+  if (options_.max_steps <= 0 || step <= options_.max_steps) return;
+  throw ConfigError{"the checkpoint is from after update " + std::to_string(step) +
+                    ", this run would end after " + std::to_string(options_.max_steps) +
+                    ". Go on: max_steps of more than " + std::to_string(step)};
 }
 
 bool Trainer::done() const {

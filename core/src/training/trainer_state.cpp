@@ -94,6 +94,7 @@ void Trainer::restore(const std::filesystem::path& checkpoint) {
     require_same("global_train_batch_size", state.global_train_batch_size,
                  *options_.global_train_batch_size);
   }
+  require_not_past_end(state.global_step);
   parts_.checkpoints->load_tensors(checkpoint, tensors());
   optimizer_->set_num_steps(optimizer_steps);
   state_ = std::move(state);

@@ -1,8 +1,12 @@
+#include <fcntl.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <nlohmann/json.hpp>
 
 #include "hone/core/data/encoding.hpp"
 #include "hone/core/data/jsonl.hpp"
+#include "hone/core/error.hpp"
 #include "hone/core/files/published_file.hpp"
 #include "hone/core/generation/generator.hpp"
 #include "hone/launcher/commands.hpp"
@@ -23,7 +27,8 @@ struct GenerateOptions {
     auto files = registry.group("Files");
     files.add("prompts_file", &prompts_file, "JSON lines with \"prompt\": text or messages.")
         .required();
-    files.add("output_file", &output_file, "JSON lines, one a completion; empty: standard output.");
+    files.add("output_file", &output_file, "JSON lines, one a completion; empty: standard output. A file is replaced when all are "
+              "there.");
     register_generation_options(registry, generation);
     registry.group("Run").add("seed", &seed, "Keys what is sampled.", non_negative());
   }
@@ -40,14 +45,51 @@ std::string json_line(const hone::Completion& completion, const std::string& pro
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
 }
 
-/// Opened before any work is done for it. Nothing on ranks that do not write.
-std::optional<PublishedFile> open_output(Session& session, const std::filesystem::path& path) {
-  std::optional<PublishedFile> file;
-  run_agreed(session.communicator(), [&] {
-    if (session.is_root() && !path.empty()) file.emplace(path);
-  });
-  return file;
-}
+/// Where the lines go: standard output, a file that takes its name only when complete, or what stands
+/// there already that is no plain file (/dev/null, a pipe). Nothing on ranks that do not write.
+class Output {
+ public:
+  /// Opened before any work is done for it. Collective.
+  Output(Session& session, const std::filesystem::path& path) : session_(session), path_(path) {
+    run_agreed(session.communicator(), [&] {
+      if (session.is_root() && !path.empty()) open();
+    });
+  }
+
+  void write(std::string_view text) {
+    if (path_.empty()) return session_.screen().print(std::string{text});
+    if (special_.is_open()) {
+      if (const int reason = write_all(special_.get(), text)) {
+        throw file_error(path_, "writing", reason);
+      }
+      return;
+    }
+    file_->write(text);
+    file_->finish();
+    file_->publish();
+  }
+
+ private:
+  void open() {
+    namespace fs = std::filesystem;
+    std::error_code error;
+    const auto status = fs::status(path_, error);
+    if (fs::is_directory(status)) {
+      throw ConfigError{"output_file " + path_.string() + " is a folder; name a file in it"};
+    }
+    if (!fs::exists(status) || fs::is_regular_file(status)) {
+      file_.emplace(fs::weakly_canonical(path_));  // a link stays one, and its file is replaced
+      return;
+    }
+    special_ = FileDescriptor{::open(path_.c_str(), O_WRONLY | O_CLOEXEC)};
+    if (!special_.is_open()) throw file_error(path_, "opening", errno);
+  }
+
+  Session& session_;
+  std::filesystem::path path_;
+  std::optional<PublishedFile> file_;
+  FileDescriptor special_;
+};
 
 /// Prompts go to ranks by length; what they made comes back in the prompts' order.
 class Generation {
@@ -55,7 +97,7 @@ class Generation {
   Generation(Session& session, const GenerateOptions& options)
       : session_(session),
         options_(options),
-        file_(open_output(session, options.output_file)),
+        output_(session, options.output_file),
         loaded_(load_for_session(session, options.model.folder({}))) {}
 
   int run() {
@@ -96,18 +138,12 @@ class Generation {
     std::sort(lines.begin(), lines.end());
     std::string text;
     for (const auto& [key, line] : lines) text += line;
-    if (!file_) {
-      session_.screen().print(text);
-      return;
-    }
-    file_->write(text);
-    file_->finish();
-    file_->publish();
+    output_.write(text);
   }
 
   Session& session_;
   const GenerateOptions& options_;
-  std::optional<PublishedFile> file_;
+  Output output_;
   LoadedModel loaded_;
   std::vector<std::string> texts_;
   std::vector<PromptTokens> prompts_;

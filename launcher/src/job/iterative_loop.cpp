@@ -96,12 +96,40 @@ int IterativeLoop::run() {
   }
   trainer().save_model(options_.output_dir);
   report_.show_end(trainer().state().global_step, trainer().state().tokens_seen, total.lap(),
-                   /*can_go_on=*/options_.save_strategy != "no");
+                   options_.save_strategy == "no" ? "" : how_to_go_on());
   return static_cast<int>(ExitCode::Success);
+}
+
+/// The flags that make the same command do more.
+std::string IterativeLoop::how_to_go_on() {
+  const std::string more = rounds_done() >= options_.num_rounds
+                               ? "--num_rounds " + std::to_string(2 * rounds_done())
+                               : "--train.max_steps " +
+                                     std::to_string(2 * trainer().state().global_step);
+  return "--resume_from_checkpoint auto " + more;
+}
+
+/// A model that was tuned on conversations rarely answers a bare text.
+void IterativeLoop::warn_of_plain_prompts() {
+  if (!job_.tokenizer().has_chat_template()) return;
+  const auto is_text = [](const PromptRow& row) {
+    return std::holds_alternative<std::string>(row.prompt);
+  };
+  const auto num_texts = std::count_if(prompts_.begin(), prompts_.end(), is_text);
+  if (num_texts == 0) return;
+  session_.log().warning(std::to_string(num_texts) + " of " + std::to_string(prompts_.size()) +
+                         " prompts are plain text, which the model continues as it is. It has a chat "
+                         "template, which is used for {\"prompt\": [{\"role\": \"user\", \"content\": "
+                         "...}]}");
 }
 
 void IterativeLoop::start() {
   const bool resumed = job_.resume(options_.resume);
+  if (rounds_done() > options_.num_rounds) {
+    throw ConfigError{"the checkpoint is from after round " + std::to_string(rounds_done()) +
+                      ", num_rounds is " + std::to_string(options_.num_rounds) +
+                      ". Go on: --num_rounds of more than " + std::to_string(rounds_done())};
+  }
   const auto& state = trainer().state();
   if (resumed) report_.restore(state.user);
   job_.record_options(directory_, resolved_yaml_, resumed);
@@ -109,6 +137,7 @@ void IterativeLoop::start() {
   directory_.discard_metrics_after(resumed ? state.global_step : -1, recorded);
   report_.show_start(session_.describe(), options_.model.model_name_or_path, prompts_.size(),
                      eval_prompts_.size());
+  if (!resumed) warn_of_plain_prompts();
   trainer().on_update = [this](const UpdateStats& update) {
     session_.note_step(update.step);
     report_.log_update(update, rounds_done() + 1);
@@ -172,6 +201,12 @@ IterativeLoop::Pool IterativeLoop::make_pool(std::int64_t round) {
   pool.figures.seconds.score = slowest(session_.communicator(), watch.lap());
   directory_.write_samples(round, pool.records);
   report_.begin_round();
+  if (pool.figures.counts.kept == 0) {
+    session_.log().warning("round " + std::to_string(round) + " keeps none of its " +
+                           std::to_string(pool.figures.counts.generated) +
+                           " completions, so it trains nothing. Look at them in " +
+                           directory_.samples_file(round).string());
+  }
   return pool;
 }
 
@@ -237,7 +272,8 @@ IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
   if (!all) {
     throw InputError{directory_.samples_file(round).string() +
                          " is missing, but the checkpoint was made before that round was complete. "
-                         "Resume from a checkpoint of another round",
+                         "Resume from an earlier checkpoint, between two rounds, with another "
+                         "--output_dir",
                      ExitCode::MissingInput};
   }
   Pool pool{.figures = {.round = round}};

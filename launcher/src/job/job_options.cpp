@@ -1,7 +1,11 @@
 #include "hone/launcher/job_options.hpp"
 
 #include <cstdlib>
+#include <vector>
 
+#include "hone/core/error.hpp"
+#include "hone/core/options/nearest_name.hpp"
+#include "hone/core/printable.hpp"
 #include "job/torch_settings.hpp"
 
 namespace hone::launcher {
@@ -13,6 +17,34 @@ std::filesystem::path model_cache() {
   }
   const char* home = std::getenv("HOME");
   return std::filesystem::path{home == nullptr ? "/" : home} / ".cache/hone/models";
+}
+
+std::vector<std::string> folders_in(const std::filesystem::path& parent) {
+  std::vector<std::string> names;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator{parent, none}) {
+    if (entry.is_directory(none)) names.push_back(entry.path().filename().string());
+  }
+  return names;
+}
+
+[[noreturn]] void throw_not_found(const std::string& name, const std::filesystem::path& config) {
+  const auto here = std::filesystem::current_path();
+  std::vector<std::filesystem::path> parents{here};
+  if (!config.empty()) parents.push_back(std::filesystem::absolute(config).parent_path());
+  parents.push_back(model_cache());
+  std::string looked_at;
+  std::vector<std::string> names;
+  for (const auto& parent : parents) {
+    looked_at += "\n  " + printable((parent / name).string(), 1000);
+    for (auto& found : folders_in(parent)) names.push_back(std::move(found));
+  }
+  const auto nearest = nearest_name(name, names);
+  throw MissingInputError{"there is no model \"" + printable(name) + "\"." +
+                          (nearest ? " Did you mean \"" + printable(*nearest) + "\"?" : "") +
+                          " Looked for the folders" + looked_at +
+                          "\nPass a Hugging Face folder that holds config.json, tokenizer.json and "
+                          "model.safetensors"};
 }
 
 }  // namespace
@@ -44,7 +76,10 @@ std::filesystem::path ModelOptions::folder(const std::filesystem::path& config) 
   const auto beside = resolve_beside(model_name_or_path, config);
   if (std::filesystem::exists(beside)) return beside;
   const auto cached = model_cache() / model_name_or_path;
-  return std::filesystem::exists(cached) ? cached : std::filesystem::path{model_name_or_path};
+  if (std::filesystem::exists(cached)) return cached;
+  // A name with a slash is a path or a hub id; loading it says what is wrong with it.
+  if (model_name_or_path.find('/') != std::string::npos) return model_name_or_path;
+  throw_not_found(model_name_or_path, config);
 }
 
 std::filesystem::path resolve_beside(const std::filesystem::path& file,

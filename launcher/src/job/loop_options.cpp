@@ -63,6 +63,11 @@ void LoopOptions::resolve(const std::filesystem::path& config) {
     throw ConfigError{"save.strategy steps needs save.steps > 0"};
   }
   require_valid(keep);
+  for (std::size_t i = 0; i < reward.command.size(); ++i) {
+    // A first word without a slash is looked up in PATH, as in a shell.
+    const bool is_path = i > 0 || reward.command[i].find('/') != std::string::npos;
+    if (is_path) reward.command[i] = resolve_beside(reward.command[i], config).string();
+  }
   generate.validate();
   reward.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(reward_timeout_seconds * 1e3)};
   train.seed = seed;

@@ -211,10 +211,14 @@ std::string LoopReport::example() const {
 }
 
 void LoopReport::show_end(std::int64_t step, std::int64_t tokens, double seconds,
-                          bool can_go_on) {
+                          const std::string& how_to_go_on) {
   const auto folder = printable(directory_.path().string(), 1000);
   std::string summary = "done in " + text("%.0f", seconds) + " s: " + std::to_string(step) +
                         " updates on " + std::to_string(tokens) + " target tokens\n";
+  if (step == 0) {
+    summary += "nothing was trained: no round kept a completion that has tokens. The model is the one "
+               "that the run began with\n";
+  }
   if (initial_reward_ && latest_reward_) {
     summary += measure_ + "  before " + text("%.3f", *initial_reward_) + "  after " +
                text("%.3f", *latest_reward_) + "  gained " +
@@ -222,10 +226,7 @@ void LoopReport::show_end(std::int64_t step, std::int64_t tokens, double seconds
   }
   summary += "model    " + folder + " (a Hugging Face folder)\nsamples  " + folder +
              "/samples/   metrics  " + folder + "/metrics.jsonl\n";
-  if (can_go_on) {
-    summary += "go on    --resume_from_checkpoint auto --num_rounds " +
-               std::to_string(2 * num_rounds_) + '\n';
-  }
+  if (!how_to_go_on.empty()) summary += "go on    " + how_to_go_on + '\n';
   screen_.print(summary);
 }
 

@@ -30,6 +30,23 @@ LoadedModel load_for_session(Session& session, const std::filesystem::path& fold
   return loaded;
 }
 
+namespace {
+
+/// False for what says only where a run ends, how it is watched or what it runs on. Where it ends
+/// matters to a schedule that goes down to there.
+bool changes_the_outcome(const std::string& option, bool schedule_has_end) {
+  static const std::set<std::string> kFree = {
+      "resume_from_checkpoint", "output_dir", "num_rounds", "num_threads", "bind_threads",
+      "ddp_backend", "use_cpu", "logging_steps", "eval_file", "eval_steps", "reward.timeout",
+      "per_device_eval_batch_size", "train.per_device_eval_batch_size"};
+  static const std::set<std::string> kEnds = {"max_steps", "train.max_steps", "num_train_epochs"};
+  if (kFree.contains(option) || option.starts_with("eval.")) return false;
+  if (option.starts_with("save.") || option.starts_with("save_")) return false;
+  return schedule_has_end || !kEnds.contains(option);
+}
+
+}  // namespace
+
 TrainingJob::TrainingJob(Session& session, LoadedModel loaded, TrainerOptions options,
                          checkpoints::StoreOptions store)
     : session_(session),
@@ -68,18 +85,13 @@ bool TrainingJob::resume(const ResumeOptions& options) {
 
 void TrainingJob::record_options(RunDirectory& directory, const std::string& resolved_yaml,
                                  bool resumed) {
-  // These say where a run ends and how it was started, not what it does.
-  static const std::set<std::string> kFreeToChange = {
-      "resume_from_checkpoint", "output_dir", "num_rounds", "num_threads", "ddp_backend", "use_cpu",
-      "max_steps", "train.max_steps", "num_train_epochs", "logging_steps", "save_total_limit",
-      "save.total_limit"};
   const auto before = directory.read_config();
   if (resumed && !before.empty()) {
     for (const auto& change : changed_options(before, resolved_yaml)) {
-      if (kFreeToChange.contains(change.name)) continue;
-      session_.log().warning("the run began with " + change.name + ": " + change.before +
-                             " and goes on with " + change.after +
-                             "; it no longer ends as the undisturbed run would");
+      if (!changes_the_outcome(change.name, trainer_->schedule().has_end())) continue;
+      session_.log().warning(change.name + " was " + change.before +
+                             " when the run was last started and is " + change.after +
+                             " now: it no longer ends as the undisturbed run would");
     }
   }
   directory.write_config(resolved_yaml);

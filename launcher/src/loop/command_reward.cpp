@@ -82,6 +82,12 @@ Parsed parse_answer(const std::string& line, std::size_t index) {
   return {value.get<double>(), {}};
 }
 
+std::string seconds_text(std::chrono::milliseconds time) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", std::chrono::duration<double>(time).count());
+  return text;
+}
+
 std::string event_problem(const WorkerProcess& worker, Event event,
                           std::chrono::milliseconds timeout) {
   switch (event) {
@@ -91,8 +97,8 @@ std::string event_problem(const WorkerProcess& worker, Event event,
     case Event::LineTooLong: return "printed more than 1 MiB without a line end";
     case Event::Line: break;
     case Event::TimedOut:
-      return "was silent until its timeout of " + std::to_string(timeout.count()) +
-             " ms for all answers (it must answer each line as it reads it, and flush)";
+      return "was silent until its timeout of " + seconds_text(timeout) +
+             " s for all answers (it must answer each line as it reads it, and flush)";
   }
   return "answered";
 }

@@ -29,10 +29,14 @@ void create(const fs::path& path) {
   throw file_error(path, "creating the folder", error.value());
 }
 
-/// -1 for a name that is not "checkpoint-<number>".
+/// -1 for a name that is neither "checkpoint-<number>" nor that of one which was being replaced when
+/// its process died: resuming puts such a one back.
 std::int64_t checkpoint_step(const std::string& name) {
-  constexpr std::string_view kPrefix = "checkpoint-";
+  constexpr std::string_view kPrefix = "checkpoint-", kReplaced = ".replaced-";
   constexpr std::size_t kMostDigits = 18;
+  if (name.starts_with(kReplaced)) {
+    return checkpoint_step(name.substr(kReplaced.size(), name.rfind('-') - kReplaced.size()));
+  }
   const std::string digits = name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : "";
   const bool is_number = !digits.empty() && digits.size() <= kMostDigits &&
                          digits.find_first_not_of("0123456789") == std::string::npos;
@@ -99,16 +103,40 @@ void require_newest(const fs::path& path, std::int64_t step) {
                     "move the newer checkpoints away");
 }
 
+/// The checkpoint that --resume_from_checkpoint names; none for auto, true and false.
+std::optional<fs::path> named_checkpoint(const std::string& resume_from_checkpoint) {
+  if (resume_from_checkpoint == "false" || resume_from_checkpoint == "auto" ||
+      resume_from_checkpoint == "true") {
+    return std::nullopt;
+  }
+  const auto checkpoint = fs::weakly_canonical(resume_from_checkpoint);
+  return checkpoint.filename().empty() ? checkpoint.parent_path() : checkpoint;  // "checkpoint-3/"
+}
+
 /// Before anything is written: may a run begin here?
 void require_usable(const fs::path& path, const std::string& resume_from_checkpoint) {
-  if (resume_from_checkpoint == "false") return require_unused(path);
-  if (resume_from_checkpoint == "auto" || resume_from_checkpoint == "true") {
-    return require_something_to_go_on_from(path);
+  if (const auto checkpoint = named_checkpoint(resume_from_checkpoint)) {
+    if (!fs::is_directory(*checkpoint)) {
+      throw MissingInputError("resume_from_checkpoint: there is no folder " +
+                              printable(checkpoint->string(), 1000) +
+                              ". Give auto, true, false, or a run's checkpoint-N");
+    }
+    if (checkpoint->parent_path() != fs::weakly_canonical(path)) return require_unused(path);
+    return require_newest(path, checkpoint_step(checkpoint->filename().string()));
   }
-  auto checkpoint = fs::weakly_canonical(resume_from_checkpoint);
-  if (checkpoint.filename().empty()) checkpoint = checkpoint.parent_path();  // "checkpoint-3/"
-  if (checkpoint.parent_path() != fs::weakly_canonical(path)) return require_unused(path);
-  require_newest(path, checkpoint_step(checkpoint.filename().string()));
+  if (resume_from_checkpoint == "false") return require_unused(path);
+  require_something_to_go_on_from(path);
+}
+
+fs::path samples_of_round(const fs::path& run, std::int64_t round) {
+  std::array<char, 32> name{};
+  std::snprintf(name.data(), name.size(), "round-%04lld.jsonl", static_cast<long long>(round));
+  return run / "samples" / name.data();
+}
+
+std::string whole_text(const fs::path& file) {
+  std::ifstream stream{file, std::ios::binary};
+  return {std::istreambuf_iterator<char>{stream}, {}};
 }
 
 /// A sample on its way to rank 0: its place in the file and its line.
@@ -189,9 +217,15 @@ void RunDirectory::on_rank_zero(Function&& function) {
 
 RunDirectory::RunDirectory(Communicator& comm, fs::path path,
                            const std::string& resume_from_checkpoint, Logger& logger)
-    : comm_(comm), path_(std::move(path)), metrics_(path_ / "metrics.jsonl", logger) {
+    : comm_(comm),
+      path_(std::move(path)),
+      origin_(path_),
+      metrics_(path_ / "metrics.jsonl", logger) {
   on_rank_zero([&] {
     create(path_);
+    if (const auto checkpoint = named_checkpoint(resume_from_checkpoint)) {
+      origin_ = checkpoint->parent_path();
+    }
     lock_.emplace(path_, logger);
     require_usable(path_, resume_from_checkpoint);
     create(path_ / "samples");
@@ -199,17 +233,12 @@ RunDirectory::RunDirectory(Communicator& comm, fs::path path,
 }
 
 fs::path RunDirectory::samples_file(std::int64_t round) const {
-  std::array<char, 32> name{};
-  std::snprintf(name.data(), name.size(), "round-%04lld.jsonl", static_cast<long long>(round));
-  return path_ / "samples" / name.data();
+  return samples_of_round(path_, round);
 }
 
 std::string RunDirectory::read_config() {
   std::string text;
-  on_rank_zero([&] {
-    std::ifstream file{path_ / "config.yaml", std::ios::binary};
-    text.assign(std::istreambuf_iterator<char>{file}, {});
-  });
+  on_rank_zero([&] { text = whole_text(origin_ / "config.yaml"); });
   return broadcast_string(comm_, text);
 }
 
@@ -226,6 +255,8 @@ std::optional<std::vector<SampleRecord>> RunDirectory::read_samples(std::int64_t
   const fs::path file = samples_file(round);
   std::string text;  // empty: no file; else 'F' and its lines
   on_rank_zero([&] {
+    const auto original = samples_of_round(origin_, round);
+    if (!fs::exists(file) && fs::exists(original)) write_durably(file, whole_text(original));
     if (!fs::exists(file)) return;
     LineReader reader{file};
     text = "F";

@@ -15,8 +15,8 @@ CpuList affinity_of_this_process();
 /// The same of the process that started this one: what the launcher had to give.
 CpuList affinity_of_parent();
 
-/// The same CPUs ordered by package and core, so that the threads of a core are neighbours.
-CpuList in_core_order(CpuList cpus);
+/// The CPUs of each core, in the order of packages and cores.
+std::vector<CpuList> by_core(const CpuList& cpus);
 
 /// Binds the calling thread, and what it starts from now on. False where the kernel refuses.
 bool bind_this_thread(const CpuList& cpus);

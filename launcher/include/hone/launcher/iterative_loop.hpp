@@ -44,6 +44,8 @@ class IterativeLoop {
   std::int64_t rounds_over();
 
   void start();
+  void warn_of_plain_prompts();
+  std::string how_to_go_on();
   void run_round();
   void end_round(RoundFigures& figures);
   Pool make_pool(std::int64_t round);

@@ -23,7 +23,8 @@ struct ModelOptions {
 
   /// The folder that the name means: as it stands, else beside `config` (the YAML file, may be
   /// empty), else in hone's model cache ($XDG_CACHE_HOME or ~/.cache, hone/models/).
-  /// The name itself where none of these exists, so that the error shows what was asked for.
+  /// A name with a slash is returned as it stands where none of these exists: loading it tells what is
+  /// wrong. Throws: MissingInputError for one without, with where it was looked for.
   std::filesystem::path folder(const std::filesystem::path& config) const;
 };
 

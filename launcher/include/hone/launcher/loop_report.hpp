@@ -71,8 +71,9 @@ class LoopReport {
   std::string state() const;
   void restore(const std::string& state);
 
-  /// `can_go_on`: there is a checkpoint to resume from.
-  void show_end(std::int64_t step, std::int64_t tokens, double seconds, bool can_go_on);
+  /// `how_to_go_on`: the flags that resume the run and do more; empty where it has no checkpoint.
+  void show_end(std::int64_t step, std::int64_t tokens, double seconds,
+                const std::string& how_to_go_on);
   void show_stop(std::int64_t step);
 
  private:

@@ -18,7 +18,7 @@ struct ThreadPlanInputs {
   std::optional<double> quota; ///< CPUs' worth of time for all ranks on this machine together
   std::optional<std::int64_t> omp_num_threads;
   std::optional<std::int64_t> requested;  ///< the num_threads option: wins over all
-  std::vector<int> by_core;  ///< this rank's mask, CPUs of one core side by side; empty: do not bind
+  std::vector<CpuList> cores;  ///< this rank's mask by core, neighbours side by side; empty: do not bind
 };
 
 struct ThreadPlan {

@@ -29,7 +29,8 @@ void sync_folder(const std::filesystem::path& folder);
 /// Throws: file_error().
 class PublishedFile {
  public:
-  /// Opens `file`.partial, replacing what a killed process may have left there.
+  /// Opens `file`.partial, replacing what a killed process may have left there. Throws Io where
+  /// another process is writing the same file.
   explicit PublishedFile(std::filesystem::path file);
   ~PublishedFile();
   PublishedFile(PublishedFile&& other) noexcept;
@@ -37,7 +38,7 @@ class PublishedFile {
 
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span{text})); }
-  /// Syncs and closes the contents, still under the other name.
+  /// Syncs the contents, still under the other name.
   void finish();
   /// Renames; the folder has to be synced for the name to be durable.
   void publish();
@@ -46,6 +47,7 @@ class PublishedFile {
 
  private:
   std::filesystem::path partial() const;
+  void open_alone();
 
   std::filesystem::path file_;
   FileDescriptor descriptor_;

@@ -43,6 +43,8 @@ struct LrSchedule {
 
   /// Throws: ConfigError where a decaying kind has no max_steps, or its shape makes no sense.
   void validate() const;
+  /// False where the rate does not depend on max_steps.
+  bool has_end() const;
   /// `update` counts from 0.
   double at(std::int64_t update) const;
 

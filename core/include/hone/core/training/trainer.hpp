@@ -75,7 +75,7 @@ class Trainer {
   /// Throws: InputError for a bad sample, on every rank alike and before anything changed, and where
   /// a resumed call is given other samples than it began with;
   /// DivergedError for a non-finite loss or gradient: the update is not applied, earlier ones of the
-  /// call are.
+  /// call are, and the call is over: the next one may be given other samples.
   StepStats step(const Batch& batch);
 
   /// Completions of `prompts` under the current weights. Every rank passes the same prompts and gets
@@ -112,6 +112,7 @@ class Trainer {
   void set_user_state(std::string text) { state_.user = std::move(text); }
   const TrainerState& state() const { return state_; }
   const TrainerOptions& options() const { return options_; }
+  const LrSchedule& schedule() const { return schedule_; }
   LanguageModel& model() { return parts_.model; }
 
   /// Called on every rank after each applied update.
@@ -121,7 +122,9 @@ class Trainer {
   struct Update;  // what one optimizer update works on; see trainer.cpp
 
   RowRules row_rules() const;
+  void require_not_past_end(std::int64_t step) const;
   void begin_call(std::span<const TokenRow> rows);
+  [[noreturn]] void give_up_call(const Update& update);
   Update begin_update(std::span<const TokenRow> rows, std::span<const std::int64_t> chunk);
   void accumulate_gradients(Update& update);
   void reduce_gradients();

@@ -48,8 +48,8 @@ class RunDirectory {
   /// samples/round-0003.jsonl for 3.
   std::filesystem::path samples_file(std::int64_t round) const;
 
-  /// The text of config.yaml as an earlier start left it, on every rank; empty where there is none.
-  /// Collective.
+  /// The text of config.yaml as the last start of the run left it that is gone on with, on every
+  /// rank; empty where there is none. Collective.
   std::string read_config();
   /// Replaces config.yaml, durably. Collective; rank 0's text counts.
   void write_config(std::string_view yaml);
@@ -59,7 +59,8 @@ class RunDirectory {
   void write_samples(std::int64_t round, std::span<const SampleRecord> mine);
 
   /// All samples of a round on every rank, or none where the round has no file: to go on in the
-  /// middle of a round with what was already sampled and judged. Collective.
+  /// middle of a round with what was already sampled and judged. Where the run goes on from another
+  /// run's checkpoint, that run's file is copied first. Collective.
   /// Throws: Error with ExitCode::InvalidData (file:line) where the file is damaged, and as above.
   std::optional<std::vector<SampleRecord>> read_samples(std::int64_t round);
 
@@ -77,6 +78,7 @@ class RunDirectory {
 
   Communicator& comm_;
   std::filesystem::path path_;
+  std::filesystem::path origin_;  ///< the run whose checkpoint is gone on from; rank 0 only
   MetricsLog metrics_;
   std::optional<RunLock> lock_;  ///< rank 0 only
 };
