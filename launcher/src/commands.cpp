@@ -24,6 +24,8 @@ std::span<const Command> commands() {
       Command{"train", "supervised fine-tuning on a file of samples", run_train},
       Command{"generate", "completions of a file of prompts", run_generate},
       Command{"eval", "the loss of a model on a file of samples", run_eval},
+      Command{"verify", "shows that a step does not depend on ranks, micro-batches and padding",
+              run_verify},
       Command{"export", "a checkpoint as a Hugging Face folder", run_export},
       Command{"inspect", "what is in a checkpoint or a run directory, and whether it is whole",
               run_inspect},

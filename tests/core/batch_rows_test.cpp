@@ -89,6 +89,27 @@ TEST(BatchRows, TextsAreTokenized) {
   EXPECT_THAT(rows_of({.texts = {"ab"}}, rules).rows, ElementsAre(TokenRow{{3, 4, 2}, {3, 4, 2}}));
 }
 
+TEST(BatchRows, OfATextAndItsLabelTheLabelIsTrained) {
+  const LetterTokenizer tokenizer;
+  auto rules = kRules;
+  rules.tokenizer = &tokenizer;
+  EXPECT_THAT(rows_of({.texts = {"ab", "c"}, .texts_labels = {"d", "ef"}}, rules).rows,
+              ElementsAre(TokenRow{{3, 4, 6, 2}, {-100, -100, 6, 2}},
+                          TokenRow{{5, 7, 8, 2}, {-100, 7, 8, 2}}));
+}
+
+TEST(BatchRows, WeightsTravelWithTheirSamples) {
+  distributed::ThreadWorld{2}.run([&](Communicator& comm) {
+    const Batch mine{.input_ids = {{3, 4}},
+                     .weights = {comm.rank() == 0 ? 0.25 : 3.0},
+                     .scope = BatchScope::PerRank};
+    const auto rows = agreed_rows(comm, mine, kRules).rows;
+    ASSERT_EQ(rows.size(), 2U);
+    EXPECT_EQ(rows[0].weight, 0.25);
+    EXPECT_EQ(rows[1].weight, 3.0);
+  });
+}
+
 struct BadBatch {
   const char* name;
   Batch batch;
@@ -137,6 +158,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadBatch{"TextsAndIds", {.texts = {"a"}, .input_ids = {{3}}}, "both texts and input_ids"},
         BadBatch{"TextsWithoutTokenizer", {.texts = {"a"}}, "need a tokenizer"},
         BadBatch{"LabelsAlone", {.labels = {{3}}}, "input_ids, which are missing"},
+        BadBatch{"TextLabelsAlone", {.texts_labels = {"a"}}, "texts, which are missing"},
+        BadBatch{"FewerWeights", {.input_ids = {{3}, {4}}, .weights = {1.0}}, "weights has 1"},
+        BadBatch{"NegativeWeight", {.input_ids = {{3}}, .weights = {-1.0}}, "weights[0] must be"},
+        BadBatch{"InfiniteWeight", {.input_ids = {{3}}, .weights = {1.0 / 0.0}},
+                 "weights[0] must be"},
         BadBatch{"ShortOrder", {.input_ids = {{3}, {4}}, .order = {1}}, "order has 1"}),
     [](const auto& info) { return info.param.name; });
 

@@ -237,6 +237,20 @@ TEST_F(Golden, PositionsDoNotCountPadding) {
   }
 }
 
+TEST_F(Golden, SamplesCountByTheirWeights) {
+  TrainerHarness harness{llama_.folder(), comm_, one_update_a_call()};
+  const Batch weighted{.input_ids = fixture_sequences(), .weights = {1.0, 0.5, 0.0, 2.0}};
+  EXPECT_NEAR(harness->evaluate(weighted).loss, 3.91601, kFirst);
+  EXPECT_NEAR(harness->step(weighted).loss, 3.91601, kFirst);
+}
+
+TEST_F(Golden, LabelSmoothing) {
+  auto options = one_update_a_call();
+  options.label_smoothing_factor = 0.1;
+  TrainerHarness harness{llama_.folder(), comm_, options};
+  EXPECT_NEAR(harness->step({.input_ids = {fixture_sequences()[0]}}).loss, 3.42915, kFirst);
+}
+
 TEST_F(Golden, NoClippingStillReportsTheNorm) {
   auto options = one_update_a_call();
   options.max_grad_norm = 0.0;

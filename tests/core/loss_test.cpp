@@ -5,6 +5,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros_like.h>
@@ -33,10 +34,14 @@ double distance(const at::Tensor& got, const at::Tensor& expected) {
 struct Reference {
   at::Tensor hidden, weight, loss;
 
-  explicit Reference(const HeadCase& head, double scale)
+  explicit Reference(const HeadCase& head, double scale, double smoothing = 0.0,
+                     const at::Tensor& target_weights = {})
       : hidden(head.hidden.detach().clone().requires_grad_(true)),
         weight(head.weight.detach().clone().requires_grad_(true)) {
-    loss = at::cross_entropy_loss(at::mm(hidden, weight.t()), head.targets, {}, at::Reduction::Sum);
+    auto losses = at::cross_entropy_loss(at::mm(hidden, weight.t()), head.targets, {},
+                                         at::Reduction::None, /*ignore_index=*/-100, smoothing);
+    if (target_weights.defined()) losses = losses * target_weights;
+    loss = losses.sum();
     (loss * scale).backward();
   }
 };
@@ -44,13 +49,26 @@ struct Reference {
 void expect_as_autograd(const HeadCase& head, double tolerance) {
   constexpr double kScale = 0.125;
   const Reference reference{head, kScale};
-  const auto got = head_loss(head.hidden, head.weight, head.targets, true, kScale);
-  EXPECT_NEAR(got.nll_sum.item<double>() / reference.loss.item<double>(), 1.0, tolerance);
+  const auto got = head_loss(head.hidden, head.weight, head.targets,
+                             {.with_gradient = true, .scale = kScale});
+  EXPECT_NEAR(got.loss_sum.item<double>() / reference.loss.item<double>(), 1.0, tolerance);
   EXPECT_LT(distance(got.hidden_gradient, reference.hidden.grad()), tolerance);
   EXPECT_LT(distance(head.weight.grad(), reference.weight.grad()), tolerance);
 }
 
 TEST(HeadLoss, IsCrossEntropy) { expect_as_autograd({9, 37, 16, at::kDouble}, 1e-12); }
+
+TEST(HeadLoss, SmoothsAndWeighs) {
+  const HeadCase head{9, 37, 16, at::kDouble};
+  const auto weights = at::rand({9}, at::kDouble);
+  const Reference reference{head, 0.5, /*smoothing=*/0.3, weights};
+  const auto got = head_loss(
+      head.hidden, head.weight, head.targets,
+      {.with_gradient = true, .scale = 0.5, .label_smoothing = 0.3, .target_weights = weights});
+  EXPECT_NEAR(got.loss_sum.item<double>() / reference.loss.item<double>(), 1.0, 1e-12);
+  EXPECT_LT(distance(got.hidden_gradient, reference.hidden.grad()), 1e-12);
+  EXPECT_LT(distance(head.weight.grad(), reference.weight.grad()), 1e-12);
+}
 
 TEST(HeadLoss, ChunksAddUp) {
   // So many words that the rows take three chunks, the last of them not full.
@@ -59,23 +77,23 @@ TEST(HeadLoss, ChunksAddUp) {
 
 TEST(HeadLoss, AddsToTheGradientThatIsThere) {
   HeadCase head{9, 37, 16, at::kDouble};
-  head_loss(head.hidden, head.weight, head.targets, true, 1.0);
+  head_loss(head.hidden, head.weight, head.targets, {.with_gradient = true});
   const auto once = head.weight.grad().clone();
-  head_loss(head.hidden, head.weight, head.targets, true, 1.0);
+  head_loss(head.hidden, head.weight, head.targets, {.with_gradient = true});
   EXPECT_LT(distance(head.weight.grad(), 2 * once), 1e-12);
 }
 
 TEST(HeadLoss, WithoutGradientTouchesNone) {
   HeadCase head{9, 37, 16, at::kDouble};
-  const auto got = head_loss(head.hidden, head.weight, head.targets, false, 1.0);
+  const auto got = head_loss(head.hidden, head.weight, head.targets, {});
   EXPECT_FALSE(got.hidden_gradient.defined());
   EXPECT_EQ(head.weight.grad().norm().item<double>(), 0.0);
-  EXPECT_NEAR(got.nll_sum.item<double>(), Reference(head, 1.0).loss.item<double>(), 1e-10);
+  EXPECT_NEAR(got.loss_sum.item<double>(), Reference(head, 1.0).loss.item<double>(), 1e-10);
 }
 
 TEST(HeadLoss, OfNoRowsIsZero) {
   HeadCase head{0, 37, 16, at::kDouble};
-  EXPECT_EQ(head_loss(head.hidden, head.weight, head.targets, true, 1.0).nll_sum.item<double>(),
+  EXPECT_EQ(head_loss(head.hidden, head.weight, head.targets, {.with_gradient = true}).loss_sum.item<double>(),
             0.0);
 }
 

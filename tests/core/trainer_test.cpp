@@ -1,4 +1,6 @@
 // What step() promises besides the numbers: agreement of ranks, failures, counting, stopping.
+#include <map>
+#include <ATen/TensorOperators.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -28,6 +30,17 @@ const FixtureModel& model() {
 TrainerOptions options() {
   return {.per_device_train_batch_size = 2, .learning_rate = 1e-2, .weight_decay = 0.1};
 }
+
+class StepRecorder final : public TrainerCallback {
+ public:
+  explicit StepRecorder(std::vector<std::int64_t>& steps) : steps_(steps) {}
+  void on_step_end(const TrainerState&, const UpdateStats& update) override {
+    steps_.push_back(update.step);
+  }
+
+ private:
+  std::vector<std::int64_t>& steps_;
+};
 
 Batch samples(std::int64_t count) { return {.input_ids = ragged_sequences(count, 30, 21)}; }
 
@@ -369,11 +382,161 @@ TEST(Trainer, TellsOfEveryUpdateOnEveryRank) {
   const auto told = on_ranks(2, [](Communicator& comm) {
     TrainerHarness harness{model().folder(), comm, options()};
     std::vector<std::int64_t> steps;
-    harness->on_update = [&](const UpdateStats& update) { steps.push_back(update.step); };
+    StepRecorder recorder{steps};
+    harness->add_callback(recorder);
     harness->step(samples(9));
     return steps;
   });
   EXPECT_THAT(told, Each(ElementsAre(1, 2, 3)));
+}
+
+/// Writes down what is told, in order; asks for a stop at one update on one rank.
+class Diary final : public TrainerCallback {
+ public:
+  void on_round_begin(const TrainerState& state) override { write("round", state.call); }
+  void on_round_end(const TrainerState&, const StepStats& stats) override {
+    write("round done", stats.updates);
+  }
+  void on_step_begin(const TrainerState& state) override { write("step", state.global_step); }
+  void on_step_end(const TrainerState&, const UpdateStats& update) override {
+    write("step done", update.step);
+    if (update.step == stop_at) trainer->request_stop();
+  }
+  void on_log(const TrainerState&, const LogRecord& record) override {
+    write("log", record.step);
+    losses.push_back(record.loss);
+  }
+  void on_evaluate(const TrainerState&, const EvalStats& stats) override {
+    write("evaluated", stats.num_samples);
+  }
+
+  std::vector<std::string> entries;
+  std::vector<double> losses;
+  Trainer* trainer = nullptr;
+  std::int64_t stop_at = -1;
+
+ private:
+  void write(const std::string& what, std::int64_t number) {
+    entries.push_back(what + ' ' + std::to_string(number));
+  }
+};
+
+TEST(Trainer, TellsCallbacksInOrder) {
+  distributed::LoopbackCommunicator comm;
+  auto with_log = options();
+  with_log.logging_steps = 2;
+  TrainerHarness harness{model().folder(), comm, with_log};
+  Diary diary;
+  harness->add_callback(diary);
+  const auto stats = harness->step(samples(4));
+  harness->evaluate(samples(3));
+  EXPECT_THAT(diary.entries, ElementsAre("round 0", "step 0", "step done 1", "step 1", "step done 2",
+                                         "log 2", "round done 2", "evaluated 3"));
+  EXPECT_NEAR(diary.losses.at(0), stats.loss, 1e-12);
+}
+
+TEST(Trainer, LogsAShareOfAllUpdates) {
+  distributed::LoopbackCommunicator comm;
+  auto with_log = options();
+  with_log.logging_steps = 0.5;
+  with_log.max_steps = 10;
+  TrainerHarness harness{model().folder(), comm, with_log};
+  Diary diary;
+  harness->add_callback(diary);
+  while (!harness->done()) harness->step(samples(6));
+  EXPECT_EQ(std::count(diary.entries.begin(), diary.entries.end(), "log 5"), 1);
+  EXPECT_EQ(std::count(diary.entries.begin(), diary.entries.end(), "log 10"), 1);
+  EXPECT_EQ(diary.losses.size(), 2U);
+}
+
+TEST(Trainer, ACallbackOfOneRankStopsAll) {
+  const auto steps = on_ranks(3, [](Communicator& comm) {
+    TrainerHarness harness{model().folder(), comm, options()};
+    Diary diary;
+    diary.trainer = &*harness.operator->();
+    diary.stop_at = comm.rank() == 1 ? 2 : -1;
+    harness->add_callback(diary);
+    const auto stats = harness->step(samples(24));
+    EXPECT_TRUE(stats.stopped);
+    EXPECT_TRUE(harness->done());
+    return stats.step;
+  });
+  EXPECT_THAT(steps, Each(2));
+}
+
+TEST(Trainer, SkipsWhatIsNotFiniteAndSaysWhose) {
+  const auto steps = on_ranks(2, [&](Communicator& comm) {
+    auto skipping = options();
+    skipping.on_non_finite = "skip";
+    skipping.shuffle_dataset = false;
+    skipping.per_device_train_batch_size = 1;
+    TrainerHarness harness{model().folder(), comm, skipping};
+    // Only samples with the id 36 meet the poisoned row, for they alone predict from it.
+    harness.model().parameters().at("model.embed_tokens.weight").detach()[36].fill_(
+        std::numeric_limits<double>::infinity());
+    const auto stats = harness->step({.input_ids = {{1, 4, 5}, {1, 36, 6}, {1, 7, 8}, {1, 9, 2}}});
+    EXPECT_EQ(stats.updates, 1);
+    EXPECT_EQ(stats.skipped, 1);
+    EXPECT_TRUE(std::isfinite(stats.loss));
+    EXPECT_TRUE(harness.model().parameters().at("lm_head.weight").isfinite().all().item<bool>());
+    EXPECT_THAT(harness.log().warnings, ElementsAre(HasSubstr("among the samples 1 of the call")));
+    return stats.step;
+  });
+  EXPECT_THAT(steps, Each(1));
+}
+
+TEST(Trainer, SgdIsWhatItSays) {
+  distributed::LoopbackCommunicator comm;
+  const auto after = [&](double learning_rate, double momentum, double decay, int updates) {
+    TrainerHarness harness{model().folder(),
+                           comm,
+                           {.updates_per_step = "one",
+                            .shuffle_dataset = false,
+                            .learning_rate = learning_rate,
+                            .lr_scheduler_type = "constant",
+                            .weight_decay = decay,
+                            .max_grad_norm = 0.0,
+                            .optim = "sgd",
+                            .momentum = momentum},
+                           {.dtype = at::kDouble}};
+    for (int i = 0; i < updates; ++i) harness->step(samples(4));
+    std::map<std::string, at::Tensor> tensors;
+    for (const char* name : {"lm_head.weight", "model.norm.weight"}) {
+      const auto parameter = harness.model().parameters().at(name);
+      tensors[name] = parameter.detach().clone();
+      tensors[name + std::string{" gradient"}] = parameter.grad().detach().clone();
+    }
+    return tensors;
+  };
+  auto start = after(0.0, 0.0, 0.0, 1), one = after(0.1, 0.0, 0.01, 1);
+  auto plain = after(0.1, 0.5, 0.0, 1), second = after(0.1, 0.5, 0.0, 2);
+  for (const std::string name : {"lm_head.weight", "model.norm.weight"}) {
+    const auto gradient = start[name + " gradient"];
+    const double decay = name == "lm_head.weight" ? 0.01 : 0.0;  // norms do not decay
+    const auto expected = start[name] - (gradient + start[name] * decay) * 0.1;
+    EXPECT_LT(relative_distance(one[name], expected), 1e-12) << name;
+    // The second direction is half the first, and the gradient where the first led.
+    const auto then = plain[name] - (gradient * 0.5 + second[name + " gradient"]) * 0.1;
+    EXPECT_LT(relative_distance(second[name], then), 1e-12) << name;
+  }
+}
+
+TEST(Trainer, TimesAddUpAndAreEqualOnAllRanks) {
+  const auto stats = on_ranks(2, [](Communicator& comm) {
+    TrainerHarness harness{model().folder(), comm, options()};
+    return harness->step(samples(8));
+  });
+  EXPECT_EQ(stats[0].to_map(), stats[1].to_map());
+  double sum = 0.0;
+  for (const double seconds : stats[0].phase_times) {
+    EXPECT_GE(seconds, 0.0);
+    sum += seconds;
+  }
+  // Each phase is that of its own slowest rank, so that the sum may be more than the step took.
+  EXPECT_GT(sum, 0.5 * stats[0].step_time);
+  EXPECT_LT(sum, 2.0 * stats[0].step_time);
+  EXPECT_GE(stats[0].skew, 1.0);
+  EXPECT_LE(stats[0].skew, 2.0);
 }
 
 TEST(Trainer, EvaluationCountsEverySampleOnceAndTrainsNothing) {

@@ -12,7 +12,7 @@ from markdown import PAGES, SOURCE, anchor, blocks, first_cells, rows, sections
 from tiny_model import make_model
 
 PROGRAM = os.environ["HONE_PROGRAM"]
-COMMANDS = ["run", "train", "generate", "eval", "export", "inspect", "env"]
+COMMANDS = ["run", "train", "generate", "eval", "verify", "export", "inspect", "env"]
 PROMPTS = [("What is 2 + 3?", 5), ("What is 4 + 4?", 8), ("What is 1 + 1?", 2)]
 
 
@@ -106,6 +106,30 @@ class Options(unittest.TestCase):
         self.assertEqual(sorted(set(listed)), sorted(COMMANDS))
 
 
+class Promises(unittest.TestCase):
+    """docs/trainer.md names a test for each promise."""
+
+    def test_named_tests_exist(self) -> None:
+        tests = {"docs_test", "install_test"}
+        for file in (SOURCE / "tests").rglob("*_test.cpp"):
+            for suite, name in re.findall(r"TEST(?:_F|_P)?\((\w+),\s*(\w+)\)", file.read_text()):
+                tests.add(f"{suite}.{name}")
+        for file in (SOURCE / "tests/system").glob("*_test.py"):
+            group = ""
+            for kind, name in re.findall(r"^ *(class|def) (\w+)", file.read_text(), re.MULTILINE):
+                group = name if kind == "class" else group
+                tests.add(f"{file.stem}.{group}.{name}")
+        named = set()
+        page = (SOURCE / "docs/trainer.md").read_text()
+        promises = re.findall(r"^\| (\d+) \| (.*) \| (.*) \|(.*)\|$", page, re.MULTILINE)
+        self.assertEqual([int(number) for number, *_ in promises], list(range(1, 39)))
+        for _, promise, how, shown_by in promises:
+            found = re.findall(r"`([\w.]+)`", shown_by)
+            self.assertTrue(found or "**open**" in how, promise)
+            named.update(found)
+        self.assertEqual(named - tests, set())
+
+
 class OutputKeys(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
@@ -152,6 +176,11 @@ class OutputKeys(unittest.TestCase):
         out = hone("eval", "--model_name_or_path", self.place.model, "--eval_file", "samples.jsonl", "--json",
                    cwd=self.place.path)
         self.assert_documented("hone eval", json.loads(out))
+
+    def test_verify(self) -> None:
+        lines = json.loads(hone("verify", "--model_name_or_path", self.place.model, "--train_file", "samples.jsonl",
+                                "--json", cwd=self.place.path))
+        self.assert_documented("hone verify", *lines)
 
     def test_inspect(self) -> None:
         whole = json.loads(hone("inspect", "run/checkpoint-1", "--json", cwd=self.place.path))
@@ -208,8 +237,8 @@ class Examples(unittest.TestCase):
     def test_readme_teaches_what_it_says(self) -> None:
         if not os.environ.get("HONE_DEMO_MODEL"):
             self.skipTest("HONE_DEMO_MODEL names no folder")
-        self.place.close()
         self.place = Workplace(os.environ["HONE_DEMO_MODEL"])
+        self.addCleanup(self.place.close)
         self.run_page(SOURCE / "README.md")
         records = map(json.loads, (self.place.path / "runs/mine/metrics.jsonl").read_text().splitlines())
         accuracy = [record["eval_reward"] for record in records if "eval_reward" in record]

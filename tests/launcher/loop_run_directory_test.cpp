@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "fakes/temp_dir.hpp"
+#include "fakes/warning_log.hpp"
 #include "hone/core/error.hpp"
 #include "hone/distributed/thread_world.hpp"
 
@@ -25,14 +26,6 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using distributed::ThreadWorld;
 namespace fs = std::filesystem;
-
-class WarningLog final : public Logger {
- public:
-  void write(LogLevel level, std::string_view message) override {
-    if (level >= LogLevel::Warning) warnings.emplace_back(message);
-  }
-  std::vector<std::string> warnings;
-};
 
 class RunDirectoryTest : public ::testing::Test {
  protected:
@@ -342,7 +335,7 @@ TEST_F(RunDirectoryTest, DiscardingAfterAppendingGoesOnInTheSameFile) {
 
 TEST(MetricsLog, AFullDiskIsOneWarningAndNoHalfLine) {
   hone::testing::TempDir dir;
-  WarningLog logger;
+  hone::testing::WarningLog logger;
   MetricsLog log{dir.path() / "metrics.jsonl", logger};
   log.append("{\"step\":1}");
   // A size limit stands for a full disk: the write that crosses it is cut short, the next one
@@ -364,7 +357,7 @@ TEST(MetricsLog, AFullDiskIsOneWarningAndNoHalfLine) {
 
 TEST(MetricsLog, AMissingFolderIsOneWarning) {
   hone::testing::TempDir dir;
-  WarningLog logger;
+  hone::testing::WarningLog logger;
   MetricsLog log{dir.path() / "absent" / "metrics.jsonl", logger};
   log.append("{}");
   log.append("{}");

@@ -69,6 +69,7 @@ Batch part_of_rank(const Communicator& comm, BatchScope scope, const Batch& samp
     if (place % holders != static_cast<std::size_t>(comm.rank())) continue;
     part.input_ids.push_back(samples.input_ids[place]);
     if (!samples.labels.empty()) part.labels.push_back(samples.labels[place]);
+    if (!samples.weights.empty()) part.weights.push_back(samples.weights[place]);
     if (scope == BatchScope::PerRank) part.order.push_back(static_cast<std::int64_t>(place));
   }
   return part;
@@ -105,6 +106,7 @@ Batch law_samples() {
   Batch samples{.input_ids = ragged_sequences(6, /*longest=*/60, /*seed=*/11)};
   samples.labels = samples.input_ids;
   std::fill_n(samples.labels[0].begin(), 30, std::int64_t{-100});
+  samples.weights = {1.0, 0.5, 2.0, 1.5, 0.0, 1.0};
   return samples;
 }
 

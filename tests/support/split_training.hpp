@@ -44,7 +44,7 @@ TrainingRecord train_split(const std::filesystem::path& model_folder, Communicat
 /// Relative L2 distance of `got` from `expected`.
 double relative_distance(const at::Tensor& got, const at::Tensor& expected);
 
-/// Six samples with lengths of 30:1, one with its first half not trained.
+/// Six samples with lengths of 30:1, one with its first half not trained, of different weights.
 Batch law_samples();
 
 /// The law in float64: two calls of two updates each (five samples, then one, where some ranks have

@@ -4,8 +4,8 @@
 #include <memory>
 #include <utility>
 
+#include "fakes/warning_log.hpp"
 #include "hone/collators/causal_lm_collator.hpp"
-#include "hone/core/logger.hpp"
 #include "hone/core/training/trainer.hpp"
 #include "hone/distributed/all_reduce_gradient_reducer.hpp"
 
@@ -43,12 +43,13 @@ class TrainerHarness {
 
   Trainer* operator->() { return trainer_.get(); }
   LanguageModel& model() { return *model_; }
+  const WarningLog& log() const { return log_; }
 
  private:
   std::unique_ptr<LanguageModel> model_;
   distributed::AllReduceGradientReducer reducer_;
   collators::PackingCollator packing_;
-  NullLogger log_;
+  WarningLog log_;
   std::unique_ptr<Trainer> trainer_;
 };
 

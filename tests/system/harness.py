@@ -21,7 +21,7 @@ from tiny_model import make_model
 PATIENCE_S = 60.0
 
 # Measured, so different in every run.
-TIMINGS = ("seconds", "tokens_per_second", "step_time", "peak_memory", "eval_runtime")
+TIMINGS = ("seconds", "tokens_per_second", "_time", "peak_memory", "eval_runtime", "slowest_rank", "skew")
 
 # Exit codes.
 USAGE, INVALID_DATA, MISSING, ENVIRONMENT, RUN_HELD, IO = 64, 65, 66, 69, 73, 74

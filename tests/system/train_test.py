@@ -149,6 +149,22 @@ class Evaluation(TrainTest):
         )
         self.assertAlmostEqual(final["eval_loss"], records[-1]["eval_loss"], places=5)
 
+    def test_verify_command(self) -> None:
+        write_lines(self.folder / "rows.jsonl", TEXTS)
+        for ranks, splits in ((None, 20), (2, 6)):
+            for dtype, most in (("float32", 1e-5), ("float64", 1e-9)):
+                ended = self.hone(
+                    *("verify", "--model_name_or_path", "tiny", "--train_file", "rows.jsonl", "--json"),
+                    *("--dtype", dtype),
+                    ranks=ranks,
+                )
+                lines = json.loads(ended.out)
+                self.assertEqual(len(lines), splits)
+                self.assertEqual(len({line["split"] for line in lines}), splits)
+                for line in lines:
+                    self.assertLess(line["gradient_difference"], most, line)
+                    self.assertTrue(line["within_tolerance"])
+
     def test_eval_command(self) -> None:
         write_lines(self.folder / "eval.jsonl", TEXTS)
         results = []

@@ -8,9 +8,7 @@
 namespace hone {
 namespace {
 
-struct Encoded {
-  TokenIds ids, labels, mask;
-};
+using Encoded = EncodedRow;
 
 Encoded all_targets(TokenIds ids) {
   return {ids, ids, TokenIds(ids.size(), 1)};
@@ -98,14 +96,19 @@ TokenIds encode_prompt(const Tokenizer& tokenizer, const TextOrMessages& prompt)
   return tokenizer.encode(render_prompt(tokenizer, prompt), /*add_special_tokens=*/is_text);
 }
 
+EncodedRow encode_row(const Tokenizer& tokenizer, const DataRow& row,
+                      const EncodingOptions& options) {
+  auto encoded = std::visit(RowEncoder{tokenizer, options}, row);
+  if (encoded.ids.empty()) throw InputError{"has no tokens"};
+  return encoded;
+}
+
 Batch encode_rows(const Tokenizer& tokenizer, std::span<const DataRow> rows,
                   const EncodingOptions& options) {
-  const RowEncoder encoder{tokenizer, options};
   Batch batch;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     try {
-      auto row = std::visit(encoder, rows[i]);
-      if (row.ids.empty()) throw InputError{"it has no tokens"};
+      auto row = encode_row(tokenizer, rows[i], options);
       batch.input_ids.push_back(std::move(row.ids));
       batch.labels.push_back(std::move(row.labels));
       batch.attention_mask.push_back(std::move(row.mask));

@@ -1,7 +1,9 @@
 #include "hone/core/training/batch_rows.hpp"
 
+#include <cmath>
 #include <string>
 
+#include "hone/core/data/encoding.hpp"
 #include "hone/core/error.hpp"
 
 namespace hone {
@@ -9,6 +11,12 @@ namespace {
 
 [[noreturn]] void fail(const char* field, std::size_t sample, const std::string& what) {
   throw InputError{"step: " + std::string{field} + "[" + std::to_string(sample) + "] " + what};
+}
+
+void require_count(const char* field, std::size_t count, const char* other, std::size_t expected) {
+  if (count == expected) return;
+  throw InputError{"step: " + std::string{field} + " has " + std::to_string(count) + " samples, " +
+                   other + " has " + std::to_string(expected)};
 }
 
 void check_ids(const TokenIds& ids, std::size_t sample, std::int64_t vocab_size) {
@@ -62,25 +70,26 @@ std::vector<TokenRow> rows_of_texts(const Batch& batch, const Tokenizer* tokeniz
     throw InputError{"step: texts need a tokenizer, and the trainer was given none. Pass one, or "
                      "input_ids"};
   }
-  if (append_eos && !tokenizer->eos_id()) {
-    throw InputError{"step: append_eos is set but the tokenizer has no eos token"};
-  }
+  if (!batch.texts_labels.empty()) require_count("texts_labels", batch.texts_labels.size(), "texts", batch.texts.size());
   std::vector<TokenRow> rows;
   rows.reserve(batch.texts.size());
   for (std::size_t i = 0; i < batch.texts.size(); ++i) {
-    auto ids = tokenizer->encode(batch.texts[i]);
-    if (append_eos) ids.push_back(*tokenizer->eos_id());
-    if (ids.empty()) fail("texts", i, "has no tokens");
-    rows.push_back({ids, ids});
+    const DataRow row = batch.texts_labels.empty()
+                            ? DataRow{TextRow{batch.texts[i]}}
+                            : DataRow{CompletionRow{batch.texts[i], batch.texts_labels[i]}};
+    try {
+      auto encoded = encode_row(*tokenizer, row, {.append_eos = append_eos});
+      rows.push_back({std::move(encoded.ids), std::move(encoded.labels)});
+    } catch (const InputError& error) {
+      fail("texts", i, error.what());
+    }
   }
   return rows;
 }
 
 std::vector<TokenRow> rows_of_ids(const Batch& batch, std::int64_t vocab_size) {
   const auto same_count = [&](const std::vector<TokenIds>& lists, const char* name) {
-    if (lists.empty() || lists.size() == batch.input_ids.size()) return;
-    throw InputError{"step: " + std::string{name} + " has " + std::to_string(lists.size()) +
-                     " samples, input_ids has " + std::to_string(batch.input_ids.size())};
+    if (!lists.empty()) require_count(name, lists.size(), "input_ids", batch.input_ids.size());
   };
   same_count(batch.attention_mask, "attention_mask");
   same_count(batch.labels, "labels");
@@ -97,10 +106,24 @@ std::vector<TokenRow> rows_of_ids(const Batch& batch, std::int64_t vocab_size) {
   return rows;
 }
 
+void apply_weights(const std::vector<double>& weights, std::vector<TokenRow>& rows) {
+  if (weights.empty()) return;
+  require_count("weights", weights.size(), "the batch", rows.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (!std::isfinite(weights[i]) || weights[i] < 0) {
+      fail("weights", i, "must be a finite number >= 0, is " + std::to_string(weights[i]));
+    }
+    rows[i].weight = weights[i];
+  }
+}
+
 LocalRows rows_of(const Batch& batch, const RowRules& rules) {
   if (!batch.texts.empty() && !batch.input_ids.empty()) {
     throw InputError{"step: both texts and input_ids were given; labels and masks could belong to "
                      "either. Pass one of them"};
+  }
+  if (batch.texts.empty() && !batch.texts_labels.empty()) {
+    throw InputError{"step: texts_labels go with texts, which are missing"};
   }
   if (batch.input_ids.empty() && (!batch.labels.empty() || !batch.attention_mask.empty())) {
     throw InputError{"step: labels and attention_mask go with input_ids, which are missing"};
@@ -109,10 +132,10 @@ LocalRows rows_of(const Batch& batch, const RowRules& rules) {
                               ? rows_of_ids(batch, rules.vocab_size)
                               : rows_of_texts(batch, rules.tokenizer, rules.append_eos),
                   .order = batch.order};
-  if (!local.order.empty() && local.order.size() != local.rows.size()) {
-    throw InputError{"step: order has " + std::to_string(local.order.size()) +
-                     " entries for " + std::to_string(local.rows.size()) + " samples"};
+  if (!local.order.empty()) {
+    require_count("order", local.order.size(), "the batch", local.rows.size());
   }
+  apply_weights(batch.weights, local.rows);
   for (auto& row : local.rows) {
     local.truncated += truncate(row, rules.max_length, rules.truncation_mode) ? 1 : 0;
   }

@@ -13,6 +13,7 @@ using Words = std::vector<std::int64_t>;
 
 void append(const TokenRow& row, Words& words) {
   words.push_back(row.num_tokens());
+  words.push_back(std::bit_cast<std::int64_t>(row.weight));
   words.insert(words.end(), row.ids.begin(), row.ids.end());
   words.insert(words.end(), row.labels.begin(), row.labels.end());
 }
@@ -32,8 +33,9 @@ void unpack_into(std::span<const std::int64_t> words, LocalRows& all) {
   for (std::size_t at = 1; at < words.size();) {
     all.order.push_back(words[at++]);
     const auto length = static_cast<std::size_t>(words[at++]);
+    const auto weight = std::bit_cast<double>(words[at++]);
     const auto ids = words.subspan(at, length), labels = words.subspan(at + length, length);
-    all.rows.push_back({{ids.begin(), ids.end()}, {labels.begin(), labels.end()}});
+    all.rows.push_back({{ids.begin(), ids.end()}, {labels.begin(), labels.end()}, weight});
     at += 2 * length;
   }
 }

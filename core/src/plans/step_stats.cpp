@@ -4,7 +4,7 @@
 
 namespace hone {
 
-std::map<std::string, double> StepStats::to_map() const {
+std::vector<std::pair<std::string, double>> StepStats::to_map() const {
   const auto number = [](std::int64_t value) { return static_cast<double>(value); };
   return {{"step", number(step)},
           {"updates", number(updates)},
@@ -14,10 +14,19 @@ std::map<std::string, double> StepStats::to_map() const {
           {"learning_rate", learning_rate},
           {"num_samples", number(num_samples)},
           {"num_tokens", number(num_tokens)},
+          {"target_weight", target_weight},
           {"input_tokens", number(input_tokens)},
           {"truncated", number(truncated)},
           {"tokens_per_second", tokens_per_second},
           {"step_time", step_time},
+          {"data_time", phase_times[0]},
+          {"forward_time", phase_times[1]},
+          {"backward_time", phase_times[2]},
+          {"reduce_time", phase_times[3]},
+          {"optimizer_time", phase_times[4]},
+          {"checkpoint_time", phase_times[5]},
+          {"slowest_rank", number(slowest_rank)},
+          {"skew", skew},
           {"peak_memory", number(peak_memory)}};
 }
 

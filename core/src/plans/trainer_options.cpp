@@ -65,14 +65,22 @@ void add_optimizer_options(OptionGroup group, TrainerOptions& o) {
   group.add("warmup_steps", &o.warmup_steps,
             "Updates until the peak; below 1: that share of max_steps.", non_negative());
   group.add("max_steps", &o.max_steps, "Optimizer updates in all; -1: no end.", at_least(-1));
+  group.add_choice("optim", &o.optim, "The optimizer.", {"adamw_torch", "sgd"});
+  group.add("momentum", &o.momentum, "Of sgd.", from_below(0, 1));
   group.add("weight_decay", &o.weight_decay,
-            "Decoupled decay of all but biases and norms.", non_negative());
+            "Decay of all but biases and norms; decoupled in adamw_torch.", non_negative());
   group.add("adam_beta1", &o.adam_beta1, "Decay of the first moment.", from_below(0, 1));
   group.add("adam_beta2", &o.adam_beta2, "Decay of the second moment.", from_below(0, 1));
   group.add("adam_epsilon", &o.adam_epsilon, "Added to the root of the second moment.",
             non_negative());
   group.add("max_grad_norm", &o.max_grad_norm,
             "Gradients are scaled down to this global norm; 0: never.", non_negative());
+  group.add("label_smoothing_factor", &o.label_smoothing_factor,
+            "Share of each target that is spread evenly over the vocabulary.", from_below(0, 1));
+  group.add_choice("on_non_finite", &o.on_non_finite,
+                   "stop: a loss or gradient that is not finite ends the run; skip: that update is "
+                   "left out.",
+                   {"stop", "skip"});
 }
 
 }  // namespace
@@ -101,6 +109,16 @@ void TrainerOptions::validate() const {
   require(adam_beta1 >= 0 && adam_beta1 < 1, "adam_beta1 must be in [0, 1)" + got(adam_beta1));
   require(adam_beta2 >= 0 && adam_beta2 < 1, "adam_beta2 must be in [0, 1)" + got(adam_beta2));
   require(max_grad_norm >= 0, "max_grad_norm must be >= 0" + got(max_grad_norm));
+  require(optim == "adamw_torch" || optim == "sgd",
+          "optim must be adamw_torch or sgd, got \"" + optim + "\"");
+  require(momentum >= 0 && momentum < 1, "momentum must be in [0, 1)" + got(momentum));
+  require(label_smoothing_factor >= 0 && label_smoothing_factor < 1,
+          "label_smoothing_factor must be in [0, 1)" + got(label_smoothing_factor));
+  require(on_non_finite == "stop" || on_non_finite == "skip",
+          "on_non_finite must be stop or skip, got \"" + on_non_finite + "\"");
+  require(logging_steps >= 0, "logging_steps must be >= 0" + got(logging_steps));
+  require(logging_steps == 0 || logging_steps >= 1 || max_steps > 0,
+          "logging_steps below 1 is a share of max_steps, which is not set");
   require(seed >= 0, "seed must be >= 0" + got(seed));
   require(save_steps >= 0, "save_steps must be >= 0" + got(save_steps));
 }

@@ -21,7 +21,8 @@ std::vector<std::int64_t> share_of_rank(const Communicator& comm, std::span<cons
 std::vector<PackedBatch> micro_batches(std::span<const TokenRow> rows,
                                        std::span<const std::int64_t> share,
                                        const Collator& collator,
-                                       std::int64_t rows_per_micro_batch, at::Device device) {
+                                       std::int64_t rows_per_micro_batch,
+                                       at::TensorOptions model) {
   std::vector<TokenRow> own;
   for (const auto index : share) own.push_back(rows[static_cast<std::size_t>(index)]);
   std::vector<PackedBatch> batches;
@@ -29,7 +30,11 @@ std::vector<PackedBatch> micro_batches(std::span<const TokenRow> rows,
        plan_micro_batches(static_cast<std::int64_t>(own.size()), rows_per_micro_batch)) {
     const auto part = std::span{own}.subspan(static_cast<std::size_t>(begin),
                                              static_cast<std::size_t>(end - begin));
-    batches.push_back(unpad(collator.collate(part), device));
+    const auto collated = collator.collate(part);
+    if (is_weighted(part) && !collated.weights.defined()) {
+      throw InputError{"the collator drops the samples' weights: it must fill CollatedBatch::weights"};
+    }
+    batches.push_back(unpad(collated, model));
   }
   return batches;
 }

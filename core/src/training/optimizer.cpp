@@ -36,4 +36,34 @@ std::vector<Optimizer::State> AdamW::state() {
   return {{"exp_avg", exp_avg_}, {"exp_avg_sq", exp_avg_sq_}};
 }
 
+Sgd::Sgd(ParameterStore& parameters, SgdOptions options)
+    : parameters_(parameters), options_(options) {
+  if (options_.momentum == 0) return;
+  for (const auto& group : parameters_.groups()) {
+    momentum_buffer_.push_back(at::zeros_like(group.values));
+  }
+}
+
+void Sgd::step(double learning_rate) {
+  const c10::NoGradGuard no_grad;
+  ++num_steps_;
+  const auto groups = parameters_.groups();
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    auto& group = groups[i];
+    if (group.decayed && options_.weight_decay > 0) {
+      group.gradients.add_(group.values, options_.weight_decay);
+    }
+    auto direction = group.gradients;
+    if (!momentum_buffer_.empty()) {
+      direction = momentum_buffer_[i].mul_(options_.momentum).add_(group.gradients);
+    }
+    group.values.sub_(direction, learning_rate);
+  }
+}
+
+std::vector<Optimizer::State> Sgd::state() {
+  if (momentum_buffer_.empty()) return {};
+  return {{"momentum_buffer", momentum_buffer_}};
+}
+
 }  // namespace hone

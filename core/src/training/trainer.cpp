@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
+#include <utility>
 
 #include "hone/core/error.hpp"
 #include "hone/core/training/loss.hpp"
@@ -45,22 +47,29 @@ std::int64_t peak_resident_bytes() {
 
 /// One optimizer update on its way through step().
 struct Trainer::Update {
+  std::vector<std::int64_t> share;  ///< samples of this rank, as places in the call's rows
   std::vector<PackedBatch> micro_batches;  ///< of this rank
   std::int64_t num_samples = 0;            ///< over all ranks, as the counts below
   std::int64_t num_targets = 0;
   std::int64_t input_tokens = 0;
-  at::Tensor nll_sum;  ///< of this rank; stays on the device until agree_on()
+  double target_weight = 0.0;           ///< the targets' weights added up
+  std::vector<at::Tensor> loss_sums;  ///< of each micro-batch; on the device until agree_on()
   double loss = 0.0;
   double grad_norm = 0.0;
   double learning_rate = 0.0;
   double started = 0.0;
   StopRequest asked = StopRequest::None;  ///< the strongest of all ranks
+  bool is_finite = true;
+
+  bool applies() const { return target_weight > 0 && is_finite; }
 };
 
 StepStats Trainer::step(const Batch& batch) {
   const double started = now_seconds();
+  clock_ = {};
   const auto [rows, truncated] = agreed_rows(parts_.communicator, batch, row_rules());
   begin_call(rows);
+  tell(&TrainerCallback::on_round_begin);
   const auto num_samples = static_cast<std::int64_t>(rows.size());
   const auto updates =
       plan_updates(num_samples, samples_per_update(num_samples), options_.shuffle_dataset,
@@ -71,16 +80,18 @@ StepStats Trainer::step(const Batch& batch) {
       std::span{updates}.subspan(std::min(updates.size(), updates_done_in_call()));
   if (pending.empty()) end_call();
   for (std::size_t i = 0; i < pending.size() && !done(); ++i) {
+    tell(&TrainerCallback::on_step_begin);
     auto update = begin_update(rows, pending[i]);
     accumulate_gradients(update);
     reduce_gradients();
     agree_on(update);
-    if (update.num_targets > 0) clip_and_apply(update);
+    if (update.applies()) clip_and_apply(update);
     record(update, stats);
     if (i + 1 == pending.size()) end_call();
-    save_if_due(update.asked, update.num_targets > 0);
+    save_if_due(update);
   }
   finish(stats, started);
+  tell(&TrainerCallback::on_round_end, stats);
   return stats;
 }
 
@@ -115,39 +126,49 @@ Trainer::Update Trainer::begin_update(std::span<const TokenRow> rows,
   update.started = now_seconds();
   update.learning_rate = schedule_.at(state_.global_step);
   update.num_samples = static_cast<std::int64_t>(chunk.size());
-  const auto share = share_of_rank(parts_.communicator, rows, chunk);
+  update.share = share_of_rank(parts_.communicator, rows, chunk);
   parts_.log.debug("update " + std::to_string(state_.global_step + 1) + " trains samples" +
-                   listed(share) + " of the call here");
-  update.micro_batches = micro_batches(rows, share, parts_.collator,
-                                       options_.per_device_train_batch_size,
-                                       parts_.model.parameters().options().device());
-  std::int64_t counts[2] = {0, 0};
+                   listed(update.share) + " of the call here");
+  update.micro_batches =
+      micro_batches(rows, update.share, parts_.collator, options_.per_device_train_batch_size,
+                    parts_.model.parameters().options());
+  double counts[3] = {0, 0, 0};  // whole numbers are exact here up to 2^53
   for (const auto& micro : update.micro_batches) {
-    counts[0] += micro.num_targets();
-    counts[1] += micro.ids.size(0);
+    counts[0] += static_cast<double>(micro.num_targets());
+    counts[1] += static_cast<double>(micro.ids.size(0));
+    counts[2] += micro.target_weight;
   }
+  clock_.lap(Phase::Data);
   // Before the first forward: the loss is divided by what *all* ranks train on.
-  all_reduce_sum(parts_.communicator, std::span<std::int64_t>{counts});
-  update.num_targets = counts[0];
-  update.input_tokens = counts[1];
+  all_reduce_sum(parts_.communicator, std::span<double>{counts});
+  clock_.lap(Phase::Reduce);
+  update.num_targets = static_cast<std::int64_t>(counts[0]);
+  update.input_tokens = static_cast<std::int64_t>(counts[1]);
+  update.target_weight = counts[2];
   return update;
 }
 
 void Trainer::accumulate_gradients(Update& update) {
   auto& model = parts_.model;
   model.parameters().zero_gradients();
-  update.nll_sum = at::zeros({}, model.parameters().options().dtype(at::kDouble));
-  if (update.num_targets == 0) return;
-  const double scale = 1.0 / static_cast<double>(update.num_targets);
+  if (update.target_weight == 0) return;
   for (const auto& micro : update.micro_batches) {
-    if (micro.num_targets() == 0) continue;
+    if (micro.num_targets() == 0) {
+      update.loss_sums.push_back(at::zeros({}, at::kDouble));
+      continue;
+    }
     SegmentedCausalAttention attention{micro.lengths};
     const auto hidden = model.forward(micro.ids, micro.positions, attention);
     const auto predicting = at::index_select(hidden, 0, micro.predictors);
     const auto head = head_loss(predicting.detach(), model.output_weight(), micro.targets,
-                                /*with_gradient=*/true, scale);
-    update.nll_sum.add_(head.nll_sum);
+                                {.with_gradient = true,
+                                 .scale = 1.0 / update.target_weight,
+                                 .label_smoothing = options_.label_smoothing_factor,
+                                 .target_weights = micro.weights});
+    update.loss_sums.push_back(head.loss_sum);
+    clock_.lap(Phase::Forward);
     predicting.backward(head.hidden_gradient);
+    clock_.lap(Phase::Backward);
   }
 }
 
@@ -158,6 +179,7 @@ void Trainer::reduce_gradients() {
                        detail::dtype_of(group.gradients)});
   }
   parts_.reducer.reduce(buffers);
+  clock_.lap(Phase::Reduce);
 }
 
 void Trainer::agree_on(Update& update) {
@@ -170,27 +192,54 @@ void Trainer::agree_on(Update& update) {
     }
   }
   update.grad_norm = std::sqrt(norm_squared);
-  const auto asked = parts_.stop_signal ? parts_.stop_signal->take() : StopRequest::None;
-  double shared[4] = {update.nll_sum.item<double>(), std::isfinite(norm_squared) ? 0.0 : 1.0,
+  const auto asked = requested();
+  double loss_sum = 0.0;
+  for (const auto& sum : update.loss_sums) loss_sum += sum.item<double>();
+  clock_.lap(Phase::Optimizer);
+  double shared[4] = {loss_sum, std::isfinite(norm_squared) ? 0.0 : 1.0,
                       asked == StopRequest::SaveAndContinue ? 1.0 : 0.0,
                       asked == StopRequest::SaveAndStop ? 1.0 : 0.0};
   all_reduce_sum(parts_.communicator, std::span<double>{shared});
-  if (update.num_targets > 0) update.loss = shared[0] / static_cast<double>(update.num_targets);
+  clock_.lap(Phase::Reduce);
+  if (update.target_weight > 0) update.loss = shared[0] / update.target_weight;
   update.asked = shared[3] > 0   ? StopRequest::SaveAndStop
                  : shared[2] > 0 ? StopRequest::SaveAndContinue
                                  : StopRequest::None;
-  if (!std::isfinite(update.loss) || shared[1] > 0) give_up_call(update);
+  update.is_finite = std::isfinite(update.loss) && shared[1] == 0;
+  if (!update.is_finite) judge(update);
 }
 
-void Trainer::give_up_call(const Update& update) {
+/// Ranks and samples whose loss is not finite. Collective.
+std::string Trainer::describe_non_finite(const Update& update) {
+  const auto rows = static_cast<std::size_t>(options_.per_device_train_batch_size);
+  std::string mine;
+  for (std::size_t i = 0; i < update.loss_sums.size(); ++i) {
+    if (std::isfinite(update.loss_sums[i].item<double>())) continue;
+    const auto begin = std::min(i * rows, update.share.size());
+    mine += listed(std::span{update.share}.subspan(begin, std::min(rows, update.share.size() - begin)));
+  }
+  std::string text;
+  const auto all = all_gather_strings(parts_.communicator, mine);
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    if (all[rank].empty()) continue;
+    text += (text.empty() ? "" : "; ") + std::string{"rank "} + std::to_string(rank) +
+            ": among the samples" + all[rank];
+  }
+  return text.empty() ? "every sample's loss is finite, the gradient overflowed" : text;
+}
+
+/// An update whose loss or gradient is not finite, the same on all ranks.
+void Trainer::judge(Update& update) {
+  const auto what = "loss or gradient is not finite at step " +
+                    std::to_string(state_.global_step + 1) + " (loss " +
+                    std::to_string(update.loss) + ", gradient norm " +
+                    std::to_string(update.grad_norm) + "; " + describe_non_finite(update) +
+                    " of the call). The update was not applied";
+  if (options_.on_non_finite == "skip") return parts_.log.warning(what);
   const auto applied = state_.updates_in_call;
   end_call();
-  throw DivergedError{
-      "loss or gradient is not finite at step " + std::to_string(state_.global_step + 1) +
-      " (loss " + std::to_string(update.loss) + ", gradient norm " +
-      std::to_string(update.grad_norm) + "). The update was not applied; " +
-      std::to_string(applied) +
-      " earlier updates of this call were. Lower learning_rate or look at the samples"};
+  throw DivergedError{what + "; " + std::to_string(applied) +
+                      " earlier updates of this call were. Lower learning_rate or look at the samples"};
 }
 
 void Trainer::clip_and_apply(const Update& update) {
@@ -203,6 +252,7 @@ void Trainer::clip_and_apply(const Update& update) {
   }
   optimizer_->step(update.learning_rate);
   ++state_.global_step;
+  clock_.lap(Phase::Optimizer);
 }
 
 void Trainer::record(const Update& update, StepStats& stats) {
@@ -211,14 +261,14 @@ void Trainer::record(const Update& update, StepStats& stats) {
   state_.tokens_seen += update.num_targets;
   stats.num_samples += update.num_samples;
   stats.input_tokens += update.input_tokens;
-  if (update.num_targets == 0) {
+  if (!update.applies()) {
     ++stats.skipped;
     return;
   }
-  const auto before = static_cast<double>(stats.num_tokens);
+  const auto before = stats.target_weight;
   stats.num_tokens += update.num_targets;
-  stats.loss = (stats.loss * before + update.loss * static_cast<double>(update.num_targets)) /
-               static_cast<double>(stats.num_tokens);
+  stats.target_weight += update.target_weight;
+  stats.loss = (stats.loss * before + update.loss * update.target_weight) / stats.target_weight;
   stats.grad_norm = update.grad_norm;
   stats.learning_rate = update.learning_rate;
   stats.step = state_.global_step;
@@ -229,27 +279,81 @@ void Trainer::record(const Update& update, StepStats& stats) {
                            .learning_rate = update.learning_rate,
                            .num_samples = update.num_samples,
                            .num_tokens = update.num_targets,
+                           .target_weight = update.target_weight,
                            .input_tokens = update.input_tokens,
                            .seconds = now_seconds() - update.started});
-  if (on_update) on_update(stats.history.back());
+  tell(&TrainerCallback::on_step_end, stats.history.back());
+  log_if_due(stats.history.back());
 }
 
-void Trainer::save_if_due(StopRequest asked, bool applied) {
-  const bool due = applied && options_.save_steps > 0 &&
+void Trainer::log_if_due(const UpdateStats& update) {
+  if (options_.logging_steps == 0) return;
+  logged_loss_ += update.loss * update.target_weight;
+  logged_weight_ += update.target_weight;
+  const auto every = static_cast<std::int64_t>(std::ceil(
+      options_.logging_steps *
+      (options_.logging_steps < 1 ? static_cast<double>(options_.max_steps) : 1.0)));
+  if (update.step % every != 0) return;
+  const LogRecord record{.step = update.step,
+                         .loss = logged_loss_ / logged_weight_,
+                         .grad_norm = update.grad_norm,
+                         .learning_rate = update.learning_rate};
+  logged_loss_ = logged_weight_ = 0.0;
+  tell(&TrainerCallback::on_log, record);
+}
+
+/// What this rank wants, taken once.
+StopRequest Trainer::requested() {
+  const auto signalled = parts_.stop_signal ? parts_.stop_signal->take() : StopRequest::None;
+  return std::exchange(stop_requested_, false) ? StopRequest::SaveAndStop : signalled;
+}
+
+/// The strongest request of all ranks. Collective.
+StopRequest Trainer::strongest_request() {
+  auto strongest = static_cast<std::int64_t>(requested());
+  parts_.communicator.all_reduce(&strongest, 1, DType::Int64, ReduceOp::Max);
+  return static_cast<StopRequest>(strongest);
+}
+
+void Trainer::save_if_due(const Update& update) {
+  const bool due = update.applies() && options_.save_steps > 0 &&
                    state_.global_step % options_.save_steps == 0;
+  // Callbacks may have asked since agree_on().
+  const auto asked =
+      callbacks_.empty() ? update.asked : std::max(update.asked, strongest_request());
   if (parts_.checkpoints != nullptr && (due || asked != StopRequest::None)) save();
   if (asked == StopRequest::SaveAndStop) stopped_ = true;
+  clock_.lap(Phase::Checkpoint);
 }
 
 void Trainer::finish(StepStats& stats, double started) {
-  double slowest = now_seconds() - started;
-  parts_.communicator.all_reduce(&slowest, 1, DType::Float64, ReduceOp::Max);
-  std::int64_t peak = peak_resident_bytes();
-  parts_.communicator.all_reduce(&peak, 1, DType::Int64, ReduceOp::Max);
+  struct RankTimes {
+    std::array<double, kNumPhases> phases;
+    double step, computing, peak_memory;
+  };
+  const auto& phases = clock_.seconds();
+  const RankTimes mine{phases, now_seconds() - started, phases[0] + phases[1] + phases[2],
+                       static_cast<double>(peak_resident_bytes())};
+  double longest = -1.0, total = 0.0, peak = 0.0;
+  const auto all = parts_.communicator.all_gather_bytes(std::as_bytes(std::span{&mine, 1}));
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    RankTimes times;
+    std::memcpy(&times, all[rank].data(), sizeof times);
+    for (std::size_t i = 0; i < kNumPhases; ++i) {
+      stats.phase_times[i] = std::max(stats.phase_times[i], times.phases[i]);
+    }
+    stats.step_time = std::max(stats.step_time, times.step);
+    peak = std::max(peak, times.peak_memory);
+    total += times.computing;
+    if (times.computing <= longest) continue;
+    longest = times.computing;
+    stats.slowest_rank = static_cast<std::int64_t>(rank);
+  }
   stats.stopped = stopped_;
-  stats.step_time = slowest;
-  stats.peak_memory = peak;
-  stats.tokens_per_second = static_cast<double>(stats.input_tokens) / std::max(slowest, 1e-9);
+  stats.peak_memory = static_cast<std::int64_t>(peak);
+  stats.skew = total > 0 ? longest * static_cast<double>(all.size()) / total : 1.0;
+  stats.tokens_per_second =
+      static_cast<double>(stats.input_tokens) / std::max(stats.step_time, 1e-9);
 }
 
 }  // namespace hone

@@ -24,6 +24,17 @@ LrSchedule make_schedule(const TrainerOptions& options) {
   return schedule;
 }
 
+std::unique_ptr<Optimizer> make_optimizer(ParameterStore& parameters, const TrainerOptions& o) {
+  if (o.optim == "sgd") {
+    return std::make_unique<Sgd>(
+        parameters, SgdOptions{.momentum = o.momentum, .weight_decay = o.weight_decay});
+  }
+  return std::make_unique<AdamW>(parameters, AdamWOptions{.beta1 = o.adam_beta1,
+                                                          .beta2 = o.adam_beta2,
+                                                          .epsilon = o.adam_epsilon,
+                                                          .weight_decay = o.weight_decay});
+}
+
 std::int64_t default_global_batch(const TrainerOptions& options, int num_ranks) {
   return options.global_train_batch_size.value_or(options.per_device_train_batch_size *
                                                   options.gradient_accumulation_steps * num_ranks);
@@ -38,13 +49,8 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
   state_.seed = options_.seed;
   state_.global_train_batch_size = default_global_batch(options_, parts_.communicator.size());
   parts_.model.parameters().enable_training();
-  optimizer_ = parts_.optimizer
-                   ? std::move(parts_.optimizer)
-                   : std::make_unique<AdamW>(parts_.model.parameters(),
-                                             AdamWOptions{.beta1 = options_.adam_beta1,
-                                                          .beta2 = options_.adam_beta2,
-                                                          .epsilon = options_.adam_epsilon,
-                                                          .weight_decay = options_.weight_decay});
+  optimizer_ = parts_.optimizer ? std::move(parts_.optimizer)
+                                : make_optimizer(parts_.model.parameters(), options_);
   detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());
 }
 
@@ -74,9 +80,11 @@ std::vector<Completion> Trainer::generate(std::span<const std::string> prompts,
 }
 
 EvalStats Trainer::evaluate(const Batch& batch) {
-  return hone::evaluate(parts_.model, parts_.communicator, parts_.collator,
-                        agreed_rows(parts_.communicator, batch, row_rules()),
-                        options_.per_device_eval_batch_size);
+  const auto stats = hone::evaluate(parts_.model, parts_.communicator, parts_.collator,
+                                    agreed_rows(parts_.communicator, batch, row_rules()),
+                                    options_.per_device_eval_batch_size);
+  tell(&TrainerCallback::on_evaluate, stats);
+  return stats;
 }
 
 RowRules Trainer::row_rules() const {
@@ -107,10 +115,9 @@ bool Trainer::done() const {
 }
 
 bool Trainer::stop_if_asked() {
-  const auto asked = parts_.stop_signal ? parts_.stop_signal->take() : StopRequest::None;
-  auto strongest = static_cast<std::int64_t>(asked);
-  parts_.communicator.all_reduce(&strongest, 1, DType::Int64, ReduceOp::Max);
-  save_if_due(static_cast<StopRequest>(strongest), /*applied=*/false);
+  const auto asked = strongest_request();
+  if (parts_.checkpoints != nullptr && asked != StopRequest::None) save();
+  if (asked == StopRequest::SaveAndStop) stopped_ = true;
   return stopped_;
 }
 

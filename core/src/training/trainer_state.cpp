@@ -66,7 +66,9 @@ std::filesystem::path Trainer::save() {
       copy_model_files(parts_.model, parts_.model_folder, folder);
     };
   }
-  return parts_.checkpoints->save(content);
+  const auto folder = parts_.checkpoints->save(content);
+  tell(&TrainerCallback::on_save, folder);
+  return folder;
 }
 
 bool Trainer::resume(const std::optional<std::filesystem::path>& checkpoint) {

@@ -73,7 +73,7 @@ Batch read_rows(Session& session, const Tokenizer& tokenizer, const std::filesys
 
 /// Supervised training over a file: each update is one Trainer::step() call on its own samples, so
 /// that the trainer's call count is the position in the data.
-class FileTraining {
+class FileTraining final : private TrainerCallback {
  public:
   FileTraining(Session& session, const TrainCommandOptions& options,
                const std::filesystem::path& config, const std::string& resolved_yaml)
@@ -99,7 +99,7 @@ class FileTraining {
     job_->record_options(directory_, resolved_yaml_, resumed);
     trainer().set_max_steps(updates_in_all(batch_size()));
     directory_.discard_metrics_after(resumed ? trainer().state().global_step : -1, 0);
-    trainer().on_update = [this](const UpdateStats& update) { log(update); };
+    trainer().add_callback(*this);
     session_.screen().print("hone " HONE_VERSION "  " + session_.describe() + "\ndata   " +
                             std::to_string(num_rows()) + " samples, " +
                             std::to_string(trainer().options().max_steps) + " updates\n");
@@ -176,7 +176,7 @@ class FileTraining {
                      "them off), so no update can be made"};
   }
 
-  void log(const UpdateStats& stats) {
+  void on_step_end(const TrainerState&, const UpdateStats& stats) override {
     session_.note_step(stats.step);
     auto record = update_record(stats);
     record["epoch"] = static_cast<double>(trainer().state().samples_seen) /

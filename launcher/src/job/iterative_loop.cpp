@@ -138,11 +138,7 @@ void IterativeLoop::start() {
   report_.show_start(session_.describe(), options_.model.model_name_or_path, prompts_.size(),
                      eval_prompts_.size());
   if (!resumed) warn_of_plain_prompts();
-  trainer().on_update = [this](const UpdateStats& update) {
-    session_.note_step(update.step);
-    report_.log_update(update, rounds_done() + 1);
-    trainer().set_user_state(report_.state());
-  };
+  trainer().add_callback(*this);
   // Round 0 is the evaluation before training; it has no samples, and is made below where it is due.
   if (resumed && rounds_over() > 0 && recorded < rounds_over()) {
     Pool pool = reload_pool(rounds_over());
@@ -153,6 +149,12 @@ void IterativeLoop::start() {
   RoundFigures before;
   evaluate(before);
   report_.log_round(before);
+}
+
+void IterativeLoop::on_step_end(const TrainerState&, const UpdateStats& update) {
+  session_.note_step(update.step);
+  report_.log_update(update, rounds_done() + 1);
+  trainer().set_user_state(report_.state());
 }
 
 void IterativeLoop::run_round() {

@@ -55,14 +55,15 @@ void visit_trained(Stats& stats, Visitor&& visit) {
   visit("learning_rate", stats.learning_rate);
   visit("num_samples", stats.num_samples);
   visit("num_tokens", stats.num_tokens);
+  visit("target_weight", stats.target_weight);
   visit("input_tokens", stats.input_tokens);
 }
 
 void add(StepStats& sum, const UpdateStats& update) {
-  const auto before = static_cast<double>(sum.num_tokens);
+  const auto before = sum.target_weight;
   sum.num_tokens += update.num_tokens;
-  sum.loss = (sum.loss * before + update.loss * static_cast<double>(update.num_tokens)) /
-             static_cast<double>(sum.num_tokens);
+  sum.target_weight += update.target_weight;
+  sum.loss = (sum.loss * before + update.loss * update.target_weight) / sum.target_weight;
   sum.grad_norm = update.grad_norm;
   sum.learning_rate = update.learning_rate;
   sum.num_samples += update.num_samples;
@@ -141,6 +142,7 @@ StepStats LoopReport::whole_round(StepStats latest) const {
   latest.learning_rate = trained_.learning_rate;
   latest.num_samples = trained_.num_samples;
   latest.num_tokens = trained_.num_tokens;
+  latest.target_weight = trained_.target_weight;
   latest.input_tokens = trained_.input_tokens;
   return latest;
 }

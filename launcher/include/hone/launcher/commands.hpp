@@ -42,6 +42,7 @@ int run_program(Arguments arguments, const LaunchEnvironment& environment, Scree
 
 int run_run(const CommandContext& context, Arguments arguments);
 int run_train(const CommandContext& context, Arguments arguments);
+int run_verify(const CommandContext& context, Arguments arguments);
 int run_generate(const CommandContext& context, Arguments arguments);
 int run_eval(const CommandContext& context, Arguments arguments);
 int run_export(const CommandContext& context, Arguments arguments);

@@ -23,7 +23,7 @@ namespace hone::launcher {
 /// A checkpoint may also come between a round's last update and its record in metrics.jsonl: then the
 /// resumed run begins with that record.
 /// Collective: all methods.
-class IterativeLoop {
+class IterativeLoop final : private TrainerCallback {
  public:
   /// `reward` was started. Reads the prompts; throws InputError on every rank alike.
   IterativeLoop(Session& session, const LoopOptions& options, Reward& reward,
@@ -39,6 +39,7 @@ class IterativeLoop {
     RoundFigures figures;
   };
 
+  void on_step_end(const TrainerState& state, const UpdateStats& update) override;
   Trainer& trainer() { return job_.trainer(); }
   std::int64_t rounds_done() { return trainer().state().call; }
   std::int64_t rounds_over();

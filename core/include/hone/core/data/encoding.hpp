@@ -23,7 +23,12 @@ TokenIds encode_prompt(const Tokenizer& tokenizer, const TextOrMessages& prompt)
 /// The same as text, as the model sees it.
 std::string render_prompt(const Tokenizer& tokenizer, const TextOrMessages& prompt);
 
-/// Rows of a training file as token ids with labels, in order.
+/// A sample as token ids; all three lists have one length.
+struct EncodedRow {
+  TokenIds ids, labels, mask;
+};
+
+/// A sample as token ids with labels:
 ///
 /// - {"text"}: all tokens are targets.
 /// - {"prompt", "completion"}: ids of the prompt as encode_prompt() gives them, then those of the
@@ -31,6 +36,11 @@ std::string render_prompt(const Tokenizer& tokenizer, const TextOrMessages& prom
 ///   trained under completion_only_loss.
 /// - {"messages"}: the whole conversation through the template, all tokens are targets.
 /// - {"input_ids", ...}: as they are.
+/// Throws: InputError that says what the row lacks.
+EncodedRow encode_row(const Tokenizer& tokenizer, const DataRow& row,
+                      const EncodingOptions& options);
+
+/// Rows of a training file, each as encode_row() has it, in order.
 /// Throws: InputError that says which row (from 0).
 Batch encode_rows(const Tokenizer& tokenizer, std::span<const DataRow> rows,
                   const EncodingOptions& options);

@@ -18,12 +18,18 @@ enum class BatchScope {
 /// What step() trains on: either `texts`, or `input_ids` with optional masks and labels.
 struct Batch {
   std::vector<std::string> texts;
+  /// What each text is to be answered with: then only these are trained, and closed with the end
+  /// token. Empty: the texts themselves are trained.
+  std::vector<std::string> texts_labels;
   /// One list of token ids a sample.
   std::vector<TokenIds> input_ids;
   /// 0 marks padding, on whichever side; empty means all ones.
   std::vector<TokenIds> attention_mask;
   /// As long as input_ids, kIgnoredLabel where not trained; empty means input_ids themselves.
   std::vector<TokenIds> labels;
+  /// How much each sample counts, >= 0: an update's loss is sum(weight * NLL) / sum(weight * targets).
+  /// Empty: all alike.
+  std::vector<double> weights;
   BatchScope scope = BatchScope::Replicated;
   /// PerRank only: a number for each sample by which the ranks' samples are put in one order, so that
   /// the update does not depend on who held what. Empty: rank by rank.

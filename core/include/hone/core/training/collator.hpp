@@ -15,6 +15,8 @@ struct CollatedBatch {
   at::Tensor input_ids;       ///< (B, T) int64
   at::Tensor labels;          ///< (B, T) int64, kIgnoredLabel where not trained
   at::Tensor attention_mask;  ///< (B, T), 0 is padding; undefined means no padding
+  at::Tensor position_ids;    ///< (B, T) int64; undefined means from 0 in each sequence
+  at::Tensor weights;         ///< (B, T) float64, of each token as a target; undefined means all 1
   /// Lengths of the sequences in row-major order of the real tokens; empty means one sequence a row.
   std::vector<std::int64_t> sequence_lengths;
 };

@@ -21,6 +21,7 @@ std::vector<std::int64_t> share_of_rank(const Communicator& comm, std::span<cons
 std::vector<PackedBatch> micro_batches(std::span<const TokenRow> rows,
                                        std::span<const std::int64_t> share,
                                        const Collator& collator,
-                                       std::int64_t rows_per_micro_batch, at::Device device);
+                                       std::int64_t rows_per_micro_batch,
+                                       at::TensorOptions model);
 
 }  // namespace hone

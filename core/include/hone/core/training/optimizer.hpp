@@ -55,4 +55,28 @@ class AdamW final : public Optimizer {
   std::vector<at::Tensor> exp_avg_sq_;
 };
 
+struct SgdOptions {
+  double momentum = 0.0;
+  double weight_decay = 0.0;  ///< added to the gradients of decayed parameters
+};
+
+/// Stochastic gradient descent, in place on the flat buffers. Source: torch.optim.SGD (no dampening,
+/// no Nesterov).
+class Sgd final : public Optimizer {
+ public:
+  /// `parameters` must outlive it and have gradients.
+  Sgd(ParameterStore& parameters, SgdOptions options);
+
+  void step(double learning_rate) override;
+  std::int64_t num_steps() const override { return num_steps_; }
+  void set_num_steps(std::int64_t steps) override { num_steps_ = steps; }
+  std::vector<State> state() override;
+
+ private:
+  ParameterStore& parameters_;
+  SgdOptions options_;
+  std::int64_t num_steps_ = 0;
+  std::vector<at::Tensor> momentum_buffer_;  ///< empty without momentum
+};
+
 }  // namespace hone

@@ -16,6 +16,8 @@ struct PackedBatch {
   std::vector<std::int64_t> lengths;  ///< of the sequences; they sum to N
   at::Tensor predictors;              ///< (M) int64: the token whose hidden state predicts a target
   at::Tensor targets;                 ///< (M) int64
+  at::Tensor weights;                 ///< (M), of the model's type; undefined: all 1
+  double target_weight = 0.0;         ///< their sum
 
   std::int64_t num_targets() const { return targets.size(0); }
 };
@@ -23,6 +25,7 @@ struct PackedBatch {
 /// Drops padding by mask (never by id) and pairs every trained label with its predecessor. A first
 /// token of a sequence, and one whose predecessor is padding, is never a target.
 /// Throws: InputError for shapes that do not fit together.
-PackedBatch unpad(const CollatedBatch& batch, at::Device device);
+/// `model`: the device, and the type of what is not whole numbers.
+PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model);
 
 }  // namespace hone

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <map>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "hone/core/training/phase_clock.hpp"
 
 namespace hone {
 
@@ -15,31 +18,45 @@ struct UpdateStats {
   double learning_rate = 0.0;  ///< the one used
   std::int64_t num_samples = 0;
   std::int64_t num_tokens = 0;    ///< targets
+  double target_weight = 0.0;     ///< their weights added up: num_tokens where all are 1
   std::int64_t input_tokens = 0;  ///< real tokens, no padding
   double seconds = 0.0;
+};
+
+/// What is logged every `logging_steps` updates, under transformers' names.
+struct LogRecord {
+  std::int64_t step = 0;
+  double loss = 0.0;           ///< over all targets since the last record
+  double grad_norm = 0.0;      ///< of the last update
+  double learning_rate = 0.0;  ///< the one that it used
 };
 
 /// What one step() call did, over all ranks; equal on every rank.
 struct StepStats {
   std::int64_t step = 0;     ///< updates applied since the run began
   std::int64_t updates = 0;  ///< updates applied by this call
-  std::int64_t skipped = 0;  ///< chunks without a single target token: no update was made
+  std::int64_t skipped = 0;  ///< chunks that made no update: no target token, or not finite
   double loss = 0.0;         ///< over all target tokens of the call, as each update saw them
   double grad_norm = 0.0;    ///< of the last update, before clipping
   double learning_rate = 0.0;    ///< of the last update
   std::int64_t num_samples = 0;
   std::int64_t num_tokens = 0;
+  double target_weight = 0.0;    ///< what the loss is the mean over
   std::int64_t input_tokens = 0;
   std::int64_t truncated = 0;    ///< samples cut to max_length
   double tokens_per_second = 0.0;  ///< real tokens of all ranks
   double step_time = 0.0;          ///< seconds, of the slowest rank
+  /// Seconds by Phase, each of the rank that took longest.
+  std::array<double, kNumPhases> phase_times{};
+  std::int64_t slowest_rank = 0;   ///< it computed longest: data, forward and backward
+  double skew = 1.0;               ///< its computing over the mean of all ranks; 1 is balanced
   std::int64_t peak_memory = 0;    ///< bytes resident, of the rank that had most
   bool stopped = false;            ///< a stop request ended the call early; everything is saved
 
   std::vector<UpdateStats> history;
 
-  /// The statistics dictionary: every number above by its name.
-  std::map<std::string, double> to_map() const;
+  /// The statistics dictionary: every number above by its name, in this order.
+  std::vector<std::pair<std::string, double>> to_map() const;
   /// One line of key=value pairs.
   std::string summary() const;
 };

@@ -17,6 +17,7 @@ struct TokenRow {
   /// Same length as ids; kIgnoredLabel where not trained. Position t is predicted from t-1, so
   /// labels[0] never counts.
   std::vector<std::int64_t> labels;
+  double weight = 1.0;  ///< how much each of its targets counts
 
   std::int64_t num_tokens() const { return static_cast<std::int64_t>(ids.size()); }
   /// Positions that are predicted and trained.
@@ -27,6 +28,11 @@ struct TokenRow {
   }
   bool operator==(const TokenRow&) const = default;
 };
+
+/// Any of them has a weight that is not 1.
+inline bool is_weighted(std::span<const TokenRow> rows) {
+  return std::any_of(rows.begin(), rows.end(), [](const auto& row) { return row.weight != 1.0; });
+}
 
 enum class TruncationMode { KeepEnd, KeepStart };
 

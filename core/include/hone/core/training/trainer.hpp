@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -23,7 +22,9 @@
 #include "hone/core/training/lr_schedule.hpp"
 #include "hone/core/training/optimizer.hpp"
 #include "hone/core/training/evaluate.hpp"
+#include "hone/core/training/phase_clock.hpp"
 #include "hone/core/training/step_stats.hpp"
+#include "hone/core/training/trainer_callback.hpp"
 #include "hone/core/training/trainer_options.hpp"
 
 namespace hone {
@@ -74,8 +75,9 @@ class Trainer {
   /// every rank.
   /// Throws: InputError for a bad sample, on every rank alike and before anything changed, and where
   /// a resumed call is given other samples than it began with;
-  /// DivergedError for a non-finite loss or gradient: the update is not applied, earlier ones of the
-  /// call are, and the call is over: the next one may be given other samples.
+  /// DivergedError for a non-finite loss or gradient, naming rank and samples: the update is not
+  /// applied, earlier ones of the call are, and the call is over: the next one may be given other
+  /// samples. With on_non_finite "skip" that update is left out instead, with a warning.
   StepStats step(const Batch& batch);
 
   /// Completions of `prompts` under the current weights. Every rank passes the same prompts and gets
@@ -115,8 +117,11 @@ class Trainer {
   const LrSchedule& schedule() const { return schedule_; }
   LanguageModel& model() { return parts_.model; }
 
-  /// Called on every rank after each applied update.
-  std::function<void(const UpdateStats&)> on_update;
+  /// Its methods are called from now on; it must outlive the trainer.
+  void add_callback(TrainerCallback& callback) { callbacks_.push_back(&callback); }
+  /// From a callback, or between calls: after the update at hand every rank saves (where it has a
+  /// checkpoint store) and done() is true. One rank that asks is enough. Not collective.
+  void request_stop() { stop_requested_ = true; }
 
  private:
   struct Update;  // what one optimizer update works on; see trainer.cpp
@@ -124,14 +129,23 @@ class Trainer {
   RowRules row_rules() const;
   void require_not_past_end(std::int64_t step) const;
   void begin_call(std::span<const TokenRow> rows);
-  [[noreturn]] void give_up_call(const Update& update);
+  void judge(Update& update);
+  std::string describe_non_finite(const Update& update);
+  void log_if_due(const UpdateStats& update);
+  template <typename... Parameters, typename... Arguments>
+  void tell(void (TrainerCallback::*event)(const TrainerState&, Parameters...),
+            const Arguments&... arguments) {
+    for (auto* callback : callbacks_) (callback->*event)(state_, arguments...);
+  }
   Update begin_update(std::span<const TokenRow> rows, std::span<const std::int64_t> chunk);
   void accumulate_gradients(Update& update);
   void reduce_gradients();
   void agree_on(Update& update);
   void clip_and_apply(const Update& update);
   void record(const Update& update, StepStats& stats);
-  void save_if_due(StopRequest asked, bool applied);
+  void save_if_due(const Update& update);
+  StopRequest requested();
+  StopRequest strongest_request();
   void finish(StepStats& stats, double started);
   std::size_t updates_done_in_call() const {
     return static_cast<std::size_t>(state_.updates_in_call);
@@ -147,6 +161,10 @@ class Trainer {
   std::unique_ptr<Optimizer> optimizer_;
   TrainerState state_;
   bool stopped_ = false;
+  bool stop_requested_ = false;
+  std::vector<TrainerCallback*> callbacks_;
+  PhaseClock clock_;       ///< of the call at hand
+  double logged_loss_ = 0.0, logged_weight_ = 0.0;  ///< sums since the last log record
 };
 
 }  // namespace hone

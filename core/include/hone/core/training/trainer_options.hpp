@@ -36,8 +36,13 @@ struct TrainerOptions {
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
   double max_grad_norm = 1.0;  ///< 0: no clipping; the norm is reported all the same
+  std::string optim = "adamw_torch";     ///< adamw_torch | sgd
+  double momentum = 0.0;                 ///< of sgd
+  double label_smoothing_factor = 0.0;   ///< share of each target spread over the vocabulary
+  std::string on_non_finite = "stop";    ///< stop: throw DivergedError | skip: leave the update out
 
   std::int64_t seed = 42;
+  double logging_steps = 0;  ///< updates between log records; below 1: a share of max_steps; 0: none
   std::int64_t save_steps = 0;  ///< checkpoint every so many updates; 0: only when asked
 
   /// Throws: ConfigError saying which field, what it is and what it may be.
