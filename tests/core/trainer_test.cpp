@@ -1,6 +1,7 @@
 // What step() promises besides the numbers: agreement of ranks, failures, counting, stopping.
 #include <map>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/tensor.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -18,9 +19,11 @@
 namespace hone::testing {
 namespace {
 
+using ::testing::Contains;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 const FixtureModel& model() {
   static const FixtureModel fixture{llama_config(), Fill::Random, /*seed=*/5};
@@ -29,6 +32,26 @@ const FixtureModel& model() {
 
 TrainerOptions options() {
   return {.per_device_train_batch_size = 2, .learning_rate = 1e-2, .weight_decay = 0.1};
+}
+
+/// Writes down whose prediction was judged, and what compute_metrics got.
+struct MetricsLog {
+  std::vector<std::vector<std::int64_t>> shapes;
+  EvalPrediction got;
+};
+
+EvalHooks hooks_into(MetricsLog& log) {
+  return {.preprocess_logits_for_metrics =
+              [&log](const at::Tensor& logits, const at::Tensor& labels) {
+                log.shapes.push_back(logits.sizes().vec());
+                EXPECT_EQ(labels.sizes(), logits.sizes().slice(0, 2));
+                return logits.argmax(-1);
+              },
+          .compute_metrics =
+              [&log](const EvalPrediction& prediction) {
+                log.got = prediction;
+                return Metrics{{"acc", 0.5}, {"eval_words", 3.0}};
+              }};
 }
 
 class StepRecorder final : public TrainerCallback {
@@ -470,6 +493,7 @@ TEST(Trainer, SkipsWhatIsNotFiniteAndSaysWhose) {
     skipping.on_non_finite = "skip";
     skipping.shuffle_dataset = false;
     skipping.per_device_train_batch_size = 1;
+    skipping.global_train_batch_size = 2;
     TrainerHarness harness{model().folder(), comm, skipping};
     // Only samples with the id 36 meet the poisoned row, for they alone predict from it.
     harness.model().parameters().at("model.embed_tokens.weight").detach()[36].fill_(
@@ -553,6 +577,86 @@ TEST(Trainer, EvaluationCountsEverySampleOnceAndTrainsNothing) {
     });
   }
   for (const double loss : losses) EXPECT_NEAR(loss / losses[0], 1.0, 1e-6);
+}
+
+TEST(Trainer, MetricsGetEverySampleInOrder) {
+  distributed::LoopbackCommunicator alone;
+  MetricsLog log;
+  auto one_row = options();
+  one_row.per_device_eval_batch_size = 1;
+  TrainerHarness harness{model().folder(), alone, one_row, {.eval_hooks = hooks_into(log)}};
+  const auto stats = harness->evaluate({.input_ids = {{5, 6, 7}, {8, 9}}});
+  // One sample at a time, the longer one first or last as the shares have it.
+  std::sort(log.shapes.begin(), log.shapes.end());
+  EXPECT_THAT(log.shapes, ElementsAre(ElementsAre(1, 2, 37), ElementsAre(1, 3, 37)));
+  EXPECT_EQ(log.got.predictions.sizes(), (at::IntArrayRef{2, 3}));
+  EXPECT_EQ(log.got.predictions[1][2].item<std::int64_t>(), -100);
+  const auto labels = at::tensor({5, 6, 7, 8, 9, -100}, at::kLong).view({2, 3});
+  EXPECT_TRUE(log.got.label_ids.equal(labels));
+  const auto map = stats.to_map();
+  EXPECT_EQ(map.front().first, "eval_loss");
+  EXPECT_THAT(map, Contains(Pair("eval_acc", 0.5)));
+  EXPECT_THAT(map, Contains(Pair("eval_words", 3.0)));
+}
+
+TEST(Trainer, MetricsDoNotDependOnRanksAndBatches) {
+  distributed::LoopbackCommunicator alone;
+  MetricsLog reference;
+  TrainerHarness harness{model().folder(), alone, options(), {.eval_hooks = hooks_into(reference)}};
+  harness->evaluate(samples(7));
+  for (const int ranks : {2, 4}) {
+    const auto maps = on_ranks(ranks, [&](Communicator& comm) {
+      MetricsLog log;
+      auto other = options();
+      other.per_device_eval_batch_size = 3;
+      TrainerHarness split{model().folder(), comm, other, {.eval_hooks = hooks_into(log)}};
+      const auto stats = split->evaluate(samples(7));
+      if (comm.rank() == 0) {
+        EXPECT_TRUE(log.got.predictions.equal(reference.got.predictions));
+        EXPECT_TRUE(log.got.label_ids.equal(reference.got.label_ids));
+      } else {
+        EXPECT_FALSE(log.got.label_ids.defined()) << "only rank 0 computes metrics";
+      }
+      return stats.metrics;
+    });
+    EXPECT_THAT(maps, Each(ElementsAre(Pair("acc", 0.5), Pair("eval_words", 3.0))));
+  }
+}
+
+TEST(Trainer, NamedSetsAreEvaluatedWhenDueAndTheBestIsNoted) {
+  const auto checked = on_ranks(2, [&](Communicator& comm) {
+    auto with_eval = options();
+    with_eval.eval_strategy = "steps";
+    with_eval.eval_steps = 2;
+    with_eval.metric_for_best_model = "eval_b_loss";
+    TrainerHarness harness{
+        model().folder(), comm, with_eval, {.eval_sets = {{"a", samples(3)}, {"b", samples(5)}}}};
+    Diary diary;
+    harness->add_callback(diary);
+    const auto stats = harness->step(samples(16));  // four updates
+    EXPECT_EQ(std::count(diary.entries.begin(), diary.entries.end(), "evaluated 3"), 2);
+    EXPECT_EQ(std::count(diary.entries.begin(), diary.entries.end(), "evaluated 5"), 2);
+    const auto map = stats.to_map();
+    EXPECT_THAT(map, Contains(Pair("eval_a_loss", ::testing::_)));
+    const auto b = std::find_if(map.begin(), map.end(),
+                                [](const auto& figure) { return figure.first == "eval_b_loss"; });
+    EXPECT_NE(b, map.end());
+    EXPECT_LE(harness->state().best_metric.value_or(1e9), b->second);
+    EXPECT_GT(harness->state().best_step, 0);
+    return 1;
+  });
+  EXPECT_THAT(checked, Each(1));
+}
+
+TEST(Trainer, EvaluationNeedsWhatItIsAskedFor) {
+  distributed::LoopbackCommunicator comm;
+  auto bad = options();
+  bad.eval_strategy = "steps";
+  bad.eval_steps = 1;
+  EXPECT_THROW((TrainerHarness{model().folder(), comm, bad}), ConfigError) << "no set";
+  bad.metric_for_best_model = "eval_bleu";
+  TrainerHarness harness{model().folder(), comm, bad, {.eval_sets = {{"", samples(2)}}}};
+  EXPECT_THROW(harness->step(samples(2)), ConfigError) << "no such metric";
 }
 
 TEST(Trainer, EvaluationOfNothingIsZero) {

@@ -319,7 +319,8 @@ TEST_F(RunDirectoryTest, AResumedRunLeavesNoMetricTwice) {
   EXPECT_EQ(dir_.read("runs/a/metrics.jsonl"),
             "{\"step\":1,\"round\":1}\n{\"kind\":\"round\",\"round\":1}\n"
             "{\"kind\":\"eval\",\"step\":1}\n{\"note\":\"neither\"}\n"
-            "{\"step\":2,\"round\":3}\n{\"step\":3,\"again\":true}\n");
+            "{\"step\":2,\"round\":3}\n{\"kind\":\"eval\",\"step\":2}\n"
+            "{\"step\":3,\"again\":true}\n");
 }
 
 TEST_F(RunDirectoryTest, DiscardingAfterAppendingGoesOnInTheSameFile) {

@@ -20,6 +20,8 @@ class TrainerHarness {
     const Tokenizer* tokenizer = nullptr;
     StopSignal* stop_signal = nullptr;
     at::ScalarType dtype = at::kFloat;
+    std::vector<EvalSet> eval_sets = {};
+    EvalHooks eval_hooks = {};
   };
 
   TrainerHarness(const std::filesystem::path& model_folder, Communicator& comm,
@@ -34,7 +36,9 @@ class TrainerHarness {
                        .checkpoints = extras.checkpoints,
                        .stop_signal = extras.stop_signal,
                        .optimizer = nullptr,
-                       .model_folder = model_folder};
+                       .model_folder = model_folder,
+                       .eval_sets = std::move(extras.eval_sets),
+                       .eval_hooks = std::move(extras.eval_hooks)};
     trainer_ = std::make_unique<Trainer>(std::move(parts), std::move(options));
   }
   TrainerHarness(const std::filesystem::path& model_folder, Communicator& comm,

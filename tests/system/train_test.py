@@ -140,7 +140,9 @@ class DataForms(TrainTest):
 class Evaluation(TrainTest):
     def test_while_training(self) -> None:
         write_lines(self.folder / "eval.jsonl", TEXTS[:2])
-        self.train(TEXTS, "--eval_file", "eval.jsonl", "--eval_steps", 1, ranks=2)
+        self.train(TEXTS, "--eval_file", "eval.jsonl", "--eval_steps", 1, "--keep_best_model", ranks=2)
+        best = (self.folder / "out/best/model.safetensors").read_bytes()
+        self.assertEqual(best, (self.folder / "out/model.safetensors").read_bytes(), "the last one was the best")
         records = read_metrics(self.folder / "out", "eval")
         self.assertEqual([record["step"] for record in records], [1, 2, 3])
         self.assertLess(records[-1]["eval_loss"], records[0]["eval_loss"])

@@ -6,7 +6,7 @@ namespace hone {
 
 std::vector<std::pair<std::string, double>> StepStats::to_map() const {
   const auto number = [](std::int64_t value) { return static_cast<double>(value); };
-  return {{"step", number(step)},
+  std::vector<std::pair<std::string, double>> all{{"step", number(step)},
           {"updates", number(updates)},
           {"skipped", number(skipped)},
           {"loss", loss},
@@ -28,6 +28,8 @@ std::vector<std::pair<std::string, double>> StepStats::to_map() const {
           {"slowest_rank", number(slowest_rank)},
           {"skew", skew},
           {"peak_memory", number(peak_memory)}};
+  all.insert(all.end(), eval.begin(), eval.end());
+  return all;
 }
 
 std::string StepStats::summary() const {

@@ -116,6 +116,12 @@ void TrainerOptions::validate() const {
           "label_smoothing_factor must be in [0, 1)" + got(label_smoothing_factor));
   require(on_non_finite == "stop" || on_non_finite == "skip",
           "on_non_finite must be stop or skip, got \"" + on_non_finite + "\"");
+  require(eval_strategy == "no" || eval_strategy == "end" || eval_strategy == "steps",
+          "eval_strategy must be no, end or steps, got \"" + eval_strategy + "\"");
+  require(eval_strategy != "steps" || eval_steps > 0,
+          "eval_strategy steps needs eval_steps > 0" + got(eval_steps));
+  require(eval_strategy != "steps" || eval_steps >= 1 || max_steps > 0,
+          "eval_steps below 1 is a share of max_steps, which is not set");
   require(logging_steps >= 0, "logging_steps must be >= 0" + got(logging_steps));
   require(logging_steps == 0 || logging_steps >= 1 || max_steps > 0,
           "logging_steps below 1 is a share of max_steps, which is not set");

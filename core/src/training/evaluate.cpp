@@ -1,6 +1,7 @@
 #include "hone/core/training/evaluate.hpp"
 
 #include <ATen/ops/index_select.h>
+#include <ATen/ops/mm.h>
 #include <c10/core/GradMode.h>
 
 #include <chrono>
@@ -9,35 +10,64 @@
 #include "hone/core/model/language_model.hpp"
 #include "hone/core/training/loss.hpp"
 #include "hone/core/training/micro_batches.hpp"
+#include "training/gathered_predictions.hpp"
 
 namespace hone {
+namespace {
+
+std::string prefixed(const std::string& prefix, const std::string& name) {
+  constexpr std::string_view kEval = "eval_";
+  return prefix + (name.starts_with(kEval) ? name.substr(kEval.size()) : name);
+}
+
+}  // namespace
+
+Metrics EvalStats::to_map() const {
+  const std::string prefix = name.empty() ? "eval_" : "eval_" + name + '_';
+  const auto rate = static_cast<double>(num_samples) / std::max(seconds, 1e-9);
+  Metrics all{{prefix + "loss", loss},
+              {prefix + "tokens", static_cast<double>(num_tokens)},
+              {prefix + "runtime", seconds},
+              {prefix + "samples_per_second", rate}};
+  for (const auto& [metric, value] : metrics) all.emplace_back(prefixed(prefix, metric), value);
+  return all;
+}
 
 EvalStats evaluate(LanguageModel& model, Communicator& comm, const Collator& collator,
-                   const GlobalRows& rows, std::int64_t rows_per_micro_batch) {
+                   const GlobalRows& rows, std::int64_t rows_per_micro_batch,
+                   const EvalHooks& hooks) {
   const c10::NoGradGuard no_grad;
   const auto started = std::chrono::steady_clock::now();
   std::vector<std::int64_t> everything(rows.rows.size());
   std::iota(everything.begin(), everything.end(), 0);
+  const auto share = share_of_rank(comm, rows.rows, everything);
+  detail::GatheredPredictions predictions{rows.rows, hooks};
   double sums[3] = {0.0, 0.0, 0.0};
-  for (const auto& micro :
-       micro_batches(rows.rows, share_of_rank(comm, rows.rows, everything), collator,
-                     rows_per_micro_batch, model.parameters().options())) {
-    if (micro.num_targets() == 0) continue;
+  for (const auto& micro : micro_batches(rows.rows, share, collator, rows_per_micro_batch,
+                                         model.parameters().options())) {
+    if (micro.num_targets() == 0 && !hooks.compute_metrics) continue;
     SegmentedCausalAttention attention{micro.lengths};
     const auto hidden = model.forward(micro.ids, micro.positions, attention);
-    const auto head = head_loss(at::index_select(hidden, 0, micro.predictors),
-                                model.output_weight(), micro.targets,
-                                {.target_weights = micro.weights});
+    if (hooks.compute_metrics) {
+      predictions.add(micro.samples, micro.lengths, at::mm(hidden, model.output_weight().t()));
+    }
+    const auto head =
+        head_loss(at::index_select(hidden, 0, micro.predictors), model.output_weight(),
+                  micro.targets, {.target_weights = micro.weights});
     sums[0] += head.loss_sum.item<double>();
     sums[1] += micro.target_weight;
     sums[2] += static_cast<double>(micro.num_targets());
   }
   all_reduce_sum(comm, std::span<double>{sums});
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started;
-  return {.loss = sums[1] > 0 ? sums[0] / sums[1] : 0.0,
-          .num_samples = static_cast<std::int64_t>(rows.rows.size()),
-          .num_tokens = static_cast<std::int64_t>(sums[2]),
-          .seconds = elapsed.count()};
+  EvalStats stats{.name = {},
+                  .loss = sums[1] > 0 ? sums[0] / sums[1] : 0.0,
+                  .num_samples = static_cast<std::int64_t>(rows.rows.size()),
+                  .num_tokens = static_cast<std::int64_t>(sums[2]),
+                  .metrics = predictions.metrics(comm)};
+  stats.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  comm.all_reduce(&stats.seconds, 1, DType::Float64, ReduceOp::Max);
+  return stats;
 }
 
 }  // namespace hone

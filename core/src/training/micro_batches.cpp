@@ -35,6 +35,7 @@ std::vector<PackedBatch> micro_batches(std::span<const TokenRow> rows,
       throw InputError{"the collator drops the samples' weights: it must fill CollatedBatch::weights"};
     }
     batches.push_back(unpad(collated, model));
+    batches.back().samples.assign(share.begin() + begin, share.begin() + end);
   }
   return batches;
 }

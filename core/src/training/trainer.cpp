@@ -47,7 +47,6 @@ std::int64_t peak_resident_bytes() {
 
 /// One optimizer update on its way through step().
 struct Trainer::Update {
-  std::vector<std::int64_t> share;  ///< samples of this rank, as places in the call's rows
   std::vector<PackedBatch> micro_batches;  ///< of this rank
   std::int64_t num_samples = 0;            ///< over all ranks, as the counts below
   std::int64_t num_targets = 0;
@@ -58,7 +57,6 @@ struct Trainer::Update {
   double grad_norm = 0.0;
   double learning_rate = 0.0;
   double started = 0.0;
-  StopRequest asked = StopRequest::None;  ///< the strongest of all ranks
   bool is_finite = true;
 
   bool applies() const { return target_weight > 0 && is_finite; }
@@ -88,6 +86,7 @@ StepStats Trainer::step(const Batch& batch) {
     if (update.applies()) clip_and_apply(update);
     record(update, stats);
     if (i + 1 == pending.size()) end_call();
+    evaluate_if_due(update, stats);
     save_if_due(update);
   }
   finish(stats, started);
@@ -126,11 +125,11 @@ Trainer::Update Trainer::begin_update(std::span<const TokenRow> rows,
   update.started = now_seconds();
   update.learning_rate = schedule_.at(state_.global_step);
   update.num_samples = static_cast<std::int64_t>(chunk.size());
-  update.share = share_of_rank(parts_.communicator, rows, chunk);
+  const auto share = share_of_rank(parts_.communicator, rows, chunk);
   parts_.log.debug("update " + std::to_string(state_.global_step + 1) + " trains samples" +
-                   listed(update.share) + " of the call here");
+                   listed(share) + " of the call here");
   update.micro_batches =
-      micro_batches(rows, update.share, parts_.collator, options_.per_device_train_batch_size,
+      micro_batches(rows, share, parts_.collator, options_.per_device_train_batch_size,
                     parts_.model.parameters().options());
   double counts[3] = {0, 0, 0};  // whole numbers are exact here up to 2^53
   for (const auto& micro : update.micro_batches) {
@@ -192,31 +191,23 @@ void Trainer::agree_on(Update& update) {
     }
   }
   update.grad_norm = std::sqrt(norm_squared);
-  const auto asked = requested();
   double loss_sum = 0.0;
   for (const auto& sum : update.loss_sums) loss_sum += sum.item<double>();
   clock_.lap(Phase::Optimizer);
-  double shared[4] = {loss_sum, std::isfinite(norm_squared) ? 0.0 : 1.0,
-                      asked == StopRequest::SaveAndContinue ? 1.0 : 0.0,
-                      asked == StopRequest::SaveAndStop ? 1.0 : 0.0};
+  double shared[2] = {loss_sum, std::isfinite(norm_squared) ? 0.0 : 1.0};
   all_reduce_sum(parts_.communicator, std::span<double>{shared});
   clock_.lap(Phase::Reduce);
   if (update.target_weight > 0) update.loss = shared[0] / update.target_weight;
-  update.asked = shared[3] > 0   ? StopRequest::SaveAndStop
-                 : shared[2] > 0 ? StopRequest::SaveAndContinue
-                                 : StopRequest::None;
   update.is_finite = std::isfinite(update.loss) && shared[1] == 0;
   if (!update.is_finite) judge(update);
 }
 
 /// Ranks and samples whose loss is not finite. Collective.
 std::string Trainer::describe_non_finite(const Update& update) {
-  const auto rows = static_cast<std::size_t>(options_.per_device_train_batch_size);
   std::string mine;
   for (std::size_t i = 0; i < update.loss_sums.size(); ++i) {
     if (std::isfinite(update.loss_sums[i].item<double>())) continue;
-    const auto begin = std::min(i * rows, update.share.size());
-    mine += listed(std::span{update.share}.subspan(begin, std::min(rows, update.share.size() - begin)));
+    mine += listed(update.micro_batches[i].samples);
   }
   std::string text;
   const auto all = all_gather_strings(parts_.communicator, mine);
@@ -286,14 +277,17 @@ void Trainer::record(const Update& update, StepStats& stats) {
   log_if_due(stats.history.back());
 }
 
+/// A number of updates that may be given as a share of all.
+std::int64_t Trainer::whole_steps(double steps) const {
+  return static_cast<std::int64_t>(
+      std::ceil(steps < 1 ? steps * static_cast<double>(options_.max_steps) : steps));
+}
+
 void Trainer::log_if_due(const UpdateStats& update) {
   if (options_.logging_steps == 0) return;
   logged_loss_ += update.loss * update.target_weight;
   logged_weight_ += update.target_weight;
-  const auto every = static_cast<std::int64_t>(std::ceil(
-      options_.logging_steps *
-      (options_.logging_steps < 1 ? static_cast<double>(options_.max_steps) : 1.0)));
-  if (update.step % every != 0) return;
+  if (update.step % whole_steps(options_.logging_steps) != 0) return;
   const LogRecord record{.step = update.step,
                          .loss = logged_loss_ / logged_weight_,
                          .grad_norm = update.grad_norm,
@@ -302,25 +296,41 @@ void Trainer::log_if_due(const UpdateStats& update) {
   tell(&TrainerCallback::on_log, record);
 }
 
-/// What this rank wants, taken once.
-StopRequest Trainer::requested() {
-  const auto signalled = parts_.stop_signal ? parts_.stop_signal->take() : StopRequest::None;
-  return std::exchange(stop_requested_, false) ? StopRequest::SaveAndStop : signalled;
+/// The strongest request of all ranks since the last look. Collective.
+StopRequest Trainer::agreed_request() {
+  const auto mine = parts_.stop_signal ? parts_.stop_signal->take() : StopRequest::None;
+  stop_requested_ = stop_requested_ || mine == StopRequest::SaveAndStop;
+  // Counted, since a signal to the whole job reaches its ranks in different updates: it is one wish. A
+  // rank that it has not reached after a second was not sent it.
+  if (now_seconds() - saves_obeyed_at_ > 1.0) {
+    saves_requested_ = std::max(saves_requested_, saves_obeyed_);
+  }
+  saves_requested_ += mine == StopRequest::SaveAndContinue ? 1 : 0;
+  std::int64_t all[2] = {stop_requested_ ? 1 : 0, saves_requested_};
+  parts_.communicator.all_reduce(all, 2, DType::Int64, ReduceOp::Max);
+  if (all[0] > 0) return StopRequest::SaveAndStop;
+  if (all[1] <= saves_obeyed_) return StopRequest::None;
+  saves_obeyed_ = all[1];
+  saves_obeyed_at_ = now_seconds();
+  return StopRequest::SaveAndContinue;
 }
 
-/// The strongest request of all ranks. Collective.
-StopRequest Trainer::strongest_request() {
-  auto strongest = static_cast<std::int64_t>(requested());
-  parts_.communicator.all_reduce(&strongest, 1, DType::Int64, ReduceOp::Max);
-  return static_cast<StopRequest>(strongest);
+void Trainer::evaluate_if_due(const Update& update, StepStats& stats) {
+  if (options_.eval_strategy == "no" || !update.applies()) return;
+  const bool due = options_.eval_strategy == "steps" &&
+                   state_.global_step % whole_steps(options_.eval_steps) == 0;
+  if (!due && state_.global_step != options_.max_steps) return;
+  stats.eval.clear();
+  for (const auto& set : evaluate()) {
+    const auto figures = set.to_map();
+    stats.eval.insert(stats.eval.end(), figures.begin(), figures.end());
+  }
 }
 
 void Trainer::save_if_due(const Update& update) {
   const bool due = update.applies() && options_.save_steps > 0 &&
                    state_.global_step % options_.save_steps == 0;
-  // Callbacks may have asked since agree_on().
-  const auto asked =
-      callbacks_.empty() ? update.asked : std::max(update.asked, strongest_request());
+  const auto asked = agreed_request();
   if (parts_.checkpoints != nullptr && (due || asked != StopRequest::None)) save();
   if (asked == StopRequest::SaveAndStop) stopped_ = true;
   clock_.lap(Phase::Checkpoint);

@@ -52,6 +52,16 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
   optimizer_ = parts_.optimizer ? std::move(parts_.optimizer)
                                 : make_optimizer(parts_.model.parameters(), options_);
   detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());
+  for (const auto& set : parts_.eval_sets) {
+    if (set.name.empty() && parts_.eval_sets.size() > 1) {
+      throw ConfigError{"of several evaluation sets each needs a name"};
+    }
+    eval_rows_.push_back(agreed_rows(parts_.communicator, set.batch, row_rules()));
+  }
+  if (options_.eval_strategy != "no" && eval_rows_.empty()) {
+    throw ConfigError{"eval_strategy is \"" + options_.eval_strategy +
+                      "\" but there is no evaluation set"};
+  }
 }
 
 Trainer::~Trainer() = default;
@@ -82,9 +92,43 @@ std::vector<Completion> Trainer::generate(std::span<const std::string> prompts,
 EvalStats Trainer::evaluate(const Batch& batch) {
   const auto stats = hone::evaluate(parts_.model, parts_.communicator, parts_.collator,
                                     agreed_rows(parts_.communicator, batch, row_rules()),
-                                    options_.per_device_eval_batch_size);
+                                    options_.per_device_eval_batch_size, parts_.eval_hooks);
   tell(&TrainerCallback::on_evaluate, stats);
   return stats;
+}
+
+std::vector<EvalStats> Trainer::evaluate() {
+  std::vector<EvalStats> sets;
+  Metrics all;
+  for (std::size_t i = 0; i < eval_rows_.size(); ++i) {
+    auto stats = hone::evaluate(parts_.model, parts_.communicator, parts_.collator, eval_rows_[i],
+                                options_.per_device_eval_batch_size, parts_.eval_hooks);
+    stats.name = parts_.eval_sets[i].name;
+    for (auto& figure : stats.to_map()) all.push_back(std::move(figure));
+    tell(&TrainerCallback::on_evaluate, stats);
+    sets.push_back(std::move(stats));
+  }
+  if (!options_.metric_for_best_model.empty()) note_best(all);
+  return sets;
+}
+
+void Trainer::note_best(const Metrics& metrics) {
+  const auto found = std::find_if(metrics.begin(), metrics.end(), [&](const auto& metric) {
+    return metric.first == options_.metric_for_best_model;
+  });
+  if (found == metrics.end()) {
+    std::string names;
+    for (const auto& [name, value] : metrics) names += (names.empty() ? "" : ", ") + name;
+    throw ConfigError{"metric_for_best_model \"" + options_.metric_for_best_model +
+                      "\" is none of the evaluation's: " + names};
+  }
+  const double value = found->second;
+  const bool better = !state_.best_metric || (options_.greater_is_better ? value > *state_.best_metric
+                                                                         : value < *state_.best_metric);
+  if (!better) return;
+  state_.best_metric = value;
+  state_.best_step = state_.global_step;
+  if (!parts_.best_model_folder.empty()) save_model(parts_.best_model_folder);
 }
 
 RowRules Trainer::row_rules() const {
@@ -115,7 +159,7 @@ bool Trainer::done() const {
 }
 
 bool Trainer::stop_if_asked() {
-  const auto asked = strongest_request();
+  const auto asked = agreed_request();
   if (parts_.checkpoints != nullptr && asked != StopRequest::None) save();
   if (asked == StopRequest::SaveAndStop) stopped_ = true;
   return stopped_;

@@ -21,12 +21,14 @@ void visit_numbers(TrainerState& state, Visitor&& visit) {
   visit("tokens_seen", state.tokens_seen);
   visit("global_train_batch_size", state.global_train_batch_size);
   visit("seed", state.seed);
+  visit("best_step", state.best_step);
 }
 
 std::string to_json(TrainerState state, std::int64_t optimizer_steps) {
   nlohmann::ordered_json json;
   visit_numbers(state, [&](const char* name, std::int64_t value) { json[name] = value; });
   json["optimizer_steps"] = optimizer_steps;
+  if (state.best_metric) json["best_metric"] = *state.best_metric;
   json["user"] = state.user;
   return json.dump();
 }
@@ -37,6 +39,7 @@ TrainerState from_json(const std::string& text, std::int64_t& optimizer_steps) {
     TrainerState state;
     visit_numbers(state, [&](const char* name, std::int64_t& value) { value = json.at(name); });
     optimizer_steps = json.at("optimizer_steps");
+    if (json.contains("best_metric")) state.best_metric = json.at("best_metric").get<double>();
     state.user = json.at("user");
     return state;
   } catch (const nlohmann::json::exception& error) {

@@ -22,6 +22,7 @@ struct TrainCommandOptions {
   double num_train_epochs = 3.0;
   std::int64_t logging_steps = 10;
   std::int64_t eval_steps = 0;
+  bool keep_best_model = false;
   std::int64_t save_steps = 500;
   std::optional<std::int64_t> save_total_limit;
   std::int64_t seed = 42;
@@ -44,6 +45,8 @@ struct TrainCommandOptions {
     run.add("logging_steps", &logging_steps, "Updates between log lines.", at_least(1));
     run.add("eval_steps", &eval_steps, "Updates between evaluations; 0: only at the end.",
             non_negative());
+    run.add("keep_best_model", &keep_best_model,
+            "Write the model with the lowest eval_loss so far to output_dir/best.");
     run.add("save_steps", &save_steps, "Updates between checkpoints; 0: only at the end.",
             non_negative());
     run.add("save_total_limit", &save_total_limit, "Newest checkpoints that stay; null: all.",
@@ -58,6 +61,12 @@ struct TrainCommandOptions {
     train.seed = seed;
     train.save_steps = save_steps;
     encoding.append_eos = train.append_eos;
+    if (!eval_file.empty()) train.eval_strategy = eval_steps > 0 ? "steps" : "end";
+    train.eval_steps = static_cast<double>(eval_steps);
+    if (keep_best_model) {
+      if (eval_file.empty()) throw ConfigError{"keep_best_model needs eval_file"};
+      train.metric_for_best_model = "eval_loss";
+    }
     train.validate();
   }
 };
@@ -87,11 +96,16 @@ class FileTraining final : private TrainerCallback {
     // Rows are needed before the trainer: a schedule by epochs ends where they do.
     auto loaded = load_for_session(session, model_folder_);
     train_rows_ = read_rows(session, *loaded.tokenizer, options.train_file, options.encoding);
-    eval_rows_ = read_rows(session, *loaded.tokenizer, options.eval_file, options.encoding);
+    std::vector<EvalSet> eval_sets;
+    if (!options.eval_file.empty()) {
+      eval_sets.push_back(
+          {"", read_rows(session, *loaded.tokenizer, options.eval_file, options.encoding)});
+    }
     job_ = std::make_unique<TrainingJob>(
         session, std::move(loaded), trainer_options(),
         checkpoints::StoreOptions{.run_directory = options.output_dir,
-                                  .save_total_limit = options.save_total_limit});
+                                  .save_total_limit = options.save_total_limit},
+        std::move(eval_sets));
   }
 
   int run() {
@@ -103,12 +117,7 @@ class FileTraining final : private TrainerCallback {
     session_.screen().print("hone " HONE_VERSION "  " + session_.describe() + "\ndata   " +
                             std::to_string(num_rows()) + " samples, " +
                             std::to_string(trainer().options().max_steps) + " updates\n");
-    // The checkpoint that the run goes on from was made before the evaluation that was due there.
-    if (resumed && due(options_.eval_steps) && !trainer().done()) evaluate();
-    while (!trainer().done()) {
-      require_progress(trainer().step(next_batch()));
-      if (due(options_.eval_steps) && !trainer().done()) evaluate();
-    }
+    while (!trainer().done()) require_progress(trainer().step(next_batch()));
     if (trainer().stopped()) {
       session_.screen().print("stopped, everything is saved. Go on with the same command and "
                               "--resume_from_checkpoint auto\n");
@@ -197,9 +206,7 @@ class FileTraining final : private TrainerCallback {
         due(options_.logging_steps) || stats.step == trainer().options().max_steps);
   }
 
-  void evaluate() {
-    if (eval_rows_.input_ids.empty()) return;
-    const auto stats = trainer().evaluate(eval_rows_);
+  void on_evaluate(const TrainerState&, const EvalStats& stats) override {
     directory_.append_metrics(nlohmann::ordered_json{{"kind", "eval"},
                                                      {"step", trainer().state().global_step},
                                                      {"eval_loss", stats.loss},
@@ -211,7 +218,6 @@ class FileTraining final : private TrainerCallback {
   }
 
   int finish() {
-    evaluate();
     trainer().save();
     trainer().save_model(options_.output_dir);
     session_.screen().print("done: " + std::to_string(trainer().state().global_step) +
@@ -225,7 +231,7 @@ class FileTraining final : private TrainerCallback {
   RunDirectory directory_;
   std::filesystem::path model_folder_;
   std::string resolved_yaml_;
-  Batch train_rows_, eval_rows_;
+  Batch train_rows_;
   std::int64_t idle_samples_ = 0;  ///< that made no update since the last one
   std::unique_ptr<TrainingJob> job_;
 };

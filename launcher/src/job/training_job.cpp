@@ -48,10 +48,11 @@ bool changes_the_outcome(const std::string& option, bool schedule_has_end) {
 }  // namespace
 
 TrainingJob::TrainingJob(Session& session, LoadedModel loaded, TrainerOptions options,
-                         checkpoints::StoreOptions store)
+                         checkpoints::StoreOptions store, std::vector<EvalSet> eval_sets)
     : session_(session),
       loaded_(std::move(loaded)),
       reducer_(session.communicator()),
+      best_model_folder_(store.run_directory / "best"),
       store_(session.communicator(), session.log(), std::move(store)) {
   TrainerParts parts{.model = *loaded_.model,
                      .communicator = session.communicator(),
@@ -62,7 +63,9 @@ TrainingJob::TrainingJob(Session& session, LoadedModel loaded, TrainerOptions op
                      .checkpoints = &store_,
                      .stop_signal = &session.stop_signal(),
                      .optimizer = nullptr,
-                     .model_folder = loaded_.folder};
+                     .model_folder = loaded_.folder,
+                     .eval_sets = std::move(eval_sets),
+                     .best_model_folder = best_model_folder_};
   trainer_ = std::make_unique<Trainer>(std::move(parts), std::move(options));
 }
 

@@ -29,10 +29,8 @@ bool stays(const std::string& line, std::int64_t step, std::int64_t round) {
   const json record = json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!record.is_object()) return false;
   const auto kind = record.find("kind");
-  const bool is_eval = kind != record.end() && *kind == "eval";
   const bool is_round = kind != record.end() && *kind == "round";
-  return !is_beyond(record, "step", is_eval ? step - 1 : step) &&
-         !(is_round && is_beyond(record, "round", round));
+  return !is_beyond(record, "step", step) && !(is_round && is_beyond(record, "round", round));
 }
 
 }  // namespace

@@ -9,8 +9,8 @@ enum class StopRequest : int {
   SaveAndStop = 2,      ///< SIGUSR1
 };
 
-/// What this rank has been asked so far; the trainer reads it once an update and lets it travel in
-/// the update's own reduction, so that all ranks act at the same step.
+/// What this rank has been asked so far; the trainer reads it once an update, and all ranks agree on
+/// the strongest request, so that they act at the same step.
 /// Thread-safety: take() may race with whoever sets the request.
 class StopSignal {
  public:

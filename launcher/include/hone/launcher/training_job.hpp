@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "hone/checkpoints/hdf5_checkpoint_store.hpp"
 #include "hone/collators/causal_lm_collator.hpp"
@@ -31,7 +32,7 @@ LoadedModel load_for_session(Session& session, const std::filesystem::path& fold
 class TrainingJob {
  public:
   TrainingJob(Session& session, LoadedModel loaded, TrainerOptions options,
-              checkpoints::StoreOptions store);
+              checkpoints::StoreOptions store, std::vector<EvalSet> eval_sets = {});
 
   /// Does what --resume_from_checkpoint asks for; true where the run goes on from a checkpoint.
   /// Throws: CheckpointError where there is none and `true` or a path was given.
@@ -49,6 +50,7 @@ class TrainingJob {
   LoadedModel loaded_;
   distributed::AllReduceGradientReducer reducer_;
   collators::PackingCollator collator_;
+  std::filesystem::path best_model_folder_;
   checkpoints::Hdf5CheckpointStore store_;
   std::unique_ptr<Trainer> trainer_;
 };

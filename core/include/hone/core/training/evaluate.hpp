@@ -1,6 +1,12 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "hone/core/communicator.hpp"
 #include "hone/core/training/collator.hpp"
@@ -10,18 +16,47 @@ namespace hone {
 
 class LanguageModel;
 
-/// Mean loss over an evaluation set, by target tokens.
+/// Named figures, in the order in which they were made.
+using Metrics = std::vector<std::pair<std::string, double>>;
+
+/// What compute_metrics gets: all samples in their order, once each, whatever the rank count.
+/// Shape: predictions (N, ...) as the preprocessing left them, shorter ones filled with -100 at their
+/// end; label_ids (N, T) int64, not shifted, -100 where nothing is trained and behind the end.
+struct EvalPrediction {
+  at::Tensor predictions;
+  at::Tensor label_ids;
+};
+
+/// Metrics of one's own. Source: transformers' Trainer, but for two things: without a preprocessing the
+/// predictions are the likeliest ids, and compute_metrics runs on rank 0, for all.
+struct EvalHooks {
+  /// Called on each rank for each of its micro-batches. Shape: logits (n, T, V), labels (n, T) padded
+  /// with -100; returns (n, ...). What it returns is gathered, so that (N, T, V) never exists.
+  std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& labels)>
+      preprocess_logits_for_metrics;
+  /// Called once an evaluation. Names get "eval_" in front unless they have it.
+  std::function<Metrics(const EvalPrediction&)> compute_metrics;
+};
+
+/// Mean loss over an evaluation set, by target tokens, and what the hooks made of it.
 struct EvalStats {
+  std::string name;   ///< of the set; empty where there is but one
   double loss = 0.0;  ///< nats per target token
   std::int64_t num_samples = 0;
   std::int64_t num_tokens = 0;  ///< targets
-  double seconds = 0.0;
+  double seconds = 0.0;         ///< of the slowest rank
+  Metrics metrics;              ///< of compute_metrics, as it named them
+
+  /// eval_loss, eval_runtime, eval_samples_per_second, eval_tokens and the metrics; eval_NAME_... for a
+  /// named set. Source: transformers' keys.
+  Metrics to_map() const;
 };
 
 /// Loss over rows that every rank holds (agreed_rows()), without gradients. Weighted by tokens, so
 /// that neither the rank count nor the batch size changes it (transformers' eval_loss depends on
 /// both). Collective.
 EvalStats evaluate(LanguageModel& model, Communicator& comm, const Collator& collator,
-                   const GlobalRows& rows, std::int64_t rows_per_micro_batch);
+                   const GlobalRows& rows, std::int64_t rows_per_micro_batch,
+                   const EvalHooks& hooks = {});
 
 }  // namespace hone

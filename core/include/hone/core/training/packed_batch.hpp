@@ -18,6 +18,7 @@ struct PackedBatch {
   at::Tensor targets;                 ///< (M) int64
   at::Tensor weights;                 ///< (M), of the model's type; undefined: all 1
   double target_weight = 0.0;         ///< their sum
+  std::vector<std::int64_t> samples;  ///< which rows it was made of, as places in the call's list
 
   std::int64_t num_targets() const { return targets.size(0); }
 };

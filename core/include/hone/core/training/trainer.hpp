@@ -29,6 +29,12 @@
 
 namespace hone {
 
+/// Samples that a Trainer evaluates on.
+struct EvalSet {
+  std::string name;  ///< may be empty where there is but one set
+  Batch batch;
+};
+
 /// What a Trainer works with; all must outlive it. The launcher's Session fills it, tests fill it
 /// from fakes.
 struct TrainerParts {
@@ -42,6 +48,9 @@ struct TrainerParts {
   StopSignal* stop_signal = nullptr;        ///< null: never asked to stop
   std::unique_ptr<Optimizer> optimizer;     ///< null: AdamW by the options
   std::filesystem::path model_folder;       ///< its config and tokenizer go along with checkpoints
+  std::vector<EvalSet> eval_sets = {};      ///< for evaluate() and eval_strategy
+  EvalHooks eval_hooks = {};
+  std::filesystem::path best_model_folder = {};  ///< where the best model is written, if it is looked for
 };
 
 /// Where a run is: everything that resuming needs besides tensors.
@@ -55,6 +64,8 @@ struct TrainerState {
   std::int64_t tokens_seen = 0;  ///< targets
   std::int64_t global_train_batch_size = 0;
   std::int64_t seed = 0;
+  std::optional<double> best_metric;  ///< of metric_for_best_model, so far
+  std::int64_t best_step = 0;         ///< where it was
   std::string user;  ///< the caller's own position, returned as it was given
 };
 
@@ -90,6 +101,10 @@ class Trainer {
 
   /// Loss over `batch` without training. Each sample counts once, whatever the rank count.
   EvalStats evaluate(const Batch& batch);
+  /// The same over each of TrainerParts::eval_sets, with its hooks, in their order. Where a metric is
+  /// looked after and is better than ever, state() notes it and the model is written to
+  /// best_model_folder.
+  std::vector<EvalStats> evaluate();
 
   /// Goes on from `checkpoint`, or from the newest valid one; false where there is none, and then
   /// nothing changed.
@@ -131,6 +146,7 @@ class Trainer {
   void begin_call(std::span<const TokenRow> rows);
   void judge(Update& update);
   std::string describe_non_finite(const Update& update);
+  std::int64_t whole_steps(double steps) const;
   void log_if_due(const UpdateStats& update);
   template <typename... Parameters, typename... Arguments>
   void tell(void (TrainerCallback::*event)(const TrainerState&, Parameters...),
@@ -143,9 +159,10 @@ class Trainer {
   void agree_on(Update& update);
   void clip_and_apply(const Update& update);
   void record(const Update& update, StepStats& stats);
+  void evaluate_if_due(const Update& update, StepStats& stats);
+  void note_best(const Metrics& metrics);
   void save_if_due(const Update& update);
-  StopRequest requested();
-  StopRequest strongest_request();
+  StopRequest agreed_request();
   void finish(StepStats& stats, double started);
   std::size_t updates_done_in_call() const {
     return static_cast<std::size_t>(state_.updates_in_call);
@@ -162,7 +179,11 @@ class Trainer {
   TrainerState state_;
   bool stopped_ = false;
   bool stop_requested_ = false;
+  std::int64_t saves_requested_ = 0;  ///< of this rank, since it began
+  std::int64_t saves_obeyed_ = 0;     ///< equal on all ranks
+  double saves_obeyed_at_ = 0.0;
   std::vector<TrainerCallback*> callbacks_;
+  std::vector<GlobalRows> eval_rows_;  ///< of the evaluation sets
   PhaseClock clock_;       ///< of the call at hand
   double logged_loss_ = 0.0, logged_weight_ = 0.0;  ///< sums since the last log record
 };

@@ -43,6 +43,12 @@ struct TrainerOptions {
 
   std::int64_t seed = 42;
   double logging_steps = 0;  ///< updates between log records; below 1: a share of max_steps; 0: none
+  /// no: when asked | end: at max_steps | steps: there and every eval_steps updates
+  std::string eval_strategy = "no";
+  double eval_steps = 0;             ///< below 1: a share of max_steps
+  /// A key of EvalStats::to_map() ("eval_loss"); empty: the best model is not looked for.
+  std::string metric_for_best_model;
+  bool greater_is_better = false;
   std::int64_t save_steps = 0;  ///< checkpoint every so many updates; 0: only when asked
 
   /// Throws: ConfigError saying which field, what it is and what it may be.

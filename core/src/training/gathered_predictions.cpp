@@ -1,0 +1,177 @@
+#include "training/gathered_predictions.hpp"
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "hone/core/error.hpp"
+
+namespace hone::detail {
+namespace {
+
+/// Fills what a shorter sample does not have. Source: transformers' padding of gathered predictions.
+constexpr double kFiller = -100.0;
+
+void put(std::string& bytes, const void* data, std::size_t size) {
+  bytes.append(static_cast<const char*>(data), size);
+}
+
+void put(std::string& bytes, std::int64_t number) { put(bytes, &number, sizeof number); }
+
+std::int64_t take(std::string_view& bytes) {
+  std::int64_t number = 0;
+  std::memcpy(&number, bytes.data(), sizeof number);
+  bytes.remove_prefix(sizeof number);
+  return number;
+}
+
+/// (n, T, ...) of rows that lie one behind another, the space behind the shorter ones filled.
+at::Tensor padded(const at::Tensor& packed, std::span<const std::int64_t> lengths) {
+  const auto longest = *std::max_element(lengths.begin(), lengths.end());
+  auto shape = packed.sizes().vec();
+  shape[0] = longest;
+  shape.insert(shape.begin(), static_cast<std::int64_t>(lengths.size()));
+  auto all = at::full(shape, kFiller, packed.options());
+  std::int64_t begin = 0;
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    all[static_cast<std::int64_t>(i)].narrow(0, 0, lengths[i]).copy_(packed.narrow(0, begin, lengths[i]));
+    begin += lengths[i];
+  }
+  return all;
+}
+
+/// A sample's prediction as float64, which holds ids and scores alike.
+struct Part {
+  std::int64_t index = 0;
+  at::Tensor value;
+};
+
+std::vector<Part> unpacked(std::string_view bytes, at::ScalarType& dtype) {
+  std::vector<Part> parts;
+  if (bytes.empty()) return parts;
+  dtype = static_cast<at::ScalarType>(take(bytes));
+  while (!bytes.empty()) {
+    Part part{.index = take(bytes), .value = {}};
+    std::vector<std::int64_t> shape(static_cast<std::size_t>(take(bytes)));
+    for (auto& size : shape) size = take(bytes);
+    part.value = at::zeros(shape, at::kDouble);
+    std::memcpy(part.value.mutable_data_ptr(), bytes.data(), part.value.nbytes());
+    bytes.remove_prefix(part.value.nbytes());
+    parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
+/// All parts in the order of their samples, the smaller ones filled up to the largest.
+at::Tensor stacked(const std::vector<Part>& parts, std::size_t count) {
+  if (parts.empty()) return at::zeros({0}, at::kDouble);
+  auto shape = parts.front().value.sizes().vec();
+  for (const auto& part : parts) {
+    if (part.value.dim() != static_cast<std::int64_t>(shape.size())) {
+      throw InputError{"preprocess_logits_for_metrics returned tensors of different ranks"};
+    }
+    for (std::size_t i = 0; i < shape.size(); ++i) {
+      shape[i] = std::max(shape[i], part.value.size(static_cast<std::int64_t>(i)));
+    }
+  }
+  shape.insert(shape.begin(), static_cast<std::int64_t>(count));
+  auto all = at::full(shape, kFiller, at::kDouble);
+  for (const auto& part : parts) {
+    auto place = all[part.index];
+    for (std::int64_t dim = 0; dim < part.value.dim(); ++dim) {
+      place = place.narrow(dim, 0, part.value.size(dim));
+    }
+    place.copy_(part.value);
+  }
+  return all;
+}
+
+std::string packed(const Metrics& metrics) {
+  std::string bytes;
+  for (const auto& [name, value] : metrics) {
+    put(bytes, static_cast<std::int64_t>(name.size()));
+    bytes += name;
+    put(bytes, &value, sizeof value);
+  }
+  return bytes;
+}
+
+Metrics metrics_of(std::string_view bytes) {
+  Metrics metrics;
+  while (!bytes.empty()) {
+    const auto size = static_cast<std::size_t>(take(bytes));
+    std::string name{bytes.substr(0, size)};
+    bytes.remove_prefix(size);
+    double value = 0.0;
+    std::memcpy(&value, bytes.data(), sizeof value);
+    bytes.remove_prefix(sizeof value);
+    metrics.emplace_back(std::move(name), value);
+  }
+  return metrics;
+}
+
+}  // namespace
+
+at::Tensor GatheredPredictions::labels_of(std::span<const std::int64_t> samples) const {
+  std::vector<std::int64_t> lengths, labels;
+  for (const auto sample : samples) {
+    const auto& row = rows_[static_cast<std::size_t>(sample)];
+    lengths.push_back(row.num_tokens());
+    labels.insert(labels.end(), row.labels.begin(), row.labels.end());
+  }
+  return padded(at::tensor(labels, at::kLong), lengths);
+}
+
+void GatheredPredictions::add(std::span<const std::int64_t> samples,
+                              std::span<const std::int64_t> lengths, const at::Tensor& logits) {
+  if (samples.size() != lengths.size()) {
+    throw InputError{"metrics need a collator that makes one sequence of each sample"};
+  }
+  const auto batch = padded(logits, lengths);
+  const auto predicted = hooks_.preprocess_logits_for_metrics
+                             ? hooks_.preprocess_logits_for_metrics(batch, labels_of(samples))
+                             : batch.argmax(-1);
+  if (predicted.dim() < 1 || predicted.size(0) != static_cast<std::int64_t>(samples.size())) {
+    throw InputError{"preprocess_logits_for_metrics must return a row for each of its " +
+                     std::to_string(samples.size()) + " samples"};
+  }
+  if (packed_.empty()) put(packed_, static_cast<std::int64_t>(predicted.scalar_type()));
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    auto value = predicted[static_cast<std::int64_t>(i)].to(at::kCPU, at::kDouble);
+    // Of what has a place for each token, this sample's own: the rest is its neighbours' length.
+    if (value.dim() > 0 && predicted.size(1) == batch.size(1)) value = value.narrow(0, 0, lengths[i]);
+    value = value.contiguous();
+    put(packed_, samples[i]);
+    put(packed_, value.dim());
+    for (const auto size : value.sizes()) put(packed_, size);
+    put(packed_, value.const_data_ptr(), value.nbytes());
+  }
+}
+
+EvalPrediction GatheredPredictions::joined(std::span<const std::string> of_ranks) const {
+  std::vector<Part> parts;
+  at::ScalarType dtype = at::kLong;
+  for (const auto& bytes : of_ranks) {
+    for (auto& part : unpacked(bytes, dtype)) parts.push_back(std::move(part));
+  }
+  std::vector<std::int64_t> everything(rows_.size());
+  for (std::size_t i = 0; i < everything.size(); ++i) everything[i] = static_cast<std::int64_t>(i);
+  return {stacked(parts, rows_.size()).to(dtype),
+          rows_.empty() ? at::zeros({0, 0}, at::kLong) : labels_of(everything)};
+}
+
+Metrics GatheredPredictions::metrics(Communicator& comm) {
+  if (!hooks_.compute_metrics) return {};
+  const auto of_ranks = all_gather_strings(comm, packed_);
+  std::string result;
+  run_agreed(comm, [&] {
+    if (comm.rank() == 0) result = packed(hooks_.compute_metrics(joined(of_ranks)));
+  });
+  return metrics_of(broadcast_string(comm, result));
+}
+
+}  // namespace hone::detail
