@@ -141,6 +141,21 @@ TEST_F(Golden, MicroBatchesChangeNothing) {
   }
 }
 
+TEST_F(Golden, GradientCheckpointingChangesNothing) {
+  auto options = one_update_a_call();
+  options.per_device_train_batch_size = 2;
+  TrainerHarness plain{llama_.folder(), comm_, options};
+  options.gradient_checkpointing = true;
+  TrainerHarness recomputing{llama_.folder(), comm_, options};
+  for (int update = 0; update < 3; ++update) {
+    const auto expected = plain->step({.input_ids = fixture_sequences()});
+    const auto stats = recomputing->step({.input_ids = fixture_sequences()});
+    EXPECT_EQ(stats.loss, expected.loss);
+    EXPECT_EQ(stats.grad_norm, expected.grad_norm);
+  }
+  EXPECT_EQ(sum_of_squares(recomputing.model()), sum_of_squares(plain.model()));
+}
+
 TEST_F(Golden, PaddingChangesNothing) {
   for (const std::int64_t multiple : {1, 8, 64}) {
     const collators::PaddingCollator collator{/*pad_id=*/0, multiple};

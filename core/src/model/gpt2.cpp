@@ -139,14 +139,16 @@ at::Tensor Gpt2Model::forward(const at::Tensor& ids, const at::Tensor& positions
   auto x = look_up(token_embedding_, ids, std::nullopt) +
            look_up(position_embedding_, positions, std::nullopt);
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
-    const auto& b = blocks_[static_cast<std::size_t>(layer)];
-    const auto qkv = linear(norm(x, b.norm_1), b.attention)
-                         .view({tokens, 3, s.num_heads, s.head_dim})
-                         .unbind(1);
-    const auto attended =
-        attention.attend(layer, qkv[0], qkv[1], qkv[2], attention_scale(layer));
-    x = x + linear(attended.view({tokens, s.hidden_size}), b.attention_out);
-    x = x + linear(activate(linear(norm(x, b.norm_2), b.mlp)), b.mlp_out);
+    x = run_block(x, [=, this, &s, &attention](const at::Tensor& input) {
+      const auto& b = blocks_[static_cast<std::size_t>(layer)];
+      const auto qkv = linear(norm(input, b.norm_1), b.attention)
+                           .view({tokens, 3, s.num_heads, s.head_dim})
+                           .unbind(1);
+      const auto attended =
+          attention.attend(layer, qkv[0], qkv[1], qkv[2], attention_scale(layer));
+      const auto y = input + linear(attended.view({tokens, s.hidden_size}), b.attention_out);
+      return y + linear(activate(linear(norm(y, b.norm_2), b.mlp)), b.mlp_out);
+    });
   }
   return norm(x, final_norm_);
 }

@@ -123,14 +123,17 @@ at::Tensor LlamaModel::forward(const at::Tensor& ids, const at::Tensor& position
   const double scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim));
   auto x = look_up(embedding_, ids, s.pad_id);
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
-    const auto& b = blocks_[static_cast<std::size_t>(layer)];
-    const auto h = rms_norm(x, b.input_norm, config_.norm_eps);
-    const auto q = rotate(b.q(h).view({tokens, s.num_heads, s.head_dim}), rotary);
-    const auto k = rotate(b.k(h).view({tokens, s.num_kv_heads, s.head_dim}), rotary);
-    const auto v = b.v(h).view({tokens, s.num_kv_heads, s.head_dim});
-    x = x + b.o(attention.attend(layer, q, k, v, scale).view({tokens, s.num_heads * s.head_dim}));
-    const auto m = rms_norm(x, b.post_attention_norm, config_.norm_eps);
-    x = x + b.down(at::silu(b.gate(m)) * b.up(m));
+    x = run_block(x, [=, this, &s, &attention](const at::Tensor& input) {
+      const auto& b = blocks_[static_cast<std::size_t>(layer)];
+      const auto h = rms_norm(input, b.input_norm, config_.norm_eps);
+      const auto q = rotate(b.q(h).view({tokens, s.num_heads, s.head_dim}), rotary);
+      const auto k = rotate(b.k(h).view({tokens, s.num_kv_heads, s.head_dim}), rotary);
+      const auto v = b.v(h).view({tokens, s.num_kv_heads, s.head_dim});
+      const auto attended = attention.attend(layer, q, k, v, scale);
+      const auto y = input + b.o(attended.view({tokens, s.num_heads * s.head_dim}));
+      const auto m = rms_norm(y, b.post_attention_norm, config_.norm_eps);
+      return y + b.down(at::silu(b.gate(m)) * b.up(m));
+    });
   }
   return rms_norm(x, norm_, config_.norm_eps);
 }

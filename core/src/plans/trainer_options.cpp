@@ -38,6 +38,8 @@ void add_batch_options(OptionGroup group, TrainerOptions& o) {
             at_least(1));
   group.add("per_device_eval_batch_size", &o.per_device_eval_batch_size,
             "Samples that a rank evaluates at once.", at_least(1));
+  group.add("gradient_checkpointing", &o.gradient_checkpointing,
+            "Keep only each block's input for the backward pass and compute the rest again.");
   group.add_choice("updates_per_step", &o.updates_per_step,
                    "all: a step call is one pass in chunks of global_train_batch_size; one: the "
                    "whole call is one update.",

@@ -49,6 +49,7 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
   state_.seed = options_.seed;
   state_.global_train_batch_size = default_global_batch(options_, parts_.communicator.size());
   parts_.model.parameters().enable_training();
+  parts_.model.set_gradient_checkpointing(options_.gradient_checkpointing);
   optimizer_ = parts_.optimizer ? std::move(parts_.optimizer)
                                 : make_optimizer(parts_.model.parameters(), options_);
   detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,9 +48,20 @@ class LanguageModel {
   /// Shape: (vocab, hidden).
   virtual const at::Tensor& output_weight() = 0;
 
+  /// Trade time for memory: blocks keep their inputs only, and the backward pass computes them again.
+  void set_gradient_checkpointing(bool wanted) { gradient_checkpointing_ = wanted; }
+
   /// What the user should know about how this model is run here (dropout that is configured but not
   /// applied, say); empty where nothing is.
   virtual std::vector<std::string> notes() const { return {}; }
+
+ protected:
+  /// block(x), kept or computed again as was asked.
+  at::Tensor run_block(const at::Tensor& x,
+                       std::function<at::Tensor(const at::Tensor&)> block) const;
+
+ private:
+  bool gradient_checkpointing_ = false;
 };
 
 struct LoadOptions {

@@ -23,6 +23,7 @@ struct TrainerOptions {
   /// gradient_accumulation_steps x ranks at the first start, kept on resume.
   std::optional<std::int64_t> global_train_batch_size;
   std::int64_t per_device_eval_batch_size = 8;
+  bool gradient_checkpointing = false;   ///< less memory, a third more time, the same numbers
   std::string updates_per_step = "all";  ///< all: one pass in chunks | one: the call is one update
   bool shuffle_dataset = true;           ///< a keyed permutation within each call
 
