@@ -4,44 +4,50 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
-#include <algorithm>
+#include "padding.hpp"
 
 namespace hone::collators {
 
 CollatedBatch PackingCollator::collate(std::span<const TokenRow> rows) const {
-  std::vector<std::int64_t> ids, labels;
+  std::vector<std::int64_t> ids, labels, source_ids;
   std::vector<double> weights;
   CollatedBatch batch;
   for (const auto& row : rows) {
     ids.insert(ids.end(), row.ids.begin(), row.ids.end());
     labels.insert(labels.end(), row.labels.begin(), row.labels.end());
     weights.insert(weights.end(), row.ids.size(), row.weight);
-    batch.sequence_lengths.push_back(row.num_tokens());
+    batch.sequence_lengths.push_back(row.length());
+    if (row.source_ids.empty()) continue;
+    source_ids.insert(source_ids.end(), row.source_ids.begin(), row.source_ids.end());
+    batch.source_lengths.push_back(row.source_length());
   }
-  batch.input_ids = at::tensor(ids, at::kLong).unsqueeze(0);
-  batch.labels = at::tensor(labels, at::kLong).unsqueeze(0);
+  const auto one_row = [](const std::vector<std::int64_t>& values) {
+    return at::tensor(values, at::kLong).unsqueeze(0);
+  };
+  batch.input_ids = one_row(ids);
+  batch.labels = one_row(labels);
   if (is_weighted(rows)) batch.weights = at::tensor(weights, at::kDouble).unsqueeze(0);
+  if (!source_ids.empty()) batch.source_ids = one_row(source_ids);
   return batch;
 }
 
 CollatedBatch PaddingCollator::collate(std::span<const TokenRow> rows) const {
-  std::int64_t width = 0;
-  for (const auto& row : rows) width = std::max(width, row.num_tokens());
-  width = (width + multiple_ - 1) / multiple_ * multiple_;
+  std::vector<std::int64_t> lengths;
+  for (const auto& row : rows) lengths.push_back(row.length());
+  const auto width = detail::padded_width(lengths, multiple_);
   const auto count = static_cast<std::int64_t>(rows.size());
   CollatedBatch batch{.input_ids = at::full({count, width}, pad_id_, at::kLong),
                       .labels = at::full({count, width}, kIgnoredLabel, at::kLong),
-                      .attention_mask = at::zeros({count, width}, at::kLong),
-                      .position_ids = {},
-                      .weights = {},
-                      .sequence_lengths = {}};
+                      .attention_mask = at::zeros({count, width}, at::kLong)};
   if (is_weighted(rows)) batch.weights = at::zeros({count, width}, at::kDouble);
   for (std::int64_t i = 0; i < count; ++i) {
     const auto& row = rows[static_cast<std::size_t>(i)];
-    const auto length = row.num_tokens();
-    batch.input_ids[i].narrow(0, 0, length).copy_(at::tensor(row.ids, at::kLong));
-    batch.labels[i].narrow(0, 0, length).copy_(at::tensor(row.labels, at::kLong));
-    batch.attention_mask[i].narrow(0, 0, length).fill_(1);
+    const auto real = [&](const at::Tensor& table) {
+      return detail::real_part(table[i], row.length(), side_);
+    };
+    real(batch.input_ids).copy_(at::tensor(row.ids, at::kLong));
+    real(batch.labels).copy_(at::tensor(row.labels, at::kLong));
+    real(batch.attention_mask).fill_(1);
     if (batch.weights.defined()) batch.weights[i].fill_(row.weight);
   }
   return batch;

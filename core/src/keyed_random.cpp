@@ -58,9 +58,12 @@ KeyedRandom::KeyedRandom(std::uint64_t seed, std::uint64_t a, std::uint64_t b, s
   counter_high_ = {mixed[2], mixed[3]};
 }
 
+std::array<std::uint32_t, 4> KeyedRandom::words(std::uint64_t index) const {
+  return philox4x32({low(index), high(index), counter_high_[0], counter_high_[1]}, key_);
+}
+
 std::uint64_t KeyedRandom::bits(std::uint64_t index) const {
-  const Block block =
-      philox4x32({low(index), high(index), counter_high_[0], counter_high_[1]}, key_);
+  const Block block = words(index);
   return (std::uint64_t{block[1]} << 32) | block[0];
 }
 

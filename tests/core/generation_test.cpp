@@ -67,8 +67,9 @@ class Generation : public ::testing::TestWithParam<const char*> {
     sequence.insert(sequence.end(), completion.ids.begin(), completion.ids.end());
     const auto length = static_cast<std::int64_t>(sequence.size());
     SegmentedCausalAttention attention{{length}};
-    const auto hidden = model_->forward(at::tensor(sequence, at::kLong),
-                                        at::arange(length, at::kLong), attention);
+    const auto hidden = model_->forward({.ids = at::tensor(sequence, at::kLong),
+                                         .positions = at::arange(length, at::kLong)},
+                                        attention);
     const auto all = at::log_softmax(at::mm(hidden, model_->output_weight().t()), 1);
     std::vector<double> log_probs;
     for (std::size_t i = prompt.ids.size(); i < sequence.size(); ++i) {
@@ -172,7 +173,7 @@ TEST_P(Generation, RanksShareThePromptsAndSampleAsOneDoes) {
   for (const int ranks : {1, 2, 3}) {
     const auto shares = on_ranks(ranks, [&](Communicator& comm) {
       const auto model = load_model(folder_.folder());
-      return generate_share(*model, comm, nullptr, prompts, sampling_, kSeed, kCall);
+      return generate_share(*model, comm, Sharding::of_ranks(comm), nullptr, prompts, sampling_, kSeed, kCall);
     });
     Samples joined;
     std::size_t count = 0;
@@ -190,7 +191,7 @@ TEST_P(Generation, MoreRanksThanPromptsLeavesSomeIdle) {
   const auto prompts = make_prompts(2);
   const auto shares = on_ranks(3, [&](Communicator& comm) {
     const auto model = load_model(folder_.folder());
-    return generate_share(*model, comm, nullptr, prompts, sampling_, kSeed, kCall).size();
+    return generate_share(*model, comm, Sharding::of_ranks(comm), nullptr, prompts, sampling_, kSeed, kCall).size();
   });
   EXPECT_EQ(shares[0] + shares[1] + shares[2], 6U);
 }
@@ -249,7 +250,7 @@ TEST_P(Generation, ABadPromptOfOneShareIsThrownOnAllRanks) {
   const auto messages = on_ranks(3, [&](Communicator& comm) {
     const auto model = load_model(folder_.folder());
     try {
-      generate_share(*model, comm, nullptr, prompts, sampling_, kSeed, kCall);
+      generate_share(*model, comm, Sharding::of_ranks(comm), nullptr, prompts, sampling_, kSeed, kCall);
     } catch (const InputError& error) {
       return std::string{error.what()};
     }

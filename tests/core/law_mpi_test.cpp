@@ -11,8 +11,7 @@ namespace {
 
 class MpiLaw : public ::testing::TestWithParam<const char*> {
  protected:
-  FixtureModel model_{std::string{GetParam()} == "gpt2" ? gpt2_config() : llama3_config(),
-                      Fill::Random, /*seed=*/3};
+  FixtureModel model_{config_named(GetParam()), Fill::Random, /*seed=*/3};
   distributed::MpiCommunicator comm_;
 };
 
@@ -22,7 +21,7 @@ TEST_P(MpiLaw, GradientsInFloat32) {
   expect_gradients_independent_of_split(model_.folder(), comm_);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, MpiLaw, ::testing::Values("llama", "gpt2"),
+INSTANTIATE_TEST_SUITE_P(Models, MpiLaw, ::testing::Values("llama", "gpt2", "t5_dropout"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -11,9 +11,7 @@ namespace {
 class Law : public ::testing::TestWithParam<std::tuple<const char*, int>> {
  protected:
   int num_ranks() const { return std::get<1>(GetParam()); }
-  FixtureModel model_{std::string{std::get<0>(GetParam())} == "gpt2" ? gpt2_config()
-                                                                     : llama3_config(),
-                      Fill::Random, /*seed=*/3};
+  FixtureModel model_{config_named(std::get<0>(GetParam())), Fill::Random, /*seed=*/3};
 };
 
 TEST_P(Law, UpdatesInFloat64) {
@@ -31,7 +29,8 @@ TEST_P(Law, GradientsInFloat32) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, Law,
-                         ::testing::Combine(::testing::Values("llama", "gpt2"),
+                         ::testing::Combine(::testing::Values("llama", "gpt2", "gpt2_dropout",
+                                                              "t5_dropout"),
                                             ::testing::Values(1, 2, 3, 4)),
                          [](const auto& info) {
                            return std::string{std::get<0>(info.param)} + "_" +

@@ -96,7 +96,7 @@ TEST_P(Parity, LogitsAgree) {
     for (std::int64_t p = 0; p < lengths.back(); ++p) positions.push_back(p);
   }
   SegmentedCausalAttention attention{lengths};
-  const auto hidden = model->forward(ids, at::tensor(positions, at::kLong), attention);
+  const auto hidden = model->forward({.ids = ids, .positions = at::tensor(positions, at::kLong)}, attention);
   const auto logits = at::mm(hidden, model->output_weight().t());
   EXPECT_LT(relative_difference(logits, expected("logits")), 1e-5);
 }

@@ -80,6 +80,36 @@ nlohmann::json gpt2_config() {
           {"pad_token_id", 0},    {"bos_token_id", 1}, {"eos_token_id", 2}};
 }
 
+nlohmann::json t5_config() {
+  return {{"model_type", "t5"},  {"vocab_size", 37},
+          {"d_model", 16},       {"d_kv", 4},
+          {"d_ff", 24},          {"num_layers", 2},
+          {"num_heads", 4},      {"relative_attention_num_buckets", 8},
+          {"dropout_rate", 0.0}, {"relative_attention_max_distance", 12},
+          {"pad_token_id", 0},   {"eos_token_id", 1},
+          {"layer_norm_epsilon", 1e-6}, {"decoder_start_token_id", 0},
+          {"feed_forward_proj", "relu"}, {"tie_word_embeddings", true}};
+}
+
+nlohmann::json t5_gated_config() {
+  auto config = t5_config();
+  config["feed_forward_proj"] = "gated-gelu";
+  config["tie_word_embeddings"] = false;
+  return config;
+}
+
+nlohmann::json config_named(const std::string& name) {
+  auto config = name.starts_with("gpt2") ? gpt2_config()
+                : name.starts_with("t5") ? t5_gated_config()
+                                         : llama3_config();
+  if (name.ends_with("_dropout")) {
+    for (const char* key : {"resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout_rate"}) {
+      config[key] = 0.1;
+    }
+  }
+  return config;
+}
+
 FixtureModel::FixtureModel(const nlohmann::json& config, Fill fill, std::uint64_t seed) {
   folder_.write("config.json", config.dump(2));
   auto tensors = tensors_of(folder());

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <vector>
 
 #include "fakes/temp_dir.hpp"
@@ -19,7 +20,12 @@ enum class Fill {
 /// eos 2.
 nlohmann::json llama_config();   ///< untied, 4 query and 2 key heads, theta 10000
 nlohmann::json llama3_config();  ///< tied, theta 500000 with Llama 3's frequency scaling
-nlohmann::json gpt2_config();    ///< tied, inner width 64
+nlohmann::json gpt2_config();    ///< tied, inner width 64, no dropout
+nlohmann::json t5_config();      ///< 2 + 2 layers, relu, tied, no dropout; eos 1, start 0
+nlohmann::json t5_gated_config();  ///< the same as T5 v1.1 and Flan-T5 have it: gated-gelu, untied
+
+/// By name: llama (Llama 3), gpt2, t5, and gpt2_dropout, t5_dropout with dropout of 0.1.
+nlohmann::json config_named(const std::string& name);
 
 /// A Hugging Face folder with config.json and model.safetensors that goes at scope end.
 class FixtureModel {

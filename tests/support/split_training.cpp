@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "hone/collators/seq2seq_collator.hpp"
 #include "hone/distributed/loopback_communicator.hpp"
 #include "support/fixture_model.hpp"
 #include "support/trainer_harness.hpp"
@@ -78,10 +79,14 @@ Batch part_of_rank(const Communicator& comm, BatchScope scope, const Batch& samp
 TrainingRecord train_split(const std::filesystem::path& model_folder, Communicator& comm,
                            const Split& split, const Batch& samples, TrainerOptions options,
                            std::int64_t num_calls, at::ScalarType dtype) {
-  const collators::PaddingCollator padding{/*pad_id=*/0, /*pad_to_multiple_of=*/8};
+  const collators::PaddingCollator padded{/*pad_id=*/0, /*pad_to_multiple_of=*/8};
+  const collators::Seq2SeqCollator padded_pairs{/*pad_id=*/0};
+  const bool has_sources = build_model(model_folder)->shape().is_encoder_decoder;
+  const Collator* padding = &padded;
+  if (has_sources) padding = &padded_pairs;
   options.per_device_train_batch_size = split.rows_per_micro_batch;
   TrainerHarness harness{model_folder, comm, std::move(options),
-                         {.collator = split.padded ? &padding : nullptr, .dtype = dtype}};
+                         {.collator = split.padded ? padding : nullptr, .dtype = dtype}};
   TrainingRecord record;
   const auto before = values_of(harness.model());
   for (std::int64_t call = 0; call < num_calls; ++call) {

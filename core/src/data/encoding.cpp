@@ -44,12 +44,14 @@ class RowEncoder {
       : tokenizer_(tokenizer), options_(options) {}
 
   Encoded operator()(const TextRow& row) const {
+    if (options_.is_encoder_decoder) fail_without_target("text");
     auto ids = tokenizer_.encode(row.text);
     if (options_.append_eos) append_eos(ids);
     return all_targets(std::move(ids));
   }
 
   Encoded operator()(const MessagesRow& row) const {
+    if (options_.is_encoder_decoder) fail_without_target("messages");
     return all_targets(
         tokenizer_.encode(tokenizer_.apply_chat_template(row.messages, false), false));
   }
@@ -60,6 +62,7 @@ class RowEncoder {
   }
 
   Encoded operator()(const CompletionRow& row) const {
+    if (options_.is_encoder_decoder) return source_and_target(row);
     TokenIds completion;
     if (const auto* text = std::get_if<std::string>(&row.completion)) {
       completion = tokenizer_.encode(*text, false);
@@ -73,6 +76,24 @@ class RowEncoder {
   }
 
  private:
+  [[noreturn]] static void fail_without_target(const std::string& form) {
+    throw InputError{"a {\"" + form + "\"} row has no target, which an encoder-decoder model needs. Use "
+                     "{\"prompt\", \"completion\"} rows"};
+  }
+
+  Encoded source_and_target(const CompletionRow& row) const {
+    const auto* target = std::get_if<std::string>(&row.completion);
+    if (target == nullptr) {
+      throw InputError{"an encoder-decoder model takes prompt and completion as texts, not as messages"};
+    }
+    Encoded encoded{.ids = encode_prompt(tokenizer_, row.prompt),
+                    .labels = tokenizer_.encode(*target),
+                    .mask = {}};
+    append_eos(encoded.labels);
+    encoded.mask.assign(encoded.ids.size(), 1);
+    return encoded;
+  }
+
   void append_eos(TokenIds& ids) const {
     const auto eos = tokenizer_.eos_id();
     if (!eos) throw InputError{"the tokenizer names no end token to close a sample with"};

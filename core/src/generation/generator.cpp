@@ -18,6 +18,7 @@
 #include "hone/core/keyed_random.hpp"
 #include "hone/core/model/language_model.hpp"
 #include "hone/core/tokenizer.hpp"
+#include "hone/core/training/micro_batches.hpp"
 #include "hone/core/training/plans.hpp"
 
 namespace hone {
@@ -36,13 +37,16 @@ class Decoder {
         options_(options),
         seed_(seed),
         call_(call),
-        cache_(model.shape(), max_rows(), max_tokens(), model.parameters().options()) {
+        state_{.own = {model.shape(), max_rows(), max_tokens(), model.parameters().options()},
+               .source = {}} {
     completions_.resize(prompts.size() * samples());
+    if (!is_encoder_decoder()) return;
+    state_.source.emplace(model.shape(), max_rows(), longest_prompt(), model.parameters().options());
   }
 
   std::vector<Completion> run() {
     while (next_prompt_ < prompts_.size() || !rows_.empty()) {
-      if (next_prompt_ < prompts_.size() && cache_.free_rows() >= enough_free_rows()) {
+      if (next_prompt_ < prompts_.size() && state_.own.free_rows() >= enough_free_rows()) {
         prefill();
       } else {
         decode();
@@ -64,24 +68,45 @@ class Decoder {
   /// a quarter of the rows is free.
   std::int64_t enough_free_rows() const { return std::max(num_samples(), max_rows() / 4); }
 
-  std::int64_t max_tokens() const {
+  bool is_encoder_decoder() const { return model_.shape().is_encoder_decoder; }
+
+  std::int64_t longest_prompt() const {
     std::int64_t longest = 0;
     for (const auto& prompt : prompts_) {
       longest = std::max(longest, static_cast<std::int64_t>(prompt.ids.size()));
     }
-    return longest + options_.max_new_tokens;
+    return longest;
+  }
+
+  /// A decoder that has an encoder begins with its start token alone.
+  std::int64_t max_tokens() const {
+    return (is_encoder_decoder() ? 1 : longest_prompt()) + options_.max_new_tokens;
+  }
+
+  EncodedSource encode(std::size_t first, std::size_t end) const {
+    std::vector<std::int64_t> ids, lengths;
+    for (auto i = first; i < end; ++i) {
+      const auto& source = prompts_[i].ids;
+      ids.insert(ids.end(), source.begin(), source.end());
+      lengths.push_back(static_cast<std::int64_t>(source.size()));
+    }
+    return model_.encode({.ids = to_device(ids), .positions = {}}, lengths);
   }
 
   /// Runs as many waiting prompts as there are rows for, and draws the first token of each sample.
   void prefill() {
     std::vector<PrefillAttention::Prompt> places;
     std::vector<std::int64_t> ids, positions, last;
-    while (next_prompt_ < prompts_.size() && cache_.free_rows() >= num_samples()) {
-      const auto& prompt = prompts_[next_prompt_].ids;
+    const auto first_prompt = next_prompt_;
+    const std::vector<std::int64_t> start{model_.shape().decoder_start_id};
+    while (next_prompt_ < prompts_.size() && state_.own.free_rows() >= num_samples()) {
+      const auto& given = prompts_[next_prompt_].ids;
+      const auto& prompt = is_encoder_decoder() ? start : given;
       const auto length = static_cast<std::int64_t>(prompt.size());
-      places.push_back({length, cache_.num_rows(), num_samples()});
+      places.push_back({length, state_.own.num_rows(), num_samples()});
       for (std::size_t k = 0; k < samples(); ++k) {
-        cache_.add_row(length);
+        state_.own.add_row(length);
+        if (state_.source) state_.source->add_row(static_cast<std::int64_t>(given.size()));
         start_row(next_prompt_, k);
         last.push_back(static_cast<std::int64_t>(ids.size()) + length - 1);
       }
@@ -90,8 +115,11 @@ class Decoder {
       ++next_prompt_;
     }
     const auto first_new = rows_.size() - last.size();
-    PrefillAttention attention{cache_, std::move(places)};
-    const auto hidden = model_.forward(to_device(ids), to_device(positions), attention);
+    PrefillAttention attention{
+        state_, std::move(places),
+        is_encoder_decoder() ? encode(first_prompt, next_prompt_) : EncodedSource{}};
+    const auto hidden =
+        model_.forward({.ids = to_device(ids), .positions = to_device(positions)}, attention);
     draw(at::index_select(hidden, 0, to_device(last)), first_new);
   }
 
@@ -100,9 +128,9 @@ class Decoder {
     std::vector<std::int64_t> ids;
     ids.reserve(rows_.size());
     for (const auto row : rows_) ids.push_back(completions_[row].ids.back());
-    cache_.grow();
-    DecodeAttention attention{cache_};
-    draw(model_.forward(to_device(ids), attention.positions(), attention), 0);
+    state_.own.grow();
+    DecodeAttention attention{state_};
+    draw(model_.forward({.ids = to_device(ids), .positions = attention.positions()}, attention), 0);
   }
 
   void start_row(std::size_t prompt, std::size_t k) {
@@ -173,7 +201,7 @@ class Decoder {
       } else if (static_cast<std::int64_t>(completion.ids.size()) < options_.max_new_tokens) {
         continue;
       }
-      cache_.remove_row(static_cast<std::int64_t>(row));
+      state_.remove_row(static_cast<std::int64_t>(row));
       rows_[row] = rows_.back();
       rows_.pop_back();
     }
@@ -195,7 +223,7 @@ class Decoder {
   std::span<const PromptTokens> prompts_;
   const GenerationOptions& options_;
   std::uint64_t seed_, call_;
-  detail::KvCache cache_;
+  detail::DecodingState state_;
   std::size_t next_prompt_ = 0;
   std::vector<std::size_t> rows_;  ///< which completion each cache row belongs to
   std::vector<Completion> completions_;
@@ -206,6 +234,7 @@ void require_room(const ModelShape& shape, std::span<const PromptTokens> prompts
   for (const auto& prompt : prompts) {
     const auto where = "prompt " + std::to_string(prompt.index);
     if (prompt.ids.empty()) throw InputError{where + " has no tokens"};
+    if (shape.is_encoder_decoder) continue;  // T5's positions are relative: there is no last one
     const auto needed = static_cast<std::int64_t>(prompt.ids.size()) + options.max_new_tokens;
     if (needed > shape.max_positions) {
       throw InputError{where + " has " + std::to_string(prompt.ids.size()) +
@@ -233,7 +262,7 @@ std::vector<Completion> generate(LanguageModel& model, std::span<const PromptTok
 }
 
 std::vector<Completion> generate_share(LanguageModel& model, Communicator& comm,
-                                       const Tokenizer* tokenizer,
+                                       const Sharding& sharding, const Tokenizer* tokenizer,
                                        std::span<const PromptTokens> prompts,
                                        const GenerationOptions& options, std::uint64_t seed,
                                        std::uint64_t call) {
@@ -241,14 +270,18 @@ std::vector<Completion> generate_share(LanguageModel& model, Communicator& comm,
   for (const auto& prompt : prompts) {
     lengths.push_back(static_cast<std::int64_t>(prompt.ids.size()) + options.max_new_tokens);
   }
-  std::vector<PromptTokens> share;
-  const auto shares = balance_by_tokens(lengths, comm.size());
-  for (const auto index : shares[static_cast<std::size_t>(comm.rank())]) {
-    share.push_back(prompts[static_cast<std::size_t>(index)]);
-  }
+  const auto shares = balance_by_tokens(lengths, sharding.num_shards);
   std::vector<Completion> completions;
   run_agreed(comm, [&] {
-    completions = generate(model, share, options, seed, call);
+    for (int shard = sharding.first; shard < sharding.first + sharding.count; ++shard) {
+      std::vector<PromptTokens> share;
+      for (const auto index : shares[static_cast<std::size_t>(shard)]) {
+        share.push_back(prompts[static_cast<std::size_t>(index)]);
+      }
+      for (auto& completion : generate(model, share, options, seed, call)) {
+        completions.push_back(std::move(completion));
+      }
+    }
     if (tokenizer == nullptr) return;
     for (auto& completion : completions) completion.text = tokenizer->decode(completion.ids);
   });

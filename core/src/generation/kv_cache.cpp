@@ -53,58 +53,109 @@ void KvCache::grow() {
   for (auto& length : lengths_) ++length;
 }
 
+namespace {
+
+/// The keys or values of one text into every cache row of its samples. Shape: tokens (L, K, D).
+void store(const at::Tensor& cache, const PrefillAttention::Prompt& prompt, const at::Tensor& tokens) {
+  cache.narrow(0, prompt.first_row, prompt.num_rows)
+      .narrow(2, 0, tokens.size(0))
+      .copy_(tokens.transpose(0, 1));
+}
+
+}  // namespace
+
 at::Tensor PrefillAttention::attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                                    const at::Tensor& v, double scale) {
+                                    const at::Tensor& v, const ScoreRule& rule) {
   std::vector<at::Tensor> outputs;
   std::int64_t begin = 0;
   for (const auto& prompt : prompts_) {
     const auto keys = k.narrow(0, begin, prompt.length);
     const auto values = v.narrow(0, begin, prompt.length);
-    outputs.push_back(causal_attention_(q.narrow(0, begin, prompt.length), keys, values, scale));
-    const auto store = [&](const at::Tensor& cache, const at::Tensor& tokens) {
-      cache.narrow(0, prompt.first_row, prompt.num_rows)
-          .narrow(2, 0, prompt.length)
-          .copy_(tokens.transpose(0, 1));
-    };
-    store(cache_.keys(layer), keys);
-    store(cache_.values(layer), values);
+    outputs.push_back(causal_attention_(q.narrow(0, begin, prompt.length), keys, values, rule));
+    store(state_.own.keys(layer), prompt, keys);
+    store(state_.own.values(layer), prompt, values);
     begin += prompt.length;
   }
   return at::cat(outputs);
 }
 
-DecodeAttention::DecodeAttention(KvCache& cache)
-    : cache_(cache),
-      longest_(*std::max_element(cache.lengths().begin(), cache.lengths().end())) {
+at::Tensor PrefillAttention::attend_source(std::int64_t layer, const at::Tensor& q,
+                                           const ScoreRule& rule) {
+  const auto index = static_cast<std::size_t>(layer);
+  if (!state_.source || index >= source_.keys.size()) {
+    return Attention::attend_source(layer, q, rule);
+  }
+  std::vector<at::Tensor> outputs;
+  std::int64_t begin = 0, source_begin = 0;
+  for (std::size_t i = 0; i < prompts_.size(); ++i) {
+    const auto keys = source_.keys[index].narrow(0, source_begin, source_.lengths[i]);
+    const auto values = source_.values[index].narrow(0, source_begin, source_.lengths[i]);
+    outputs.push_back(attend_by_products(q.narrow(0, begin, prompts_[i].length), keys, values,
+                                         rule.scale, {}));
+    store(state_.source->keys(layer), prompts_[i], keys);
+    store(state_.source->values(layer), prompts_[i], values);
+    begin += prompts_[i].length;
+    source_begin += source_.lengths[i];
+  }
+  return at::cat(outputs);
+}
+
+CacheView::CacheView(const KvCache& cache)
+    : cache_(cache), longest_(*std::max_element(cache.lengths().begin(), cache.lengths().end())) {
   const auto options = cache.keys(0).options();
-  const auto lengths = at::tensor(cache.lengths(), at::kLong).to(options.device());
-  rows_ = at::arange(cache.num_rows(), lengths.options());
-  positions_ = lengths - 1;
-  const auto visible =
-      at::arange(longest_, lengths.options()).unsqueeze(0) < lengths.unsqueeze(1);
+  lengths_ = at::tensor(cache.lengths(), at::kLong).to(options.device());
+  const auto visible = at::arange(longest_, lengths_.options()).unsqueeze(0) < lengths_.unsqueeze(1);
   mask_ = at::where(visible, at::zeros({}, options),
                     at::full({}, -std::numeric_limits<double>::infinity(), options))
               .view({cache.num_rows(), 1, 1, longest_});
 }
 
-at::Tensor DecodeAttention::attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                                   const at::Tensor& v, double scale) {
-  const auto rows = q.size(0), heads = q.size(1), dim = q.size(2), kv_heads = k.size(1);
-  using at::indexing::Slice;
-  auto keys = cache_.keys(layer), values = cache_.values(layer);
-  keys.index_put_({rows_, Slice(), positions_}, k);
-  values.index_put_({rows_, Slice(), positions_}, v);
+at::Tensor CacheView::attend(std::int64_t layer, const at::Tensor& q, double scale,
+                             const at::Tensor& added) const {
+  const auto rows = q.size(0), heads = q.size(1), dim = q.size(2);
+  const auto kv_heads = cache_.keys(layer).size(1), group = heads / kv_heads;
   // Query heads that share a key head are so many queries of it: (R * K, G, D) over (R * K, T, D).
-  const auto queries = (q * scale).view({rows * kv_heads, heads / kv_heads, dim});
+  const auto queries = (q * scale).view({rows * kv_heads, group, dim});
   const auto seen = [&](const at::Tensor& cache) {
     return cache.narrow(0, 0, rows).flatten(0, 1).narrow(1, 0, longest_);
   };
-  const auto scores = at::bmm(queries, seen(keys).transpose(1, 2));
-  const auto weights = at::softmax(
-      scores.view({rows, kv_heads, heads / kv_heads, longest_}) + mask_, -1);
-  return at::bmm(weights.view({rows * kv_heads, heads / kv_heads, longest_}),
-                 seen(values))
+  auto scores = at::bmm(queries, seen(cache_.keys(layer)).transpose(1, 2))
+                    .view({rows, kv_heads, group, longest_}) +
+                mask_;
+  if (added.defined()) scores = scores + added;
+  const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto weights = at::softmax(scores, -1, wide).to(q.scalar_type());
+  return at::bmm(weights.view({rows * kv_heads, group, longest_}), seen(cache_.values(layer)))
       .view({rows, heads, dim});
+}
+
+DecodeAttention::DecodeAttention(DecodingState& state) : state_(state), own_(state.own) {
+  if (state.source) source_.emplace(*state.source);
+  rows_ = at::arange(state.own.num_rows(), own_.lengths().options());
+  positions_ = own_.lengths() - 1;
+}
+
+at::Tensor DecodeAttention::attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
+                                   const at::Tensor& v, const ScoreRule& rule) {
+  using at::indexing::Slice;
+  auto keys = state_.own.keys(layer), values = state_.own.values(layer);
+  keys.index_put_({rows_, Slice(), positions_}, k);
+  values.index_put_({rows_, Slice(), positions_}, v);
+  if (rule.bias != bias_of_) {
+    const auto offsets =
+        at::arange(own_.longest(), positions_.options()).unsqueeze(0) - positions_.unsqueeze(1);
+    bias_ = (*rule.bias)(offsets.flatten())  // (H, R * T)
+                .view({k.size(1), q.size(1) / k.size(1), q.size(0), own_.longest()})
+                .permute({2, 0, 1, 3});
+    bias_of_ = rule.bias;
+  }
+  return own_.attend(layer, q, rule.scale, bias_);
+}
+
+at::Tensor DecodeAttention::attend_source(std::int64_t layer, const at::Tensor& q,
+                                          const ScoreRule& rule) {
+  if (!source_) return Attention::attend_source(layer, q, rule);
+  return source_->attend(layer, q, rule.scale, {});
 }
 
 }  // namespace hone::detail

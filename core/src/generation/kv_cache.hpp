@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -43,8 +44,20 @@ class KvCache {
   std::vector<at::Tensor> keys_, values_;
 };
 
+/// What decoding remembers: the rows' own keys and values, and, of encoder-decoders, in the same rows
+/// those of their sources.
+struct DecodingState {
+  KvCache own;
+  std::optional<KvCache> source;
+
+  void remove_row(std::int64_t row) {
+    own.remove_row(row);
+    if (source) source->remove_row(row);
+  }
+};
+
 /// Prefill: prompts lie one behind another; each is attended causally, and its keys and values go
-/// into every cache row of its samples.
+/// into every cache row of its samples. So do those of its source, where there is one.
 class PrefillAttention final : public Attention {
  public:
   struct Prompt {
@@ -52,34 +65,57 @@ class PrefillAttention final : public Attention {
     std::int64_t first_row = 0;  ///< its samples have rows first_row .. first_row + num_rows - 1
     std::int64_t num_rows = 0;
   };
-  PrefillAttention(KvCache& cache, std::vector<Prompt> prompts)
-      : cache_(cache), prompts_(std::move(prompts)) {}
+  /// `source`: one text for each prompt, or nothing.
+  PrefillAttention(DecodingState& state, std::vector<Prompt> prompts, EncodedSource source)
+      : state_(state), prompts_(std::move(prompts)), source_(std::move(source)) {}
 
   at::Tensor attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                    const at::Tensor& v, double scale) override;
+                    const at::Tensor& v, const ScoreRule& rule) override;
+  at::Tensor attend_source(std::int64_t layer, const at::Tensor& q, const ScoreRule& rule) override;
 
  private:
-  KvCache& cache_;
+  DecodingState& state_;
   std::vector<Prompt> prompts_;
+  EncodedSource source_;
   CausalAttention causal_attention_;
 };
 
-/// One new token a row: its key and value are appended, and it sees its whole row.
+/// What one query a row sees of a cache: each row up to its length.
+class CacheView {
+ public:
+  explicit CacheView(const KvCache& cache);
+  /// Shape: q (R, H, D), `added` to the scores (R or 1, K, G, T) or undefined; returns (R, H, D).
+  at::Tensor attend(std::int64_t layer, const at::Tensor& q, double scale, const at::Tensor& added) const;
+  std::int64_t longest() const { return longest_; }
+  /// Shape: (R) int64.
+  const at::Tensor& lengths() const { return lengths_; }
+
+ private:
+  const KvCache& cache_;
+  std::int64_t longest_;
+  at::Tensor lengths_, mask_;
+};
+
+/// One new token a row: its key and value are appended, and it sees its whole row, and its whole source.
 class DecodeAttention final : public Attention {
  public:
   /// Call after KvCache::grow(); valid for one forward.
-  explicit DecodeAttention(KvCache& cache);
+  explicit DecodeAttention(DecodingState& state);
 
   at::Tensor attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                    const at::Tensor& v, double scale) override;
+                    const at::Tensor& v, const ScoreRule& rule) override;
+  at::Tensor attend_source(std::int64_t layer, const at::Tensor& q, const ScoreRule& rule) override;
 
   /// The position of each row's new token. Shape: (R) int64.
   const at::Tensor& positions() const { return positions_; }
 
  private:
-  KvCache& cache_;
-  std::int64_t longest_;
-  at::Tensor rows_, positions_, mask_;
+  DecodingState& state_;
+  CacheView own_;
+  std::optional<CacheView> source_;
+  at::Tensor rows_, positions_;
+  const PositionBias* bias_of_ = nullptr;  ///< what bias_ was made of: all layers of a stack share one
+  at::Tensor bias_;
 };
 
 }  // namespace detail

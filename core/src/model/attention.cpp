@@ -1,17 +1,22 @@
 #include "hone/core/model/attention.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/flip.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/split_with_sizes.h>
 
+#include <algorithm>
 #include <limits>
+#include <stdexcept>
+
+#include "hone/core/model/dropout.hpp"
 
 namespace hone {
-
 namespace {
 
 /// Units: tokens. Up to here the products of all heads together, with the scores in memory, beat the
@@ -32,50 +37,119 @@ at::Tensor by_flash(const at::Tensor& q, const at::Tensor& k, const at::Tensor& 
   return out.permute({2, 0, 1, 3}).contiguous().view({length, heads, dim});
 }
 
-}  // namespace
-
-at::Tensor CausalAttention::operator()(const at::Tensor& q, const at::Tensor& k,
-                                       const at::Tensor& v, double scale) {
-  return q.size(0) <= kShortSequence ? by_products(q, k, v, scale) : by_flash(q, k, v, scale);
+/// What `rule` adds to the scores of one sequence over itself. Shape: returns (H, length, length).
+at::Tensor bias_of(const ScoreRule& rule, std::int64_t length, const at::TensorOptions& options) {
+  // Only 2 length - 1 distances are different: query i looks at the window that begins at -i.
+  const auto offsets = at::arange(1 - length, length, options.dtype(at::kLong).requires_grad(false));
+  return (*rule.bias)(offsets).unfold(1, length, 1).flip({1});
 }
 
-at::Tensor CausalAttention::by_products(const at::Tensor& q, const at::Tensor& k,
-                                        const at::Tensor& v, double scale) {
-  const auto length = q.size(0), heads = q.size(1), dim = q.size(2), kv_heads = k.size(1);
-  const auto group = heads / kv_heads;
-  if (!mask_.defined()) {
-    mask_ = at::full({kShortSequence, kShortSequence}, -std::numeric_limits<double>::infinity(),
-                     q.options().requires_grad(false))
-                .triu_(1);
+WeightFilter filter_of(const Dropout* dropout, std::size_t sequence, const ScoreRule& rule) {
+  if (dropout == nullptr || rule.dropout == 0.0) return nullptr;
+  return [=](const at::Tensor& weights) {
+    return dropout->of_sequence(sequence, weights, rule.dropout, rule.dropout_site);
+  };
+}
+
+/// Runs `attend_one` for each sequence on its own rows. split_with_sizes has one backward for all
+/// pieces; narrow would fill a full-size gradient each.
+template <typename AttendOne>
+at::Tensor by_sequence(std::span<const std::int64_t> lengths, const at::Tensor& q,
+                       std::span<const std::int64_t> key_lengths, const at::Tensor& k,
+                       const at::Tensor& v, AttendOne&& attend_one) {
+  if (lengths.size() == 1) return attend_one(0, q, k, v);
+  const auto sizes = [](std::span<const std::int64_t> s) {
+    return at::IntArrayRef{s.data(), s.size()};
+  };
+  const auto qs = at::split_with_sizes(q, sizes(lengths));
+  const auto ks = at::split_with_sizes(k, sizes(key_lengths));
+  const auto vs = at::split_with_sizes(v, sizes(key_lengths));
+  std::vector<at::Tensor> outputs;
+  outputs.reserve(lengths.size());
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    outputs.push_back(attend_one(i, qs[i], ks[i], vs[i]));
   }
-  const auto mask = mask_.narrow(0, 0, length).narrow(1, 0, length);
+  return at::cat(outputs);
+}
+
+}  // namespace
+
+at::Tensor Attention::attend_source(std::int64_t, const at::Tensor&, const ScoreRule&) {
+  throw std::logic_error{"this attention has no source"};
+}
+
+at::Tensor attend_by_products(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                              double scale, const at::Tensor& added, const WeightFilter& filter) {
+  const auto length = q.size(0), heads = q.size(1), dim = q.size(2);
+  const auto keys = k.size(0), kv_heads = k.size(1), group = heads / kv_heads;
   // Query heads that share a key head are so many more queries of it.
   const auto queries = (q * scale)
                            .view({length, kv_heads, group, dim})
                            .permute({1, 2, 0, 3})
                            .reshape({kv_heads, group * length, dim});
-  const auto scores = at::bmm(queries, k.permute({1, 2, 0}));
-  const auto weights = at::softmax(scores.view({kv_heads, group, length, length}) + mask, -1);
-  const auto out = at::bmm(weights.view({kv_heads, group * length, length}), v.transpose(0, 1));
+  auto scores = at::bmm(queries, k.permute({1, 2, 0})).view({kv_heads, group, length, keys});
+  if (added.defined()) {
+    scores = scores + (added.size(0) == 1 ? added : added.view({kv_heads, group, length, keys}));
+  }
+  const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  auto weights = at::softmax(scores, -1, wide).to(q.scalar_type());
+  if (filter) weights = filter(weights);
+  const auto out = at::bmm(weights.view({kv_heads, group * length, keys}), v.transpose(0, 1));
   return out.view({kv_heads, group, length, dim})
       .permute({2, 0, 1, 3})
       .contiguous()
       .view({length, heads, dim});
 }
 
-at::Tensor SegmentedCausalAttention::attend(std::int64_t, const at::Tensor& q, const at::Tensor& k,
-                                            const at::Tensor& v, double scale) {
-  if (lengths_.size() == 1) return causal_attention_(q, k, v, scale);
-  // split_with_sizes has one backward for all pieces; narrow would fill a full-size gradient each.
-  const auto qs = at::split_with_sizes(q, lengths_);
-  const auto ks = at::split_with_sizes(k, lengths_);
-  const auto vs = at::split_with_sizes(v, lengths_);
-  std::vector<at::Tensor> outputs;
-  outputs.reserve(lengths_.size());
-  for (std::size_t i = 0; i < lengths_.size(); ++i) {
-    outputs.push_back(causal_attention_(qs[i], ks[i], vs[i], scale));
+at::Tensor full_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          std::span<const std::int64_t> lengths, const ScoreRule& rule,
+                          const Dropout* dropout) {
+  return by_sequence(lengths, q, lengths, k, v, [&](std::size_t i, const auto& qi, const auto& ki,
+                                                    const auto& vi) {
+    const auto bias = rule.bias ? bias_of(rule, lengths[i], q.options()) : at::Tensor{};
+    return attend_by_products(qi, ki, vi, rule.scale, bias, filter_of(dropout, i, rule));
+  });
+}
+
+at::Tensor CausalAttention::operator()(const at::Tensor& q, const at::Tensor& k,
+                                       const at::Tensor& v, const ScoreRule& rule,
+                                       const WeightFilter& filter) {
+  const auto length = q.size(0);
+  if (length > kShortSequence && rule.bias == nullptr && !filter) {
+    return by_flash(q, k, v, rule.scale);
   }
-  return at::cat(outputs);
+  auto added = mask(length, q.options());
+  if (rule.bias != nullptr) added = added + bias_of(rule, length, q.options());
+  return attend_by_products(q, k, v, rule.scale, added, filter);
+}
+
+at::Tensor CausalAttention::mask(std::int64_t length, const at::TensorOptions& options) {
+  if (!mask_.defined() || mask_.size(1) < length) {
+    const auto size = std::max(length, kShortSequence);
+    mask_ = at::full({1, size, size}, -std::numeric_limits<double>::infinity(),
+                     options.requires_grad(false))
+                .triu_(1);
+  }
+  return mask_.narrow(1, 0, length).narrow(2, 0, length);
+}
+
+at::Tensor SegmentedCausalAttention::attend(std::int64_t, const at::Tensor& q, const at::Tensor& k,
+                                            const at::Tensor& v, const ScoreRule& rule) {
+  return by_sequence(lengths_, q, lengths_, k, v, [&](std::size_t i, const auto& qi, const auto& ki,
+                                                      const auto& vi) {
+    return causal_attention_(qi, ki, vi, rule, filter_of(dropout_, i, rule));
+  });
+}
+
+at::Tensor SegmentedCausalAttention::attend_source(std::int64_t layer, const at::Tensor& q,
+                                                   const ScoreRule& rule) {
+  const auto index = static_cast<std::size_t>(layer);
+  if (index >= source_.keys.size()) return Attention::attend_source(layer, q, rule);
+  return by_sequence(lengths_, q, source_.lengths, source_.keys[index], source_.values[index],
+                     [&](std::size_t i, const auto& qi, const auto& ki, const auto& vi) {
+                       return attend_by_products(qi, ki, vi, rule.scale, {},
+                                                 filter_of(dropout_, i, rule));
+                     });
 }
 
 }  // namespace hone

@@ -15,6 +15,10 @@
 namespace hone::detail {
 namespace {
 
+/// Places where elements are dropped: the embedding, then three a block.
+constexpr std::int64_t kEmbeddingSite = 0;
+constexpr std::int64_t kSitesPerBlock = 3;
+
 std::string layer_prefix(std::int64_t layer) {
   return "transformer.h." + std::to_string(layer) + ".";
 }
@@ -71,9 +75,9 @@ Gpt2Config read_gpt2_config(const ModelConfig& config) {
   gpt2.scale_by_head_dim = config.get<bool>({"scale_attn_weights"}, true);
   gpt2.scale_by_inverse_layer = config.get<bool>({"scale_attn_by_inverse_layer_idx"}, false);
   gpt2.tied = config.get<bool>({"tie_word_embeddings"}, true);
-  gpt2.dropout = std::max({config.get<double>({"resid_pdrop"}, 0.1),
-                           config.get<double>({"embd_pdrop"}, 0.1),
-                           config.get<double>({"attn_pdrop"}, 0.1)});
+  gpt2.embedding_dropout = config.get_probability("embd_pdrop", 0.1);
+  gpt2.attention_dropout = config.get_probability("attn_pdrop", 0.1);
+  gpt2.residual_dropout = config.get_probability("resid_pdrop", 0.1);
   static const std::map<std::string, int> known{
       {"gelu_new", 0}, {"gelu_pytorch_tanh", 0}, {"gelu", 0}, {"relu", 0}};
   if (!known.contains(gpt2.activation)) {
@@ -85,7 +89,8 @@ Gpt2Config read_gpt2_config(const ModelConfig& config) {
 
 Gpt2Model::Gpt2Model(Gpt2Config config, const LoadOptions& options)
     : config_(std::move(config)),
-      parameters_(specs_of(config_), at::TensorOptions{options.dtype}.device(options.device)) {
+      parameters_(specs_of(config_), at::TensorOptions{options.dtype}.device(options.device),
+                  options.with_masters) {
   token_embedding_ = parameters_.at("transformer.wte.weight");
   position_embedding_ = parameters_.at("transformer.wpe.weight");
   head_ = config_.tied ? token_embedding_ : parameters_.at("lm_head.weight");
@@ -99,11 +104,6 @@ Gpt2Model::Gpt2Model(Gpt2Config config, const LoadOptions& options)
                        .mlp = affine(prefix + "mlp.c_fc"),
                        .mlp_out = affine(prefix + "mlp.c_proj")});
   }
-}
-
-std::vector<std::string> Gpt2Model::notes() const {
-  if (config_.dropout == 0.0) return {};
-  return {"config.json sets dropout (resid_pdrop, embd_pdrop, attn_pdrop); hone trains without it"};
 }
 
 Gpt2Model::Affine Gpt2Model::affine(const std::string& name) const {
@@ -129,25 +129,33 @@ double Gpt2Model::attention_scale(std::int64_t layer) const {
 
 const at::Tensor& Gpt2Model::output_weight() { return head_; }
 
-at::Tensor Gpt2Model::forward(const at::Tensor& ids, const at::Tensor& positions,
-                              Attention& attention) {
+at::Tensor Gpt2Model::forward(const TokenInput& input_tokens, Attention& attention) {
   const auto& s = config_.shape;
-  const auto tokens = ids.size(0);
+  const auto tokens = input_tokens.ids.size(0);
+  const auto* dropout = input_tokens.dropout;
   const auto linear = [](const at::Tensor& x, const Affine& a) {
     return at::addmm(a.bias, x, a.weight);
   };
-  auto x = look_up(token_embedding_, ids, std::nullopt) +
-           look_up(position_embedding_, positions, std::nullopt);
+  auto x = dropped(dropout,
+                   look_up(token_embedding_, input_tokens.ids, std::nullopt) +
+                       look_up(position_embedding_, input_tokens.positions, std::nullopt),
+                   config_.embedding_dropout, kEmbeddingSite);
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
     x = run_block(x, [=, this, &s, &attention](const at::Tensor& input) {
       const auto& b = blocks_[static_cast<std::size_t>(layer)];
       const auto qkv = linear(norm(input, b.norm_1), b.attention)
                            .view({tokens, 3, s.num_heads, s.head_dim})
                            .unbind(1);
-      const auto attended =
-          attention.attend(layer, qkv[0], qkv[1], qkv[2], attention_scale(layer));
-      const auto y = input + linear(attended.view({tokens, s.hidden_size}), b.attention_out);
-      return y + linear(activate(linear(norm(y, b.norm_2), b.mlp)), b.mlp_out);
+      const auto site = kSitesPerBlock * (layer + 1);
+      const auto residual = [&](const at::Tensor& x, std::int64_t offset) {
+        return dropped(dropout, x, config_.residual_dropout, site + offset);
+      };
+      const auto attended = attention.attend(layer, qkv[0], qkv[1], qkv[2],
+                                             {.scale = attention_scale(layer),
+                                              .dropout = config_.attention_dropout,
+                                              .dropout_site = site});
+      const auto y = input + residual(linear(attended.view({tokens, s.hidden_size}), b.attention_out), 1);
+      return y + residual(linear(activate(linear(norm(y, b.norm_2), b.mlp)), b.mlp_out), 2);
     });
   }
   return norm(x, final_norm_);

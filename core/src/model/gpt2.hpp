@@ -13,7 +13,7 @@ struct Gpt2Config {
   bool scale_by_head_dim = true;
   bool scale_by_inverse_layer = false;
   bool tied = true;
-  double dropout = 0.0;  ///< the largest of the three configured probabilities
+  double embedding_dropout = 0.0, attention_dropout = 0.0, residual_dropout = 0.0;
 };
 
 Gpt2Config read_gpt2_config(const ModelConfig& config);
@@ -26,10 +26,11 @@ class Gpt2Model final : public LanguageModel {
 
   const ModelShape& shape() const override { return config_.shape; }
   ParameterStore& parameters() override { return parameters_; }
-  at::Tensor forward(const at::Tensor& ids, const at::Tensor& positions,
-                     Attention& attention) override;
+  at::Tensor forward(const TokenInput& tokens, Attention& attention) override;
   const at::Tensor& output_weight() override;
-  std::vector<std::string> notes() const override;
+  bool has_dropout() const override {
+    return config_.embedding_dropout + config_.attention_dropout + config_.residual_dropout > 0;
+  }
 
  private:
   struct Affine {

@@ -31,7 +31,8 @@ struct EmbeddingLookup : torch::autograd::Function<EmbeddingLookup> {
     const auto padding_id = context->saved_data["padding_id"].toInt();
     auto gradient = gradients[0];
     if (padding_id >= 0) gradient = gradient.masked_fill(ids.eq(padding_id).unsqueeze(1), 0.0);
-    context->saved_data["gradient"].toTensor().index_add_(0, ids, gradient);
+    auto sum = context->saved_data["gradient"].toTensor();
+    sum.index_add_(0, ids, gradient.to(sum.scalar_type()));
     return {at::Tensor{}, at::Tensor{}, at::Tensor{}};
   }
 };

@@ -73,13 +73,15 @@ LlamaConfig read_llama_config(const ModelConfig& config) {
   llama.attention_bias = config.get<bool>({"attention_bias"}, false);
   llama.mlp_bias = config.get<bool>({"mlp_bias"}, false);
   llama.tied = config.get<bool>({"tie_word_embeddings"}, false);
+  llama.attention_dropout = config.get_probability("attention_dropout", 0.0);
   llama.inverse_frequencies = inverse_frequencies(config, s.head_dim);
   return llama;
 }
 
 LlamaModel::LlamaModel(LlamaConfig config, const LoadOptions& options)
     : config_(std::move(config)),
-      parameters_(specs_of(config_), at::TensorOptions{options.dtype}.device(options.device)) {
+      parameters_(specs_of(config_), at::TensorOptions{options.dtype}.device(options.device),
+                  options.with_masters) {
   config_.inverse_frequencies = config_.inverse_frequencies.to(options.device);
   embedding_ = parameters_.at("model.embed_tokens.weight");
   norm_ = parameters_.at("model.norm.weight");
@@ -114,14 +116,13 @@ at::Tensor LlamaModel::Linear::operator()(const at::Tensor& x) const {
 
 const at::Tensor& LlamaModel::output_weight() { return head_; }
 
-at::Tensor LlamaModel::forward(const at::Tensor& ids, const at::Tensor& positions,
-                               Attention& attention) {
+at::Tensor LlamaModel::forward(const TokenInput& input_tokens, Attention& attention) {
   const auto& s = config_.shape;
-  const auto tokens = ids.size(0);
-  const auto rotary =
-      rotary_table(positions, config_.inverse_frequencies, embedding_.scalar_type());
+  const auto tokens = input_tokens.ids.size(0);
+  const auto rotary = rotary_table(input_tokens.positions, config_.inverse_frequencies,
+                                   embedding_.scalar_type());
   const double scale = 1.0 / std::sqrt(static_cast<double>(s.head_dim));
-  auto x = look_up(embedding_, ids, s.pad_id);
+  auto x = look_up(embedding_, input_tokens.ids, s.pad_id);
   for (std::int64_t layer = 0; layer < s.num_layers; ++layer) {
     x = run_block(x, [=, this, &s, &attention](const at::Tensor& input) {
       const auto& b = blocks_[static_cast<std::size_t>(layer)];
@@ -129,7 +130,9 @@ at::Tensor LlamaModel::forward(const at::Tensor& ids, const at::Tensor& position
       const auto q = rotate(b.q(h).view({tokens, s.num_heads, s.head_dim}), rotary);
       const auto k = rotate(b.k(h).view({tokens, s.num_kv_heads, s.head_dim}), rotary);
       const auto v = b.v(h).view({tokens, s.num_kv_heads, s.head_dim});
-      const auto attended = attention.attend(layer, q, k, v, scale);
+      const auto attended =
+          attention.attend(layer, q, k, v,
+                           {.scale = scale, .dropout = config_.attention_dropout, .dropout_site = layer});
       const auto y = input + b.o(attended.view({tokens, s.num_heads * s.head_dim}));
       const auto m = rms_norm(y, b.post_attention_norm, config_.norm_eps);
       return y + b.down(at::silu(b.gate(m)) * b.up(m));

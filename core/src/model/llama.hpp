@@ -12,6 +12,7 @@ struct LlamaConfig {
   bool attention_bias = false;
   bool mlp_bias = false;
   bool tied = false;
+  double attention_dropout = 0.0;
   at::Tensor inverse_frequencies;
 };
 
@@ -25,9 +26,9 @@ class LlamaModel final : public LanguageModel {
 
   const ModelShape& shape() const override { return config_.shape; }
   ParameterStore& parameters() override { return parameters_; }
-  at::Tensor forward(const at::Tensor& ids, const at::Tensor& positions,
-                     Attention& attention) override;
+  at::Tensor forward(const TokenInput& tokens, Attention& attention) override;
   const at::Tensor& output_weight() override;
+  bool has_dropout() const override { return config_.attention_dropout > 0; }
 
  private:
   struct Linear {

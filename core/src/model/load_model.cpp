@@ -13,13 +13,14 @@
 #include "model/gpt2.hpp"
 #include "model/llama.hpp"
 #include "model/model_config.hpp"
+#include "model/t5.hpp"
 
 namespace hone {
 namespace {
 
 using detail::ModelConfig;
 
-constexpr const char* kSupported = "gpt2, llama";
+constexpr const char* kSupported = "gpt2, llama, t5";
 
 /// Stored twice where the head is tied but its weight was saved all the same and differs:
 /// transformers 5 then keeps two tensors, and so does hone.
@@ -36,6 +37,11 @@ std::unique_ptr<LanguageModel> make_model(const ModelConfig& config, const LoadO
     gpt2.tied = gpt2.tied && !untie;
     return std::make_unique<detail::Gpt2Model>(std::move(gpt2), options);
   }
+  if (type == "t5") {
+    auto t5 = detail::read_t5_config(config);
+    t5.tied = t5.tied && !untie;
+    return std::make_unique<detail::T5Model>(std::move(t5), options);
+  }
   config.fail("model_type \"" + type + "\" is not supported (" + kSupported +
               "). Nothing was loaded");
 }
@@ -44,9 +50,12 @@ bool ends_with_any(std::string_view name, std::initializer_list<const char*> end
   return std::any_of(ends.begin(), ends.end(), [&](const char* end) { return name.ends_with(end); });
 }
 
-/// Buffers that older files carry and no model reads.
-bool is_known_buffer(std::string_view name) {
-  return ends_with_any(name, {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"});
+/// What older files carry and no model reads: buffers, copies of T5's embedding, and a bias of its
+/// cross-attention that was never used.
+bool is_known_surplus(std::string_view name) {
+  return ends_with_any(name, {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
+                              "encoder.embed_tokens.weight", "decoder.embed_tokens.weight",
+                              ".EncDecAttention.relative_attention_bias.weight"});
 }
 
 /// GPT-2 files of the hub lack the prefix that saved language models have.
@@ -65,7 +74,8 @@ bool same_bytes(const SafetensorsEntry& a, const SafetensorsEntry& b) {
 bool must_untie(const SafetensorsFolder& files) {
   if (!files.contains("lm_head.weight")) return false;
   const auto& head = files.at("lm_head.weight");
-  for (const char* name : {"model.embed_tokens.weight", "transformer.wte.weight"}) {
+  for (const char* name :
+       {"model.embed_tokens.weight", "transformer.wte.weight", "shared.weight"}) {
     if (const auto* embedding = find_entry(files, name)) return !same_bytes(head, *embedding);
   }
   return false;
@@ -105,7 +115,8 @@ void fill_parameters(ParameterStore& parameters, const SafetensorsFolder& files,
   const bool tied = !parameters.contains("lm_head.weight");
   std::string problems;
   std::set<std::string_view> used;
-  for (const auto& parameter : parameters.all()) {
+  for (std::size_t i = 0; i < parameters.all().size(); ++i) {
+    const auto& parameter = parameters.all()[i];
     const auto* entry = find_entry(files, parameter.name);
     if (entry == nullptr) {
       problems += "\n  missing " + parameter.name;
@@ -117,21 +128,22 @@ void fill_parameters(ParameterStore& parameters, const SafetensorsFolder& files,
                   text_of(parameter.value.sizes());
       continue;
     }
-    auto target = parameter.value;
-    target.copy_(at::from_blob(const_cast<std::byte*>(entry->bytes.data()), entry->shape,
+    parameters.trained(i).copy_(at::from_blob(const_cast<std::byte*>(entry->bytes.data()), entry->shape,
                                scalar_type(entry->dtype)));
   }
   for (const auto& entry : files.entries()) {
     const bool alias = tied && entry.name == "lm_head.weight";
-    if (!used.contains(entry.name) && !alias && !is_known_buffer(entry.name)) {
+    if (!used.contains(entry.name) && !alias && !is_known_surplus(entry.name)) {
       problems += "\n  unknown " + entry.name;
     }
   }
   for (const auto& entry : files.unsupported()) {
-    if (!is_known_buffer(entry.name)) problems += "\n  unknown " + entry.name + " of type " + entry.dtype;
+    if (!is_known_surplus(entry.name)) problems += "\n  unknown " + entry.name + " of type " + entry.dtype;
   }
-  if (problems.empty()) return;
-  throw InputError{folder.string() + ": the weights do not fit config.json:" + problems};
+  if (!problems.empty()) {
+    throw InputError{folder.string() + ": the weights do not fit config.json:" + problems};
+  }
+  parameters.round_masters();
 }
 
 const char* config_name(at::ScalarType type) {
@@ -154,7 +166,13 @@ void fit_config(LanguageModel& model, const std::filesystem::path& config_file) 
     }
   }
   const bool untied = model.parameters().contains("lm_head.weight");
-  if (untied && config.value("tie_word_embeddings", true)) config["tie_word_embeddings"] = false;
+  if (untied && config.value("tie_word_embeddings", true)) {
+    config["tie_word_embeddings"] = false;
+    // Of T5 the flag also says whether hidden states are scaled before the head: they still are.
+    if (model.shape().model_type == "t5" && !config.contains("scale_decoder_outputs")) {
+      config["scale_decoder_outputs"] = true;
+    }
+  }
   if (config == before) return;
   write_durably(config_file, config.dump(2) + '\n');
 }

@@ -56,6 +56,12 @@ std::int64_t ModelConfig::require_positive(std::initializer_list<const char*> ke
   return value;
 }
 
+double ModelConfig::get_probability(const char* key, double fallback) const {
+  const auto value = get<double>({key}, fallback);
+  if (value < 0 || value >= 1) fail(std::string{key} + " must be in [0, 1), is " + std::to_string(value));
+  return value;
+}
+
 void ModelConfig::fill_token_ids(ModelShape& shape) const {
   const auto id = [&](const char* key) -> std::optional<std::int64_t> {
     const auto ids = one_or_many(json_.value(key, nlohmann::json{}));

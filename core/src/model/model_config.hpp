@@ -30,6 +30,9 @@ class ModelConfig {
   /// A positive integer that has no default. Throws: InputError naming the key.
   std::int64_t require_positive(std::initializer_list<const char*> keys) const;
 
+  /// A dropout rate. Throws: InputError for one outside [0, 1).
+  double get_probability(const char* key, double fallback) const;
+
   /// bos, pad and eos ids; generation_config.json wins for eos.
   void fill_token_ids(ModelShape& shape) const;
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/core/GradMode.h>
 
 #include <array>
 #include <numeric>
@@ -17,7 +18,8 @@ std::int64_t num_elements_of(std::span<const std::int64_t> shape) {
 
 }  // namespace
 
-ParameterStore::ParameterStore(std::span<const ParameterSpec> specs, at::TensorOptions options) {
+ParameterStore::ParameterStore(std::span<const ParameterSpec> specs, at::TensorOptions options,
+                               bool with_masters) {
   const std::int64_t align =
       kAlignmentBytes / static_cast<std::int64_t>(options.dtype().itemsize());
   std::array<std::int64_t, 2> sizes{0, 0};
@@ -28,8 +30,10 @@ ParameterStore::ParameterStore(std::span<const ParameterSpec> specs, at::TensorO
     sizes[group] += (count + align - 1) / align * align;
   }
   for (std::size_t group = 0; group < sizes.size(); ++group) {
-    groups_.push_back({at::zeros({sizes[group]}, options), {}, group == 0});
+    groups_.push_back(
+        {.values = at::zeros({sizes[group]}, options), .gradients = {}, .decayed = group == 0});
   }
+  if (with_masters) allocate_masters();
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const auto& place = places_[i];
     auto view = groups_[place.group]
@@ -41,17 +45,32 @@ ParameterStore::ParameterStore(std::span<const ParameterSpec> specs, at::TensorO
   }
 }
 
+void ParameterStore::allocate_masters() {
+  for (auto& group : groups_) {
+    if (group.values.element_size() < 4) group.masters = group.values.to(at::kFloat);
+  }
+}
+
 void ParameterStore::enable_training() {
-  for (auto& group : groups_) group.gradients = at::zeros_like(group.values);
+  if (!groups_.front().masters.defined()) allocate_masters();
+  for (auto& group : groups_) group.gradients = at::zeros_like(group.trained());
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     auto& value = parameters_[i].value;
     value.requires_grad_(true);
+    value.set_grad_dtype(groups_[places_[i].group].gradients.scalar_type());
     value.mutable_grad() = view_in(groups_[places_[i].group].gradients, i);
   }
 }
 
 void ParameterStore::zero_gradients() {
   for (auto& group : groups_) group.gradients.zero_();
+}
+
+void ParameterStore::round_masters() {
+  const c10::NoGradGuard no_grad;
+  for (auto& group : groups_) {
+    if (group.masters.defined()) group.values.copy_(group.masters);
+  }
 }
 
 const at::Tensor& ParameterStore::at(const std::string& name) const {

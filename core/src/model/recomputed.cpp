@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <stdexcept>
 #include <utility>
 
 #include "hone/core/model/language_model.hpp"
@@ -45,6 +46,10 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
 at::Tensor recomputed(const at::Tensor& x, Function block) {
   if (!c10::GradMode::is_enabled() || !x.requires_grad()) return block(x);
   return Recomputed::apply(x, c10::make_intrusive<HeldFunction>(std::move(block)));
+}
+
+EncodedSource LanguageModel::encode(const TokenInput&, std::span<const std::int64_t>) {
+  throw std::logic_error{shape().model_type + " has no encoder"};
 }
 
 at::Tensor LanguageModel::run_block(const at::Tensor& x, Function block) const {

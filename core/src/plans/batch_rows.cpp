@@ -1,5 +1,6 @@
 #include "hone/core/training/batch_rows.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -30,13 +31,13 @@ void check_ids(const TokenIds& ids, std::size_t sample, std::int64_t vocab_size)
   }
 }
 
-void check_labels(const TokenIds& labels, std::size_t length, std::size_t sample,
-                  std::int64_t vocab_size) {
-  if (labels.size() != length) {
-    fail("labels", sample,
-         "has " + std::to_string(labels.size()) + " entries, input_ids has " +
-             std::to_string(length));
-  }
+void check_length(const char* field, const TokenIds& list, std::size_t length, std::size_t sample) {
+  if (list.size() == length) return;
+  fail(field, sample,
+       "has " + std::to_string(list.size()) + " entries, input_ids has " + std::to_string(length));
+}
+
+void check_labels(const TokenIds& labels, std::size_t sample, std::int64_t vocab_size) {
   for (const auto label : labels) {
     if (label != kIgnoredLabel && (label < 0 || label >= vocab_size)) {
       fail("labels", sample,
@@ -48,11 +49,7 @@ void check_labels(const TokenIds& labels, std::size_t length, std::size_t sample
 
 /// Keeps what the mask shows; a token behind a gap loses its label, for its predecessor was padding.
 TokenRow apply_mask(const TokenRow& row, const TokenIds& mask, std::size_t sample) {
-  if (mask.size() != row.ids.size()) {
-    fail("attention_mask", sample,
-         "has " + std::to_string(mask.size()) + " entries, input_ids has " +
-             std::to_string(row.ids.size()));
-  }
+  check_length("attention_mask", mask, row.ids.size(), sample);
   TokenRow kept;
   for (std::size_t i = 0; i < mask.size(); ++i) {
     if (mask[i] != 0 && mask[i] != 1) fail("attention_mask", sample, "may hold 0 and 1 only");
@@ -64,9 +61,28 @@ TokenRow apply_mask(const TokenRow& row, const TokenIds& mask, std::size_t sampl
   return kept;
 }
 
-std::vector<TokenRow> rows_of_texts(const Batch& batch, const Tokenizer* tokenizer,
-                                    bool append_eos) {
-  if (tokenizer == nullptr) {
+/// The target behind its start token, with what its decoder reads: as any text that a model continues.
+void begin_target(TokenRow& row, const RowRules& rules) {
+  // Ignored labels at either end are padding; what stands in the place of one in between is not known.
+  const auto trained = [](std::int64_t label) { return label != kIgnoredLabel; };
+  auto& labels = row.labels;
+  labels.erase(labels.begin(), std::find_if(labels.begin(), labels.end(), trained));
+  labels.erase(std::find_if(labels.rbegin(), labels.rend(), trained).base(), labels.end());
+  row.ids = {rules.decoder_start_id};
+  for (const auto label : row.labels) {
+    row.ids.push_back(label == kIgnoredLabel ? rules.pad_id : label);
+  }
+  row.labels.insert(row.labels.begin(), kIgnoredLabel);
+}
+
+[[noreturn]] void fail_without_targets(const char* missing) {
+  throw InputError{std::string{"step: an encoder-decoder model learns to answer its input, and "} +
+                   missing + " are missing"};
+}
+
+std::vector<TokenRow> rows_of_texts(const Batch& batch, const RowRules& rules) {
+  if (rules.is_encoder_decoder && batch.texts_labels.empty()) fail_without_targets("texts_labels");
+  if (rules.tokenizer == nullptr) {
     throw InputError{"step: texts need a tokenizer, and the trainer was given none. Pass one, or "
                      "input_ids"};
   }
@@ -78,7 +94,9 @@ std::vector<TokenRow> rows_of_texts(const Batch& batch, const Tokenizer* tokeniz
                             ? DataRow{TextRow{batch.texts[i]}}
                             : DataRow{CompletionRow{batch.texts[i], batch.texts_labels[i]}};
     try {
-      auto encoded = encode_row(*tokenizer, row, {.append_eos = append_eos});
+      auto encoded = encode_row(*rules.tokenizer, row,
+                                {.append_eos = rules.append_eos,
+                                 .is_encoder_decoder = rules.is_encoder_decoder});
       rows.push_back({std::move(encoded.ids), std::move(encoded.labels)});
     } catch (const InputError& error) {
       fail("texts", i, error.what());
@@ -87,7 +105,10 @@ std::vector<TokenRow> rows_of_texts(const Batch& batch, const Tokenizer* tokeniz
   return rows;
 }
 
-std::vector<TokenRow> rows_of_ids(const Batch& batch, std::int64_t vocab_size) {
+std::vector<TokenRow> rows_of_ids(const Batch& batch, const RowRules& rules) {
+  if (rules.is_encoder_decoder && !batch.input_ids.empty() && batch.labels.empty()) {
+    fail_without_targets("labels");
+  }
   const auto same_count = [&](const std::vector<TokenIds>& lists, const char* name) {
     if (!lists.empty()) require_count(name, lists.size(), "input_ids", batch.input_ids.size());
   };
@@ -97,11 +118,19 @@ std::vector<TokenRow> rows_of_ids(const Batch& batch, std::int64_t vocab_size) {
   rows.reserve(batch.input_ids.size());
   for (std::size_t i = 0; i < batch.input_ids.size(); ++i) {
     const auto& ids = batch.input_ids[i];
-    check_ids(ids, i, vocab_size);
+    check_ids(ids, i, rules.vocab_size);
     TokenRow row{ids, batch.labels.empty() ? ids : batch.labels[i]};
-    check_labels(row.labels, ids.size(), i, vocab_size);
-    rows.push_back(batch.attention_mask.empty() ? std::move(row)
-                                                : apply_mask(row, batch.attention_mask[i], i));
+    check_labels(row.labels, i, rules.vocab_size);
+    if (rules.is_encoder_decoder) {
+      if (row.labels.empty()) fail("labels", i, "is empty");
+      if (!batch.attention_mask.empty()) {
+        row.ids = apply_mask({ids, ids}, batch.attention_mask[i], i).ids;
+      }
+    } else {
+      check_length("labels", row.labels, ids.size(), i);
+      if (!batch.attention_mask.empty()) row = apply_mask(row, batch.attention_mask[i], i);
+    }
+    rows.push_back(std::move(row));
   }
   return rows;
 }
@@ -129,15 +158,20 @@ LocalRows rows_of(const Batch& batch, const RowRules& rules) {
     throw InputError{"step: labels and attention_mask go with input_ids, which are missing"};
   }
   LocalRows local{.rows = batch.texts.empty()
-                              ? rows_of_ids(batch, rules.vocab_size)
-                              : rows_of_texts(batch, rules.tokenizer, rules.append_eos),
+                              ? rows_of_ids(batch, rules)
+                              : rows_of_texts(batch, rules),
                   .order = batch.order};
   if (!local.order.empty()) {
     require_count("order", local.order.size(), "the batch", local.rows.size());
   }
   apply_weights(batch.weights, local.rows);
   for (auto& row : local.rows) {
-    local.truncated += truncate(row, rules.max_length, rules.truncation_mode) ? 1 : 0;
+    const bool ids = truncate(row.ids, rules.max_length, rules.truncation_mode);
+    const bool labels = truncate(row.labels, rules.max_length, rules.truncation_mode);
+    local.truncated += ids || labels ? 1 : 0;
+    if (!rules.is_encoder_decoder) continue;
+    row.source_ids = std::move(row.ids);
+    begin_target(row, rules);
   }
   return local;
 }

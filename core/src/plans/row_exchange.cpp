@@ -1,8 +1,10 @@
 #include "hone/core/training/row_exchange.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "hone/core/error.hpp"
 
@@ -12,10 +14,12 @@ namespace {
 using Words = std::vector<std::int64_t>;
 
 void append(const TokenRow& row, Words& words) {
-  words.push_back(row.num_tokens());
+  words.push_back(row.length());
+  words.push_back(row.source_length());
   words.push_back(std::bit_cast<std::int64_t>(row.weight));
-  words.insert(words.end(), row.ids.begin(), row.ids.end());
-  words.insert(words.end(), row.labels.begin(), row.labels.end());
+  for (const auto* list : {&row.ids, &row.labels, &row.source_ids}) {
+    words.insert(words.end(), list->begin(), list->end());
+  }
 }
 
 Words pack(const LocalRows& local) {
@@ -33,10 +37,15 @@ void unpack_into(std::span<const std::int64_t> words, LocalRows& all) {
   for (std::size_t at = 1; at < words.size();) {
     all.order.push_back(words[at++]);
     const auto length = static_cast<std::size_t>(words[at++]);
-    const auto weight = std::bit_cast<double>(words[at++]);
-    const auto ids = words.subspan(at, length), labels = words.subspan(at + length, length);
-    all.rows.push_back({{ids.begin(), ids.end()}, {labels.begin(), labels.end()}, weight});
-    at += 2 * length;
+    const auto source_length = static_cast<std::size_t>(words[at++]);
+    TokenRow row{.weight = std::bit_cast<double>(words[at++])};
+    for (const auto& [list, count] : {std::pair{&row.ids, length}, {&row.labels, length},
+                                      {&row.source_ids, source_length}}) {
+      const auto part = words.subspan(at, count);
+      list->assign(part.begin(), part.end());
+      at += count;
+    }
+    all.rows.push_back(std::move(row));
   }
 }
 

@@ -13,15 +13,13 @@ TruncationMode parse_truncation_mode(std::string_view name) {
                     "\" is not known. Use keep_end or keep_start"};
 }
 
-bool truncate(TokenRow& row, std::int64_t max_length, TruncationMode mode) {
-  const auto excess = row.num_tokens() - max_length;
+bool truncate(std::vector<std::int64_t>& values, std::int64_t max_length, TruncationMode mode) {
+  const auto excess = static_cast<std::int64_t>(values.size()) - max_length;
   if (excess <= 0) return false;
-  for (auto* values : {&row.ids, &row.labels}) {
-    if (mode == TruncationMode::KeepEnd) {
-      values->erase(values->begin(), values->begin() + excess);
-    } else {
-      values->resize(static_cast<std::size_t>(max_length));
-    }
+  if (mode == TruncationMode::KeepEnd) {
+    values.erase(values.begin(), values.begin() + excess);
+  } else {
+    values.resize(static_cast<std::size_t>(max_length));
   }
   return true;
 }

@@ -40,6 +40,10 @@ void add_batch_options(OptionGroup group, TrainerOptions& o) {
             "Samples that a rank evaluates at once.", at_least(1));
   group.add("gradient_checkpointing", &o.gradient_checkpointing,
             "Keep only each block's input for the backward pass and compute the rest again.");
+  group.add("full_determinism", &o.full_determinism,
+            "The same bits on 1, 2 and 4 ranks of equal threads; slower, see docs/trainer.md.");
+  group.add("optimize_device_cache", &o.optimize_device_cache,
+            "Give cached memory back after each step call.");
   group.add_choice("updates_per_step", &o.updates_per_step,
                    "all: a step call is one pass in chunks of global_train_batch_size; one: the "
                    "whole call is one update.",

@@ -16,8 +16,9 @@ TensorBytes named(std::string name, const at::Tensor& tensor) {
 
 std::vector<TensorBytes> model_tensors(LanguageModel& model) {
   std::vector<TensorBytes> tensors;
-  for (const auto& parameter : model.parameters().all()) {
-    tensors.push_back(named("model/" + parameter.name, parameter.value));
+  const auto& store = model.parameters();
+  for (std::size_t i = 0; i < store.all().size(); ++i) {
+    tensors.push_back(named("model/" + store.all()[i].name, store.trained(i)));
   }
   return tensors;
 }

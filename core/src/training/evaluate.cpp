@@ -33,32 +33,35 @@ Metrics EvalStats::to_map() const {
   return all;
 }
 
-EvalStats evaluate(LanguageModel& model, Communicator& comm, const Collator& collator,
-                   const GlobalRows& rows, std::int64_t rows_per_micro_batch,
-                   const EvalHooks& hooks) {
+EvalStats evaluate(LanguageModel& model, Communicator& comm, const Sharding& sharding,
+                   const Collator& collator, const GlobalRows& rows,
+                   std::int64_t rows_per_micro_batch, const EvalHooks& hooks) {
   const c10::NoGradGuard no_grad;
   const auto started = std::chrono::steady_clock::now();
   std::vector<std::int64_t> everything(rows.rows.size());
   std::iota(everything.begin(), everything.end(), 0);
-  const auto share = share_of_rank(comm, rows.rows, everything);
   detail::GatheredPredictions predictions{rows.rows, hooks};
-  double sums[3] = {0.0, 0.0, 0.0};
-  for (const auto& micro : micro_batches(rows.rows, share, collator, rows_per_micro_batch,
-                                         model.parameters().options())) {
-    if (micro.num_targets() == 0 && !hooks.compute_metrics) continue;
-    SegmentedCausalAttention attention{micro.lengths};
-    const auto hidden = model.forward(micro.ids, micro.positions, attention);
-    if (hooks.compute_metrics) {
-      predictions.add(micro.samples, micro.lengths, at::mm(hidden, model.output_weight().t()));
+  constexpr std::size_t kNumSums = 3;  // loss, weight of targets, targets
+  std::vector<double> of_shards;
+  for (const auto& share : shards_of_rank(sharding, rows.rows, everything)) {
+    double sums[kNumSums] = {0.0, 0.0, 0.0};
+    for (const auto& micro : micro_batches(rows.rows, share, collator, rows_per_micro_batch,
+                                           model.parameters().options())) {
+      if (micro.num_targets() == 0 && !hooks.compute_metrics) continue;
+      const auto hidden = PackedForward{micro, nullptr}(model);
+      if (hooks.compute_metrics) {
+        predictions.add(micro.samples, micro.lengths, at::mm(hidden, model.output_weight().t()));
+      }
+      const auto head =
+          head_loss(at::index_select(hidden, 0, micro.predictors), model.output_weight(),
+                    micro.targets, {.target_weights = micro.weights});
+      sums[0] += head.loss_sum.item<double>();
+      sums[1] += micro.target_weight;
+      sums[2] += static_cast<double>(micro.num_targets());
     }
-    const auto head =
-        head_loss(at::index_select(hidden, 0, micro.predictors), model.output_weight(),
-                  micro.targets, {.target_weights = micro.weights});
-    sums[0] += head.loss_sum.item<double>();
-    sums[1] += micro.target_weight;
-    sums[2] += static_cast<double>(micro.num_targets());
+    of_shards.insert(of_shards.end(), sums, sums + kNumSums);
   }
-  all_reduce_sum(comm, std::span<double>{sums});
+  const auto sums = sum_over_shards(comm, sharding, of_shards, kNumSums);
   EvalStats stats{.name = {},
                   .loss = sums[1] > 0 ? sums[0] / sums[1] : 0.0,
                   .num_samples = static_cast<std::int64_t>(rows.rows.size()),

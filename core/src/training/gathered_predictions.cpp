@@ -29,16 +29,19 @@ std::int64_t take(std::string_view& bytes) {
   return number;
 }
 
-/// (n, T, ...) of rows that lie one behind another, the space behind the shorter ones filled.
-at::Tensor padded(const at::Tensor& packed, std::span<const std::int64_t> lengths) {
-  const auto longest = *std::max_element(lengths.begin(), lengths.end());
+/// (n, T, ...) of rows that lie one behind another, the space behind the shorter ones filled. The last
+/// `unused` entries of each row are left out.
+at::Tensor padded(const at::Tensor& packed, std::span<const std::int64_t> lengths,
+                  std::int64_t unused = 0) {
+  const auto longest = *std::max_element(lengths.begin(), lengths.end()) - unused;
   auto shape = packed.sizes().vec();
   shape[0] = longest;
   shape.insert(shape.begin(), static_cast<std::int64_t>(lengths.size()));
   auto all = at::full(shape, kFiller, packed.options());
   std::int64_t begin = 0;
   for (std::size_t i = 0; i < lengths.size(); ++i) {
-    all[static_cast<std::int64_t>(i)].narrow(0, 0, lengths[i]).copy_(packed.narrow(0, begin, lengths[i]));
+    const auto used = lengths[i] - unused;
+    all[static_cast<std::int64_t>(i)].narrow(0, 0, used).copy_(packed.narrow(0, begin, used));
     begin += lengths[i];
   }
   return all;
@@ -116,12 +119,16 @@ Metrics metrics_of(std::string_view bytes) {
 
 }  // namespace
 
+std::int64_t GatheredPredictions::num_start_tokens() const {
+  return !rows_.empty() && !rows_.front().source_ids.empty() ? 1 : 0;
+}
+
 at::Tensor GatheredPredictions::labels_of(std::span<const std::int64_t> samples) const {
   std::vector<std::int64_t> lengths, labels;
   for (const auto sample : samples) {
     const auto& row = rows_[static_cast<std::size_t>(sample)];
-    lengths.push_back(row.num_tokens());
-    labels.insert(labels.end(), row.labels.begin(), row.labels.end());
+    lengths.push_back(row.length() - num_start_tokens());
+    labels.insert(labels.end(), row.labels.begin() + num_start_tokens(), row.labels.end());
   }
   return padded(at::tensor(labels, at::kLong), lengths);
 }
@@ -131,7 +138,8 @@ void GatheredPredictions::add(std::span<const std::int64_t> samples,
   if (samples.size() != lengths.size()) {
     throw InputError{"metrics need a collator that makes one sequence of each sample"};
   }
-  const auto batch = padded(logits, lengths);
+  // Logits at a start token predict the first label: transformers shows them at the same index.
+  const auto batch = padded(logits, lengths, num_start_tokens());
   const auto predicted = hooks_.preprocess_logits_for_metrics
                              ? hooks_.preprocess_logits_for_metrics(batch, labels_of(samples))
                              : batch.argmax(-1);
@@ -143,7 +151,7 @@ void GatheredPredictions::add(std::span<const std::int64_t> samples,
   for (std::size_t i = 0; i < samples.size(); ++i) {
     auto value = predicted[static_cast<std::int64_t>(i)].to(at::kCPU, at::kDouble);
     // Of what has a place for each token, this sample's own: the rest is its neighbours' length.
-    if (value.dim() > 0 && predicted.size(1) == batch.size(1)) value = value.narrow(0, 0, lengths[i]);
+    if (value.dim() > 0 && predicted.size(1) == batch.size(1)) value = value.narrow(0, 0, lengths[i] - num_start_tokens());
     value = value.contiguous();
     put(packed_, samples[i]);
     put(packed_, value.dim());

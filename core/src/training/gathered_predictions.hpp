@@ -28,6 +28,8 @@ class GatheredPredictions {
   Metrics metrics(Communicator& comm);
 
  private:
+  /// Of an encoder-decoder's sequences: the token before the first label.
+  std::int64_t num_start_tokens() const;
   at::Tensor labels_of(std::span<const std::int64_t> samples) const;
   EvalPrediction joined(std::span<const std::string> of_ranks) const;
 

@@ -27,6 +27,15 @@ at::Tensor summed(const at::Tensor& log_probs, const at::Tensor& target, const a
   return (weights.defined() ? rows * weights : rows).sum();
 }
 
+/// sum += a b, where sum may be wider than both.
+void add_product(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b) {
+  if (sum.scalar_type() == a.scalar_type()) {
+    sum.addmm_(a, b);
+  } else {
+    sum.add_(at::mm(a, b));
+  }
+}
+
 }  // namespace
 
 HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
@@ -56,7 +65,7 @@ HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& weight, const at:
     const auto logits_gradient = gradient.mul_(options.scale).to(hidden.scalar_type());
     auto hidden_part = result.hidden_gradient.narrow(0, begin, count);
     at::mm_out(hidden_part, logits_gradient, weight);
-    weight.grad().addmm_(logits_gradient.t(), h);
+    add_product(weight.grad(), logits_gradient.t(), h);
   }
   return result;
 }

@@ -12,8 +12,8 @@ namespace hone {
 AdamW::AdamW(ParameterStore& parameters, AdamWOptions options)
     : parameters_(parameters), options_(options) {
   for (const auto& group : parameters_.groups()) {
-    exp_avg_.push_back(at::zeros_like(group.values));
-    exp_avg_sq_.push_back(at::zeros_like(group.values));
+    exp_avg_.push_back(at::zeros_like(group.trained()));
+    exp_avg_sq_.push_back(at::zeros_like(group.trained()));
   }
 }
 
@@ -22,10 +22,11 @@ void AdamW::step(double learning_rate) {
   ++num_steps_;
   const auto groups = parameters_.groups();
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    if (groups[i].values.numel() == 0) continue;
-    const auto steps = at::full({}, static_cast<double>(num_steps_),
-                                groups[i].values.options().dtype(at::kFloat));
-    at::_fused_adamw_({groups[i].values}, {groups[i].gradients}, {exp_avg_[i]}, {exp_avg_sq_[i]},
+    const auto& trained = groups[i].trained();
+    if (trained.numel() == 0) continue;
+    const auto steps =
+        at::full({}, static_cast<double>(num_steps_), trained.options().dtype(at::kFloat));
+    at::_fused_adamw_({trained}, {groups[i].gradients}, {exp_avg_[i]}, {exp_avg_sq_[i]},
                       {}, {steps}, learning_rate, options_.beta1, options_.beta2,
                       groups[i].decayed ? options_.weight_decay : 0.0, options_.epsilon,
                       /*amsgrad=*/false, /*maximize=*/false);
@@ -40,7 +41,7 @@ Sgd::Sgd(ParameterStore& parameters, SgdOptions options)
     : parameters_(parameters), options_(options) {
   if (options_.momentum == 0) return;
   for (const auto& group : parameters_.groups()) {
-    momentum_buffer_.push_back(at::zeros_like(group.values));
+    momentum_buffer_.push_back(at::zeros_like(group.trained()));
   }
 }
 
@@ -51,13 +52,13 @@ void Sgd::step(double learning_rate) {
   for (std::size_t i = 0; i < groups.size(); ++i) {
     auto& group = groups[i];
     if (group.decayed && options_.weight_decay > 0) {
-      group.gradients.add_(group.values, options_.weight_decay);
+      group.gradients.add_(group.trained(), options_.weight_decay);
     }
     auto direction = group.gradients;
     if (!momentum_buffer_.empty()) {
       direction = momentum_buffer_[i].mul_(options_.momentum).add_(group.gradients);
     }
-    group.values.sub_(direction, learning_rate);
+    group.trained().sub_(direction, learning_rate);
   }
 }
 

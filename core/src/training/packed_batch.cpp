@@ -1,5 +1,6 @@
 #include "hone/core/training/packed_batch.hpp"
 
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 
 #include <numeric>
@@ -15,6 +16,7 @@ struct RealTokens {
   std::vector<std::int64_t> ids, labels, positions;
   std::vector<double> weights;
   std::vector<char> follows_real;  ///< the token before it, in its row, is real
+  std::vector<std::int64_t> places;  ///< of each in the flattened batch
   std::vector<std::int64_t> per_row;
 };
 
@@ -40,6 +42,7 @@ RealTokens real_tokens(const CollatedBatch& batch) {
         out.positions.push_back(given_positions.const_data_ptr<std::int64_t>()[i]);
       }
       if (given_weights.defined()) out.weights.push_back(given_weights.const_data_ptr<double>()[i]);
+      out.places.push_back(i);
       out.follows_real.push_back(i > row * width && (real == nullptr || real[i - 1] != 0));
       ++count;
     }
@@ -48,15 +51,45 @@ RealTokens real_tokens(const CollatedBatch& batch) {
   return out;
 }
 
-std::vector<std::int64_t> sequence_lengths(const CollatedBatch& batch, const RealTokens& tokens) {
-  auto lengths = batch.sequence_lengths.empty() ? tokens.per_row : batch.sequence_lengths;
+/// The given lengths, or else those of the rows, without empty ones.
+std::vector<std::int64_t> lengths_of(const char* name, const std::vector<std::int64_t>& given,
+                                     const std::vector<std::int64_t>& per_row) {
+  const auto sum = [](const std::vector<std::int64_t>& counts) {
+    return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
+  };
+  auto lengths = given.empty() ? per_row : given;
   std::erase(lengths, 0);
-  const auto total = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
-  if (total != static_cast<std::int64_t>(tokens.ids.size())) {
-    throw InputError{"collated batch: sequence_lengths sum to " + std::to_string(total) +
-                     " but the rows hold " + std::to_string(tokens.ids.size()) + " real tokens"};
+  if (sum(lengths) == sum(per_row)) return lengths;
+  throw InputError{std::string{"collated batch: "} + name + " sum to " + std::to_string(sum(lengths)) +
+                   " but the rows hold " + std::to_string(sum(per_row)) + " real tokens"};
+}
+
+/// The sources without padding, one for each sequence.
+void unpad_sources(const CollatedBatch& batch, at::Device device, PackedBatch& packed) {
+  if (!batch.source_ids.defined()) return;
+  if (batch.source_mask.defined() && batch.source_mask.sizes() != batch.source_ids.sizes()) {
+    throw InputError{"collated batch: source_ids and source_mask must have one shape"};
   }
-  return lengths;
+  const auto tokens = real_tokens({.input_ids = batch.source_ids,
+                                   .labels = batch.source_ids,
+                                   .attention_mask = batch.source_mask});
+  packed.source_ids = at::tensor(tokens.ids, at::kLong).to(device);
+  packed.source_lengths = lengths_of("source_lengths", batch.source_lengths, tokens.per_row);
+  if (packed.source_lengths.size() == packed.lengths.size()) return;
+  throw InputError{"collated batch: " + std::to_string(packed.source_lengths.size()) +
+                   " sources for " + std::to_string(packed.lengths.size()) + " sequences"};
+}
+
+void unpad_extra(const CollatedBatch& batch, const RealTokens& tokens, at::Device device,
+                 PackedBatch& packed) {
+  const auto places = at::tensor(tokens.places, at::kLong);
+  for (const auto& [name, tensor] : batch.extra) {
+    if (tensor.dim() < 2 || tensor.sizes().slice(0, 2) != batch.input_ids.sizes()) {
+      throw InputError{"collated batch: extra tensor " + name +
+                       " must begin with the two sizes of input_ids"};
+    }
+    packed.extra[name] = at::index_select(tensor.flatten(0, 1), 0, places).to(device);
+  }
 }
 
 }  // namespace
@@ -72,7 +105,7 @@ PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model) {
   }
   const auto tokens = real_tokens(batch);
   PackedBatch packed;
-  packed.lengths = sequence_lengths(batch, tokens);
+  packed.lengths = lengths_of("sequence_lengths", batch.sequence_lengths, tokens.per_row);
   std::vector<std::int64_t> positions, predictors, targets;
   std::vector<double> weights;
   positions.reserve(tokens.ids.size());
@@ -92,11 +125,17 @@ PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model) {
   packed.target_weight = tokens.weights.empty()
                              ? static_cast<double>(targets.size())
                              : std::accumulate(weights.begin(), weights.end(), 0.0);
-  if (!tokens.weights.empty()) packed.weights = at::tensor(weights, at::kDouble).to(model);
+  if (!tokens.weights.empty()) {
+    const bool is_double = model.dtype() == at::kDouble;
+    packed.weights =
+        at::tensor(weights, at::kDouble).to(model.device(), is_double ? at::kDouble : at::kFloat);
+  }
   packed.ids = to_device(tokens.ids);
   packed.positions = to_device(positions);
   packed.predictors = to_device(predictors);
   packed.targets = to_device(targets);
+  unpad_sources(batch, model.device(), packed);
+  unpad_extra(batch, tokens, model.device(), packed);
   return packed;
 }
 

@@ -12,8 +12,8 @@ namespace hone::detail {
 
 std::int64_t parameter_digest(const ParameterStore& parameters) {
   std::int64_t digest = 0;
-  for (const auto& parameter : parameters.all()) {
-    const auto words = parameter.value.detach().reshape({-1}).view(at::kInt);
+  for (std::size_t i = 0; i < parameters.all().size(); ++i) {
+    const auto words = parameters.trained(i).detach().reshape({-1}).view(at::kInt);
     digest = digest * 31 + words.sum(at::kLong).item<std::int64_t>();
   }
   return digest;

@@ -15,6 +15,8 @@
 #include "hone/core/training/loss.hpp"
 #include "hone/core/training/micro_batches.hpp"
 #include "hone/core/training/plans.hpp"
+#include "training/gradient_tree.hpp"
+#include "training/memory_caches.hpp"
 #include "training/tensor_bytes.hpp"
 
 namespace hone {
@@ -47,12 +49,15 @@ std::int64_t peak_resident_bytes() {
 
 /// One optimizer update on its way through step().
 struct Trainer::Update {
-  std::vector<PackedBatch> micro_batches;  ///< of this rank
-  std::int64_t num_samples = 0;            ///< over all ranks, as the counts below
+  struct Shard {
+    std::vector<PackedBatch> micro_batches;
+    std::vector<at::Tensor> loss_sums;  ///< of each of these; on the device until agree_on()
+  };
+  std::vector<Shard> shards;     ///< of this rank
+  std::int64_t num_samples = 0;  ///< over all ranks, as the counts below
   std::int64_t num_targets = 0;
   std::int64_t input_tokens = 0;
-  double target_weight = 0.0;           ///< the targets' weights added up
-  std::vector<at::Tensor> loss_sums;  ///< of each micro-batch; on the device until agree_on()
+  double target_weight = 0.0;  ///< the targets' weights added up
   double loss = 0.0;
   double grad_norm = 0.0;
   double learning_rate = 0.0;
@@ -123,23 +128,27 @@ Trainer::Update Trainer::begin_update(std::span<const TokenRow> rows,
                                       std::span<const std::int64_t> chunk) {
   Update update;
   update.started = now_seconds();
-  update.learning_rate = schedule_.at(state_.global_step);
+  update.learning_rate = learning_rate_at(state_.global_step);
   update.num_samples = static_cast<std::int64_t>(chunk.size());
-  const auto share = share_of_rank(parts_.communicator, rows, chunk);
-  parts_.log.debug("update " + std::to_string(state_.global_step + 1) + " trains samples" +
-                   listed(share) + " of the call here");
-  update.micro_batches =
-      micro_batches(rows, share, parts_.collator, options_.per_device_train_batch_size,
-                    parts_.model.parameters().options());
-  double counts[3] = {0, 0, 0};  // whole numbers are exact here up to 2^53
-  for (const auto& micro : update.micro_batches) {
-    counts[0] += static_cast<double>(micro.num_targets());
-    counts[1] += static_cast<double>(micro.ids.size(0));
-    counts[2] += micro.target_weight;
+  std::vector<double> of_shards;  // whole numbers are exact here up to 2^53
+  for (const auto& share : shards_of_rank(sharding_, rows, chunk)) {
+    parts_.log.debug("update " + std::to_string(state_.global_step + 1) + " trains samples" +
+                     listed(share) + " of the call here");
+    auto& shard = update.shards.emplace_back();
+    shard.micro_batches =
+        micro_batches(rows, share, parts_.collator, options_.per_device_train_batch_size,
+                      parts_.model.parameters().options());
+    double counts[3] = {0, 0, 0};
+    for (const auto& micro : shard.micro_batches) {
+      counts[0] += static_cast<double>(micro.num_targets());
+      counts[1] += static_cast<double>(micro.num_tokens());
+      counts[2] += micro.target_weight;
+    }
+    of_shards.insert(of_shards.end(), std::begin(counts), std::end(counts));
   }
   clock_.lap(Phase::Data);
   // Before the first forward: the loss is divided by what *all* ranks train on.
-  all_reduce_sum(parts_.communicator, std::span<double>{counts});
+  const auto counts = sum_over_shards(parts_.communicator, sharding_, of_shards, 3);
   clock_.lap(Phase::Reduce);
   update.num_targets = static_cast<std::int64_t>(counts[0]);
   update.input_tokens = static_cast<std::int64_t>(counts[1]);
@@ -148,27 +157,36 @@ Trainer::Update Trainer::begin_update(std::span<const TokenRow> rows,
 }
 
 void Trainer::accumulate_gradients(Update& update) {
-  auto& model = parts_.model;
-  model.parameters().zero_gradients();
+  auto& parameters = parts_.model.parameters();
+  parameters.zero_gradients();
   if (update.target_weight == 0) return;
-  for (const auto& micro : update.micro_batches) {
-    if (micro.num_targets() == 0) {
-      update.loss_sums.push_back(at::zeros({}, at::kDouble));
-      continue;
+  detail::GradientTree tree{parameters, update.shards.size()};
+  for (auto& shard : update.shards) {
+    for (const auto& micro : shard.micro_batches) {
+      shard.loss_sums.push_back(forward_backward(micro, 1.0 / update.target_weight));
     }
-    SegmentedCausalAttention attention{micro.lengths};
-    const auto hidden = model.forward(micro.ids, micro.positions, attention);
-    const auto predicting = at::index_select(hidden, 0, micro.predictors);
-    const auto head = head_loss(predicting.detach(), model.output_weight(), micro.targets,
-                                {.with_gradient = true,
-                                 .scale = 1.0 / update.target_weight,
-                                 .label_smoothing = options_.label_smoothing_factor,
-                                 .target_weights = micro.weights});
-    update.loss_sums.push_back(head.loss_sum);
-    clock_.lap(Phase::Forward);
-    predicting.backward(head.hidden_gradient);
-    clock_.lap(Phase::Backward);
+    tree.end_leaf();
   }
+}
+
+/// Adds a micro-batch's gradients, times `scale`; returns its summed loss.
+at::Tensor Trainer::forward_backward(const PackedBatch& micro, double scale) {
+  auto& model = parts_.model;
+  if (micro.num_targets() == 0) return at::zeros({}, at::kDouble);
+  const DropoutKey dropout{static_cast<std::uint64_t>(state_.seed),
+                           static_cast<std::uint64_t>(state_.global_step)};
+  PackedForward forward{micro, model.has_dropout() ? &dropout : nullptr};
+  const auto hidden = forward(model);
+  const auto predicting = at::index_select(hidden, 0, micro.predictors);
+  const auto head = head_loss(predicting.detach(), model.output_weight(), micro.targets,
+                              {.with_gradient = true,
+                               .scale = scale,
+                               .label_smoothing = options_.label_smoothing_factor,
+                               .target_weights = micro.weights});
+  clock_.lap(Phase::Forward);
+  predicting.backward(head.hidden_gradient);
+  clock_.lap(Phase::Backward);
+  return head.loss_sum;
 }
 
 void Trainer::reduce_gradients() {
@@ -191,23 +209,28 @@ void Trainer::agree_on(Update& update) {
     }
   }
   update.grad_norm = std::sqrt(norm_squared);
-  double loss_sum = 0.0;
-  for (const auto& sum : update.loss_sums) loss_sum += sum.item<double>();
+  std::vector<double> of_shards;  // loss and failures
+  for (const auto& shard : update.shards) {
+    double loss_sum = 0.0;
+    for (const auto& sum : shard.loss_sums) loss_sum += sum.item<double>();
+    of_shards.insert(of_shards.end(), {loss_sum, std::isfinite(norm_squared) ? 0.0 : 1.0});
+  }
   clock_.lap(Phase::Optimizer);
-  double shared[2] = {loss_sum, std::isfinite(norm_squared) ? 0.0 : 1.0};
-  all_reduce_sum(parts_.communicator, std::span<double>{shared});
+  const auto sums = sum_over_shards(parts_.communicator, sharding_, of_shards, 2);
   clock_.lap(Phase::Reduce);
-  if (update.target_weight > 0) update.loss = shared[0] / update.target_weight;
-  update.is_finite = std::isfinite(update.loss) && shared[1] == 0;
+  if (update.target_weight > 0) update.loss = sums[0] / update.target_weight;
+  update.is_finite = std::isfinite(update.loss) && sums[1] == 0;
   if (!update.is_finite) judge(update);
 }
 
 /// Ranks and samples whose loss is not finite. Collective.
 std::string Trainer::describe_non_finite(const Update& update) {
   std::string mine;
-  for (std::size_t i = 0; i < update.loss_sums.size(); ++i) {
-    if (std::isfinite(update.loss_sums[i].item<double>())) continue;
-    mine += listed(update.micro_batches[i].samples);
+  for (const auto& shard : update.shards) {
+    for (std::size_t i = 0; i < shard.loss_sums.size(); ++i) {
+      if (std::isfinite(shard.loss_sums[i].item<double>())) continue;
+      mine += listed(shard.micro_batches[i].samples);
+    }
   }
   std::string text;
   const auto all = all_gather_strings(parts_.communicator, mine);
@@ -242,6 +265,7 @@ void Trainer::clip_and_apply(const Update& update) {
     }
   }
   optimizer_->step(update.learning_rate);
+  parts_.model.parameters().round_masters();
   ++state_.global_step;
   clock_.lap(Phase::Optimizer);
 }
@@ -337,6 +361,9 @@ void Trainer::save_if_due(const Update& update) {
 }
 
 void Trainer::finish(StepStats& stats, double started) {
+  if (options_.optimize_device_cache) {
+    detail::release_memory_caches(parts_.model.parameters().options().device());
+  }
   struct RankTimes {
     std::array<double, kNumPhases> phases;
     double step, computing, peak_memory;

@@ -1,8 +1,11 @@
 // What a Trainer is built from, and what it does between steps: generate, evaluate, stop.
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cmath>
 
 #include "hone/core/error.hpp"
+#include "hone/core/training/row_rules.hpp"
 #include "hone/core/training/trainer.hpp"
 #include "training/parameter_digest.hpp"
 
@@ -35,9 +38,34 @@ std::unique_ptr<Optimizer> make_optimizer(ParameterStore& parameters, const Trai
                                                           .weight_decay = o.weight_decay});
 }
 
-std::int64_t default_global_batch(const TrainerOptions& options, int num_ranks) {
+std::int64_t default_global_batch(const TrainerOptions& options, const Sharding& sharding) {
   return options.global_train_batch_size.value_or(options.per_device_train_batch_size *
-                                                  options.gradient_accumulation_steps * num_ranks);
+                                                  options.gradient_accumulation_steps *
+                                                  sharding.num_shards);
+}
+
+/// full_determinism: so many shards whatever the number of ranks.
+constexpr int kFixedShards = 4;
+
+Sharding sharding_for(const TrainerOptions& options, Communicator& comm) {
+  if (!options.full_determinism) return Sharding::of_ranks(comm);
+  if (kFixedShards % comm.size() != 0) {
+    throw ConfigError{"full_determinism works on 1, 2 or 4 ranks, this job has " +
+                      std::to_string(comm.size()) + ". Start another number, or turn it off"};
+  }
+  return Sharding::fixed(comm, kFixedShards);
+}
+
+/// The same for all ranks, or an error: products on another number of threads round otherwise.
+std::int64_t agreed_threads(Communicator& comm) {
+  const std::int64_t mine = at::get_num_threads();
+  const auto all = comm.all_gather_bytes(std::as_bytes(std::span{&mine, 1}));
+  for (std::size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    throw ConfigError{"full_determinism needs the same number of threads on every rank, and rank " +
+                      std::to_string(rank) + " has another than rank 0. Set num_threads"};
+  }
+  return mine;
 }
 
 }  // namespace
@@ -47,7 +75,9 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
   options_.validate();
   schedule_ = make_schedule(options_);
   state_.seed = options_.seed;
-  state_.global_train_batch_size = default_global_batch(options_, parts_.communicator.size());
+  sharding_ = sharding_for(options_, parts_.communicator);
+  state_.global_train_batch_size = default_global_batch(options_, sharding_);
+  if (options_.full_determinism) require_determinism();
   parts_.model.parameters().enable_training();
   parts_.model.set_gradient_checkpointing(options_.gradient_checkpointing);
   optimizer_ = parts_.optimizer ? std::move(parts_.optimizer)
@@ -67,10 +97,29 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
 
 Trainer::~Trainer() = default;
 
+void Trainer::require_determinism() {
+  if (parts_.communicator.size() > 1 && !parts_.reducer.is_deterministic()) {
+    throw ConfigError{"full_determinism needs a reducer that sums in a fixed order: give the trainer "
+                      "a TreeGradientReducer"};
+  }
+  if (!parts_.model.parameters().options().device().is_cpu()) {
+    throw ConfigError{"full_determinism is for CPUs only as yet. Use use_cpu, or turn it off"};
+  }
+  state_.deterministic_threads = agreed_threads(parts_.communicator);
+}
+
+double Trainer::learning_rate_at(std::int64_t step) const {
+  if (!parts_.learning_rate) return schedule_.at(step);
+  const double rate = parts_.learning_rate(step);
+  if (std::isfinite(rate) && rate >= 0) return rate;
+  throw ConfigError{"the learning rate of one's own for update " + std::to_string(step) + " is " +
+                    std::to_string(rate) + ": it must be a finite number >= 0"};
+}
+
 std::vector<Completion> Trainer::generate(std::span<const PromptTokens> prompts,
                                           const GenerationOptions& options) {
-  auto completions = generate_share(parts_.model, parts_.communicator, parts_.tokenizer, prompts,
-                                    options, static_cast<std::uint64_t>(state_.seed),
+  auto completions = generate_share(parts_.model, parts_.communicator, sharding_, parts_.tokenizer,
+                                    prompts, options, static_cast<std::uint64_t>(state_.seed),
                                     static_cast<std::uint64_t>(state_.generate_call));
   // Greedy completions draw no numbers: an evaluation between rounds changes no later sample.
   if (options.do_sample) ++state_.generate_call;
@@ -91,7 +140,7 @@ std::vector<Completion> Trainer::generate(std::span<const std::string> prompts,
 }
 
 EvalStats Trainer::evaluate(const Batch& batch) {
-  const auto stats = hone::evaluate(parts_.model, parts_.communicator, parts_.collator,
+  const auto stats = hone::evaluate(parts_.model, parts_.communicator, sharding_, parts_.collator,
                                     agreed_rows(parts_.communicator, batch, row_rules()),
                                     options_.per_device_eval_batch_size, parts_.eval_hooks);
   tell(&TrainerCallback::on_evaluate, stats);
@@ -102,7 +151,7 @@ std::vector<EvalStats> Trainer::evaluate() {
   std::vector<EvalStats> sets;
   Metrics all;
   for (std::size_t i = 0; i < eval_rows_.size(); ++i) {
-    auto stats = hone::evaluate(parts_.model, parts_.communicator, parts_.collator, eval_rows_[i],
+    auto stats = hone::evaluate(parts_.model, parts_.communicator, sharding_, parts_.collator, eval_rows_[i],
                                 options_.per_device_eval_batch_size, parts_.eval_hooks);
     stats.name = parts_.eval_sets[i].name;
     for (auto& figure : stats.to_map()) all.push_back(std::move(figure));
@@ -133,12 +182,11 @@ void Trainer::note_best(const Metrics& metrics) {
 }
 
 RowRules Trainer::row_rules() const {
-  const auto& shape = parts_.model.shape();
-  return {.vocab_size = shape.vocab_size,
-          .max_length = options_.max_length.value_or(shape.max_positions),
-          .truncation_mode = parse_truncation_mode(options_.truncation_mode),
-          .tokenizer = parts_.tokenizer,
-          .append_eos = options_.append_eos};
+  auto rules = row_rules_of(parts_.model.shape(), options_.max_length);
+  rules.truncation_mode = parse_truncation_mode(options_.truncation_mode);
+  rules.tokenizer = parts_.tokenizer;
+  rules.append_eos = options_.append_eos;
+  return rules;
 }
 
 void Trainer::set_max_steps(std::int64_t max_steps) {

@@ -21,6 +21,7 @@ void visit_numbers(TrainerState& state, Visitor&& visit) {
   visit("tokens_seen", state.tokens_seen);
   visit("global_train_batch_size", state.global_train_batch_size);
   visit("seed", state.seed);
+  visit("deterministic_threads", state.deterministic_threads);
   visit("best_step", state.best_step);
 }
 
@@ -99,8 +100,12 @@ void Trainer::restore(const std::filesystem::path& checkpoint) {
     require_same("global_train_batch_size", state.global_train_batch_size,
                  *options_.global_train_batch_size);
   }
+  if (options_.full_determinism) {
+    require_same("deterministic_threads", state.deterministic_threads, state_.deterministic_threads);
+  }
   require_not_past_end(state.global_step);
   parts_.checkpoints->load_tensors(checkpoint, tensors());
+  parts_.model.parameters().round_masters();
   optimizer_->set_num_steps(optimizer_steps);
   state_ = std::move(state);
   detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());

@@ -4,6 +4,7 @@
 #include "hone/core/data/encoding.hpp"
 #include "hone/core/data/jsonl.hpp"
 #include "hone/core/training/evaluate.hpp"
+#include "hone/core/training/row_rules.hpp"
 #include "hone/launcher/commands.hpp"
 #include "hone/launcher/training_job.hpp"
 
@@ -45,19 +46,19 @@ int run_eval(const CommandContext& context, Arguments arguments) {
   if (!parse_options(context, registry, arguments)) return 0;
   Session session{options.model.session_options(), context.environment, context.screen};
   return session.run([&] {
-    const auto loaded = load_for_session(session, options.model.folder({}));
+    const auto loaded =
+        load_for_session(session, options.model.folder({}), options.model.load_options());
+    const auto& shape = loaded.model->shape();
+    options.encoding.is_encoder_decoder = shape.is_encoder_decoder;
     Batch batch;
     run_agreed(session.communicator(), [&] {
       batch = encode_rows(*loaded.tokenizer, read_training_rows(options.eval_file),
                           options.encoding);
     });
     const collators::PackingCollator collator;
-    const auto& shape = loaded.model->shape();
-    const auto rows =
-        agreed_rows(session.communicator(), batch,
-                    {.vocab_size = shape.vocab_size,
-                     .max_length = options.max_length.value_or(shape.max_positions)});
-    const auto stats = evaluate(*loaded.model, session.communicator(), collator, rows,
+    auto& comm = session.communicator();
+    const auto rows = agreed_rows(comm, batch, row_rules_of(shape, options.max_length));
+    const auto stats = evaluate(*loaded.model, comm, Sharding::of_ranks(comm), collator, rows,
                                 options.per_device_eval_batch_size);
     const nlohmann::ordered_json result{{"eval_loss", stats.loss},
                                         {"eval_perplexity", std::exp(stats.loss)},

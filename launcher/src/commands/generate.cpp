@@ -98,14 +98,15 @@ class Generation {
       : session_(session),
         options_(options),
         output_(session, options.output_file),
-        loaded_(load_for_session(session, options.model.folder({}))) {}
+        loaded_(load_for_session(session, options.model.folder({}), options.model.load_options())) {}
 
   int run() {
     run_agreed(session_.communicator(), [&] { read(); });
     std::string lines;
+    auto& comm = session_.communicator();
     for (const auto& completion :
-         generate_share(*loaded_.model, session_.communicator(), loaded_.tokenizer.get(), prompts_,
-                        options_.generation, static_cast<std::uint64_t>(options_.seed), 0)) {
+         generate_share(*loaded_.model, comm, Sharding::of_ranks(comm), loaded_.tokenizer.get(),
+                        prompts_, options_.generation, static_cast<std::uint64_t>(options_.seed), 0)) {
       lines += json_line(completion, texts_[static_cast<std::size_t>(completion.prompt_index)]);
     }
     const auto all = all_gather_strings(session_.communicator(), lines);

@@ -94,12 +94,14 @@ class FileTraining final : private TrainerCallback {
         resolved_yaml_(resolved_yaml) {
     session.open_logs(options.output_dir);
     // Rows are needed before the trainer: a schedule by epochs ends where they do.
-    auto loaded = load_for_session(session, model_folder_);
-    train_rows_ = read_rows(session, *loaded.tokenizer, options.train_file, options.encoding);
+    auto loaded = load_for_session(session, model_folder_, options.model.load_options(true));
+    auto encoding = options.encoding;
+    encoding.is_encoder_decoder = loaded.model->shape().is_encoder_decoder;
+    train_rows_ = read_rows(session, *loaded.tokenizer, options.train_file, encoding);
     std::vector<EvalSet> eval_sets;
     if (!options.eval_file.empty()) {
       eval_sets.push_back(
-          {"", read_rows(session, *loaded.tokenizer, options.eval_file, options.encoding)});
+          {"", read_rows(session, *loaded.tokenizer, options.eval_file, encoding)});
     }
     job_ = std::make_unique<TrainingJob>(
         session, std::move(loaded), trainer_options(),

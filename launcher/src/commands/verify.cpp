@@ -6,9 +6,11 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 #include <nlohmann/json.hpp>
 
 #include "hone/collators/causal_lm_collator.hpp"
+#include "hone/collators/seq2seq_collator.hpp"
 #include "hone/core/data/encoding.hpp"
 #include "hone/core/data/jsonl.hpp"
 #include "hone/core/error.hpp"
@@ -50,7 +52,7 @@ struct VerifyOptions {
              at_least(1));
     auto check = registry.group("Check");
     check.add_choice("dtype", &dtype, "Computed in; float64 shows that what differs is rounding.",
-                     {"float32", "float64"});
+                     {"float32", "float64", "bfloat16"});
     check.add("json", &json, "JSON to standard output.");
   }
 };
@@ -78,16 +80,18 @@ std::string name_of(const Split& split) {
 /// The same samples with padding that only the mask tells from tokens.
 Batch laid_out(const Batch& samples, Layout layout) {
   if (layout == Layout::Packed) return samples;
-  std::size_t width = 0;
-  for (const auto& ids : samples.input_ids) width = std::max(width, ids.size());
-  Batch padded = samples;
-  const auto pad = [&](TokenIds& list, std::int64_t value) {
-    const auto where = layout == Layout::PaddedLeft ? list.begin() : list.end();
-    list.insert(where, width - list.size(), value);
+  const auto pad = [&](std::vector<TokenIds>& lists, std::optional<std::int64_t> value) {
+    std::size_t width = 0;
+    for (const auto& list : lists) width = std::max(width, list.size());
+    for (auto& list : lists) {
+      const auto where = layout == Layout::PaddedLeft ? list.begin() : list.end();
+      list.insert(where, width - list.size(), value.value_or(list.back()));
+    }
   };
-  for (auto& ids : padded.input_ids) pad(ids, ids.back());
-  for (auto& labels : padded.labels) pad(labels, kIgnoredLabel);
-  for (auto& mask : padded.attention_mask) pad(mask, 0);
+  Batch padded = samples;
+  pad(padded.input_ids, std::nullopt);
+  pad(padded.labels, kIgnoredLabel);
+  pad(padded.attention_mask, 0);
   return padded;
 }
 
@@ -129,7 +133,9 @@ class Verification {
   Verification(Session& session, const VerifyOptions& options)
       : session_(session),
         options_(options),
-        dtype_(options.dtype == "float64" ? at::kDouble : at::kFloat),
+        dtype_(options.dtype == "float64"    ? at::kDouble
+               : options.dtype == "bfloat16" ? at::kBFloat16
+                                             : at::kFloat),
         folder_(options.model.folder({})) {
     choose_matmul_library(session.communicator());
     run_agreed(session.communicator(), [&] { read_samples(); });
@@ -145,12 +151,12 @@ class Verification {
   }
 
  private:
-  /// What float32 itself is off by: a model that amplifies rounding does so for every split.
+  /// What the type itself is off by: a model that amplifies rounding does so for every split.
   void measure_rounding(const Outcome& reference) {
     if (dtype_ == at::kDouble) return;
-    dtype_ = at::kDouble;
+    const auto asked = std::exchange(dtype_, at::kDouble);
     const auto exact = on_one_rank({});
-    dtype_ = at::kFloat;
+    dtype_ = asked;
     rounding_ = differences(reference, exact);
     tolerance_ = {std::max(1e-6, 2 * rounding_[0]), std::max(1e-6, 2 * rounding_[1]),
                   std::max(1e-5, 2 * rounding_[2])};
@@ -159,7 +165,9 @@ class Verification {
   void read_samples() {
     auto rows = read_training_rows(options_.train_file);
     const auto count = std::min(rows.size(), static_cast<std::size_t>(options_.num_samples));
-    samples_ = encode_rows(*load_tokenizer(folder_), std::span{rows}.first(count), options_.encoding);
+    auto encoding = options_.encoding;
+    encoding.is_encoder_decoder = build_model(folder_)->shape().is_encoder_decoder;
+    samples_ = encode_rows(*load_tokenizer(folder_), std::span{rows}.first(count), encoding);
   }
 
   /// Alone: ranks as threads of this process. Under mpirun: the ranks that there are.
@@ -197,13 +205,14 @@ class Verification {
 
   /// One update at learning rate zero of a freshly loaded model.
   Outcome on_rank(Communicator& comm, const Split& split) {
-    const auto model = load_model(folder_, {.dtype = dtype_});
+    const auto model = load_model(folder_, {.dtype = dtype_, .with_masters = true});
     distributed::AllReduceGradientReducer reducer{comm};
     const collators::PackingCollator packing;
-    const collators::PaddingCollator padding{/*pad_id=*/0, /*pad_to_multiple_of=*/8};
-    const Collator& collator = split.layout == Layout::Packed
-                                   ? static_cast<const Collator&>(packing)
-                                   : static_cast<const Collator&>(padding);
+    const collators::Seq2SeqCollator padded_pairs{/*pad_id=*/0};
+    const collators::PaddingCollator padded{/*pad_id=*/0, /*pad_to_multiple_of=*/8};
+    const Collator* padding = &padded;
+    if (model->shape().is_encoder_decoder) padding = &padded_pairs;
+    const Collator& collator = split.layout == Layout::Packed ? packing : *padding;
     NullLogger log;
     const auto count = static_cast<std::int64_t>(samples_.input_ids.size());
     Trainer trainer{{.model = *model,
@@ -245,10 +254,10 @@ class Verification {
     std::string text = std::to_string(samples_.input_ids.size()) + " samples, " + options_.dtype +
                        ", one update; differences are relative to the first line\n";
     char buffer[256];
-    if (dtype_ == at::kFloat) {
+    if (dtype_ != at::kDouble) {
       std::snprintf(buffer, sizeof buffer,
-                    "float32 itself is off float64 by %.1e in loss, %.1e in grad_norm, %.1e in gradients\n",
-                    rounding_[0], rounding_[1], rounding_[2]);
+                    "%s itself is off float64 by %.1e in loss, %.1e in grad_norm, %.1e in gradients\n",
+                    options_.dtype.c_str(), rounding_[0], rounding_[1], rounding_[2]);
       text += buffer;
     }
     for (const auto& line : results_) {

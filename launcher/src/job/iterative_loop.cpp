@@ -80,7 +80,8 @@ IterativeLoop::IterativeLoop(Session& session, const LoopOptions& options, Rewar
       directory_(session.communicator(), options.output_dir, options.resume.resume_from_checkpoint,
                  session.log()),
       job_(session,
-           load_for_session(logging_to(session, options.output_dir), options.model.folder(config)),
+           load_for_session(logging_to(session, options.output_dir), options.model.folder(config),
+                            options.model.load_options(true)),
            options.train,
            {.run_directory = options.output_dir, .save_total_limit = options.save_total_limit}),
       report_(session.screen(), directory_, options.num_rounds, !options.reward.check.empty()),
@@ -299,15 +300,19 @@ IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
   return pool;
 }
 
-Batch IterativeLoop::training_batch(const Pool& pool) const {
+Batch IterativeLoop::training_batch(const Pool& pool) {
+  const bool is_encoder_decoder = trainer().model().shape().is_encoder_decoder;
   Batch batch{.scope = BatchScope::PerRank};
   for (const auto& record : pool.records) {
     if (!record.kept) continue;
-    TokenIds ids = record.prompt_ids;
-    TokenIds labels =
-        options_.completion_only_loss ? TokenIds(ids.size(), kIgnoredLabel) : ids;
-    ids.insert(ids.end(), record.completion_ids.begin(), record.completion_ids.end());
-    labels.insert(labels.end(), record.completion_ids.begin(), record.completion_ids.end());
+    TokenIds ids = record.prompt_ids, labels = record.completion_ids;
+    if (!is_encoder_decoder) {
+      ids.insert(ids.end(), labels.begin(), labels.end());
+      const auto prompt = options_.completion_only_loss
+                              ? TokenIds(record.prompt_ids.size(), kIgnoredLabel)
+                              : record.prompt_ids;
+      labels.insert(labels.begin(), prompt.begin(), prompt.end());
+    }
     batch.input_ids.push_back(std::move(ids));
     batch.labels.push_back(std::move(labels));
     batch.order.push_back(record.prompt_index * options_.generate.num_return_sequences + record.k);

@@ -55,6 +55,8 @@ void ModelOptions::bind(OptionRegistry& registry) {
       .add("model_name_or_path", &model_name_or_path,
            "A Hugging Face folder (config.json, safetensors, tokenizer.json).")
       .required();
+  model.add("bf16", &bf16,
+            "Compute in bfloat16; while training, weights and optimizer state stay in float32 too.");
   auto machine = registry.group("Machine");
   machine.add("use_cpu", &use_cpu, "Compute on the CPU also where there is a GPU.");
   machine.add("ddp_backend", &ddp_backend, "How ranks communicate: auto, mpi.");
@@ -70,6 +72,10 @@ SessionOptions ModelOptions::session_options() const {
           .num_threads = num_threads,
           .bind_threads = bind_threads,
           .set_num_threads = set_torch_threads};
+}
+
+LoadOptions ModelOptions::load_options(bool for_training) const {
+  return {.dtype = bf16 ? at::kBFloat16 : at::kFloat, .with_masters = for_training};
 }
 
 std::filesystem::path ModelOptions::folder(const std::filesystem::path& config) const {

@@ -5,15 +5,18 @@
 #include "hone/core/error.hpp"
 #include "hone/core/hf/hf_tokenizer.hpp"
 #include "hone/core/options/changed_options.hpp"
+#include "hone/distributed/all_reduce_gradient_reducer.hpp"
+#include "hone/distributed/tree_gradient_reducer.hpp"
 #include "job/torch_settings.hpp"
 
 namespace hone::launcher {
 
-LoadedModel load_for_session(Session& session, const std::filesystem::path& folder) {
+LoadedModel load_for_session(Session& session, const std::filesystem::path& folder,
+                             const LoadOptions& options) {
   const auto library = choose_matmul_library(session.communicator());
   LoadedModel loaded{.folder = folder};
   run_agreed(session.communicator(), [&] {
-    loaded.model = load_model(folder);
+    loaded.model = load_model(folder, options);
     loaded.tokenizer = load_tokenizer(folder);
     const auto ids = loaded.tokenizer->vocab_size(), rows = loaded.model->shape().vocab_size;
     if (ids > rows) {
@@ -25,12 +28,16 @@ LoadedModel load_for_session(Session& session, const std::filesystem::path& fold
   const auto& shape = loaded.model->shape();
   session.log().info("model " + folder.string() + ": " + shape.model_type + ", " +
                      std::to_string(loaded.model->parameters().num_elements()) +
-                     " parameters, float32, products by " + library);
-  for (const auto& note : loaded.model->notes()) session.log().warning(note);
+                     " parameters, " + c10::toString(options.dtype) + ", products by " + library);
   return loaded;
 }
 
 namespace {
+
+std::unique_ptr<GradientReducer> make_reducer(Communicator& comm, const TrainerOptions& options) {
+  if (options.full_determinism) return std::make_unique<distributed::TreeGradientReducer>(comm);
+  return std::make_unique<distributed::AllReduceGradientReducer>(comm);
+}
 
 /// False for what says only where a run ends, how it is watched or what it runs on. Where it ends
 /// matters to a schedule that goes down to there.
@@ -51,12 +58,12 @@ TrainingJob::TrainingJob(Session& session, LoadedModel loaded, TrainerOptions op
                          checkpoints::StoreOptions store, std::vector<EvalSet> eval_sets)
     : session_(session),
       loaded_(std::move(loaded)),
-      reducer_(session.communicator()),
+      reducer_(make_reducer(session.communicator(), options)),
       best_model_folder_(store.run_directory / "best"),
       store_(session.communicator(), session.log(), std::move(store)) {
   TrainerParts parts{.model = *loaded_.model,
                      .communicator = session.communicator(),
-                     .reducer = reducer_,
+                     .reducer = *reducer_,
                      .collator = collator_,
                      .log = session.log(),
                      .tokenizer = loaded_.tokenizer.get(),

@@ -23,6 +23,8 @@ class GradientReducer {
   virtual ~GradientReducer() = default;
   /// In place; sums, never averages: the loss was already divided by the global target count.
   virtual void reduce(std::span<const GradientBuffer> buffers) = 0;
+  /// Whether it sums in the order of a fixed binary tree over the ranks, ((0 + 1) + (2 + 3)).
+  virtual bool is_deterministic() const { return false; }
 };
 
 }  // namespace hone

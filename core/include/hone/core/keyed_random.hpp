@@ -27,7 +27,9 @@ class KeyedRandom {
   explicit KeyedRandom(std::uint64_t seed, std::uint64_t a = 0, std::uint64_t b = 0,
                        std::uint64_t c = 0);
 
-  /// 64 random bits.
+  /// 128 random bits.
+  std::array<std::uint32_t, 4> words(std::uint64_t index) const;
+  /// 64 random bits: the first half of words().
   std::uint64_t bits(std::uint64_t index) const;
   /// In [0, 1), a multiple of 2^-53.
   double uniform(std::uint64_t index) const;

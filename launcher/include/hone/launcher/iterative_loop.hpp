@@ -54,7 +54,7 @@ class IterativeLoop final : private TrainerCallback {
   Pool judged(std::int64_t round, std::span<const hone::Completion> drafts,
               std::span<const std::int64_t> rows_of_round,
               std::span<const PromptTokens> prompts);
-  Batch training_batch(const Pool& pool) const;
+  Batch training_batch(const Pool& pool);
   void evaluate(RoundFigures& figures);
   std::vector<double> score(std::span<const Completion> completions);
 

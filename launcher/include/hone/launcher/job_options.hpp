@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "hone/core/model/language_model.hpp"
 #include "hone/core/options/option_registry.hpp"
 #include "hone/launcher/session.hpp"
 
@@ -13,6 +14,7 @@ namespace hone::launcher {
 /// Options that every command with a model has.
 struct ModelOptions {
   std::string model_name_or_path;
+  bool bf16 = false;
   bool use_cpu = false;
   std::string ddp_backend = "auto";
   std::optional<std::int64_t> num_threads;
@@ -20,6 +22,8 @@ struct ModelOptions {
 
   void bind(OptionRegistry& registry);
   SessionOptions session_options() const;
+  /// `for_training`: bfloat16 values get float32 masters.
+  LoadOptions load_options(bool for_training = false) const;
 
   /// The folder that the name means: as it stands, else beside `config` (the YAML file, may be
   /// empty), else in hone's model cache ($XDG_CACHE_HOME or ~/.cache, hone/models/).

@@ -9,7 +9,6 @@
 #include "hone/checkpoints/hdf5_checkpoint_store.hpp"
 #include "hone/collators/causal_lm_collator.hpp"
 #include "hone/core/training/trainer.hpp"
-#include "hone/distributed/all_reduce_gradient_reducer.hpp"
 #include "hone/launcher/job_options.hpp"
 #include "hone/launcher/loop/run_directory.hpp"
 #include "hone/launcher/session.hpp"
@@ -25,7 +24,8 @@ struct LoadedModel {
 
 /// Chooses the matrix library, then loads; all ranks succeed or throw the same error. Says on the log
 /// what was loaded. Collective.
-LoadedModel load_for_session(Session& session, const std::filesystem::path& folder);
+LoadedModel load_for_session(Session& session, const std::filesystem::path& folder,
+                             const LoadOptions& options = {});
 
 /// Everything that a command which trains puts together: the trainer and its parts.
 /// Collective: construction, resume() and record_options().
@@ -48,7 +48,7 @@ class TrainingJob {
  private:
   Session& session_;
   LoadedModel loaded_;
-  distributed::AllReduceGradientReducer reducer_;
+  std::unique_ptr<GradientReducer> reducer_;
   collators::PackingCollator collator_;
   std::filesystem::path best_model_folder_;
   checkpoints::Hdf5CheckpointStore store_;

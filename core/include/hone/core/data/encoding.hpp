@@ -13,6 +13,7 @@ namespace hone {
 struct EncodingOptions {
   bool completion_only_loss = true;  ///< of a prompt and its completion, train the completion alone
   bool append_eos = false;           ///< add the end token to {"text"} rows
+  bool is_encoder_decoder = false;   ///< the prompt is read by an encoder, the completion is the target
 };
 
 /// The ids that a model continues: plain text as the tokenizer encodes it, a conversation through the
@@ -23,7 +24,7 @@ TokenIds encode_prompt(const Tokenizer& tokenizer, const TextOrMessages& prompt)
 /// The same as text, as the model sees it.
 std::string render_prompt(const Tokenizer& tokenizer, const TextOrMessages& prompt);
 
-/// A sample as token ids; all three lists have one length.
+/// A sample as token ids; all three lists have one length, but for an encoder-decoder's labels.
 struct EncodedRow {
   TokenIds ids, labels, mask;
 };
@@ -36,6 +37,10 @@ struct EncodedRow {
 ///   trained under completion_only_loss.
 /// - {"messages"}: the whole conversation through the template, all tokens are targets.
 /// - {"input_ids", ...}: as they are.
+///
+/// For an encoder-decoder ids are the prompt's and labels the completion's, each with the special tokens
+/// that the tokenizer adds, the end token behind the completion in any case; there {"text"} and
+/// {"messages"} are refused.
 /// Throws: InputError that says what the row lacks.
 EncodedRow encode_row(const Tokenizer& tokenizer, const DataRow& row,
                       const EncodingOptions& options);

@@ -13,8 +13,9 @@ namespace hone {
 class Communicator;
 class LanguageModel;
 class Tokenizer;
+struct Sharding;
 
-/// A prompt to complete and its number among all prompts of the call (over all ranks), which keys
+/// A prompt to complete (of an encoder-decoder: a source to answer) and its number among all prompts of the call (over all ranks), which keys
 /// its random numbers.
 struct PromptTokens {
   std::vector<std::int64_t> ids;
@@ -44,11 +45,11 @@ std::vector<Completion> generate(LanguageModel& model, std::span<const PromptTok
                                  const GenerationOptions& options, std::uint64_t seed,
                                  std::uint64_t call);
 
-/// The same over ranks: all pass the same prompts and each completes its own share, balanced by
-/// tokens; `tokenizer` (may be null) fills the texts. Collective; an error of one rank is thrown on
-/// all.
+/// The same over ranks: all pass the same prompts and each completes its own shards, balanced by
+/// tokens and each by itself; `tokenizer` (may be null) fills the texts. Collective; an error of one rank
+/// is thrown on all.
 std::vector<Completion> generate_share(LanguageModel& model, Communicator& comm,
-                                       const Tokenizer* tokenizer,
+                                       const Sharding& sharding, const Tokenizer* tokenizer,
                                        std::span<const PromptTokens> prompts,
                                        const GenerationOptions& options, std::uint64_t seed,
                                        std::uint64_t call);

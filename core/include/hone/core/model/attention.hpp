@@ -3,9 +3,37 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
+#include <span>
+#include <utility>
 #include <vector>
 
 namespace hone {
+
+class Dropout;
+
+/// Added to scores by how far a key is from its query.
+class PositionBias {
+ public:
+  virtual ~PositionBias() = default;
+  /// Shape: offsets (M) int64, the key's position minus the query's; returns (H, M).
+  virtual at::Tensor operator()(const at::Tensor& offsets) const = 0;
+};
+
+/// How weights follow from queries and keys.
+struct ScoreRule {
+  double scale = 1.0;
+  const PositionBias* bias = nullptr;  ///< null: none
+  double dropout = 0.0;                ///< share of the weights, in training
+  std::int64_t dropout_site = 0;
+};
+
+/// What a decoder sees of its source texts: keys and values by layer, source behind source.
+/// Shape: each (sum of lengths, H, D).
+struct EncodedSource {
+  std::vector<at::Tensor> keys, values;
+  std::vector<std::int64_t> lengths;
+};
 
 /// Which tokens see which: the one thing in which training, prefill and cached decoding differ.
 /// A model computes projections for all tokens together and hands them over layer by layer.
@@ -16,35 +44,59 @@ class Attention {
   /// Shape: q (N, H, D); k, v (N, K, D) with H a multiple of K (each key/value head serves H/K
   /// neighbouring query heads); returns (N, H, D), contiguous.
   virtual at::Tensor attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                            const at::Tensor& v, double scale) = 0;
+                            const at::Tensor& v, const ScoreRule& rule) = 0;
+
+  /// Every token over the whole source of its sequence. Shape: q (N, H, D); returns the same.
+  /// Throws: std::logic_error where there is no source.
+  virtual at::Tensor attend_source(std::int64_t layer, const at::Tensor& q, const ScoreRule& rule);
 };
+
+/// Weights, once they are made, on their way to the values.
+using WeightFilter = std::function<at::Tensor(const at::Tensor&)>;
+
+/// Attention by plain products, the scores in memory as a whole. Differentiable.
+/// Shape: q (L, H, D); k, v (T, K, D); `added` to the scores: (H or 1, L, T), or undefined; returns
+/// (L, H, D), contiguous.
+at::Tensor attend_by_products(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                              double scale, const at::Tensor& added,
+                              const WeightFilter& filter = nullptr);
+
+/// Each token over all of its own sequence: an encoder's attention. Differentiable.
+/// Shape: q, k, v (sum of lengths, H, D); returns the same. `dropout` may be null.
+at::Tensor full_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          std::span<const std::int64_t> lengths, const ScoreRule& rule,
+                          const Dropout* dropout);
 
 /// Attention of one sequence's tokens over its own keys, each token up to itself. Differentiable.
 /// Shape: q (L, H, D), k and v (L, K, D); returns (L, H, D), contiguous.
 class CausalAttention {
  public:
   at::Tensor operator()(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                        double scale);
+                        const ScoreRule& rule, const WeightFilter& filter = nullptr);
 
  private:
-  at::Tensor by_products(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                         double scale);
-  at::Tensor mask_;  ///< of the longest short sequence; its corner serves all
+  at::Tensor mask(std::int64_t length, const at::TensorOptions& options);
+  at::Tensor mask_;  ///< of the longest sequence so far that needed one; its corner serves all
 };
 
 /// Sequences lie one behind another, and each token sees its own sequence up to itself: what a
 /// padded batch with a causal mask computes, without the padding. Differentiable.
 class SegmentedCausalAttention final : public Attention {
  public:
-  /// `lengths` of the sequences, in tokens, none zero; they sum to N.
-  explicit SegmentedCausalAttention(std::vector<std::int64_t> lengths)
-      : lengths_(std::move(lengths)) {}
+  /// `lengths` of the sequences, in tokens, none zero; they sum to N. `source`: one text for each
+  /// sequence, for models that have an encoder. `dropout` (null: none) must outlive the backward pass.
+  explicit SegmentedCausalAttention(std::vector<std::int64_t> lengths, EncodedSource source = {},
+                                    const Dropout* dropout = nullptr)
+      : lengths_(std::move(lengths)), source_(std::move(source)), dropout_(dropout) {}
 
   at::Tensor attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
-                    const at::Tensor& v, double scale) override;
+                    const at::Tensor& v, const ScoreRule& rule) override;
+  at::Tensor attend_source(std::int64_t layer, const at::Tensor& q, const ScoreRule& rule) override;
 
  private:
   std::vector<std::int64_t> lengths_;
+  EncodedSource source_;
+  const Dropout* dropout_;
   CausalAttention causal_attention_;
 };
 

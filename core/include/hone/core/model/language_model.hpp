@@ -5,19 +5,23 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "hone/core/model/attention.hpp"
+#include "hone/core/model/dropout.hpp"
 #include "hone/core/model/parameter_store.hpp"
 
 namespace hone {
 
 /// What everybody outside a model needs to know of it.
 struct ModelShape {
-  std::string model_type;  ///< as in config.json: "llama", "gpt2"
+  std::string model_type;  ///< as in config.json: "llama", "gpt2", "t5"
+  bool is_encoder_decoder = false;  ///< the counts below are then the decoder's
   std::int64_t vocab_size = 0;
   std::int64_t hidden_size = 0;
   std::int64_t num_layers = 0;
@@ -28,9 +32,21 @@ struct ModelShape {
   std::optional<std::int64_t> bos_id;
   std::optional<std::int64_t> pad_id;
   std::vector<std::int64_t> eos_ids;  ///< generation_config.json wins over config.json
+  std::int64_t decoder_start_id = 0;  ///< what a decoder's text begins with; of encoder-decoders only
 };
 
-/// A causal language model: parameters, and a forward over tokens without padding.
+/// Tensors by name that a collator adds, one entry a token. Shape: each (N, ...).
+using ExtraTensors = std::map<std::string, at::Tensor>;
+
+/// What a model reads: tokens that lie one behind another.
+struct TokenInput {
+  at::Tensor ids;                    ///< (N) int64
+  at::Tensor positions;              ///< (N) int64
+  const Dropout* dropout = nullptr;  ///< in training; must outlive the backward pass. Null: none
+  ExtraTensors extra = {};           ///< for models that look for them; hone's own do not
+};
+
+/// A language model: parameters, and a forward over tokens without padding.
 /// Thread-safety: one model per thread.
 class LanguageModel {
  public:
@@ -39,10 +55,13 @@ class LanguageModel {
   virtual const ModelShape& shape() const = 0;
   virtual ParameterStore& parameters() = 0;
 
-  /// Hidden states after the last norm, of tokens that lie one behind another.
-  /// Shape: `ids` and `positions` (N) int64; returns (N, hidden).
-  virtual at::Tensor forward(const at::Tensor& ids, const at::Tensor& positions,
-                             Attention& attention) = 0;
+  /// Hidden states after the last norm; of an encoder-decoder the decoder's, for which `attention` has
+  /// what encode() returned. Shape: returns (N, hidden).
+  virtual at::Tensor forward(const TokenInput& tokens, Attention& attention) = 0;
+
+  /// What the decoder sees of source texts that lie one behind another.
+  /// Throws: std::logic_error for a model without an encoder.
+  virtual EncodedSource encode(const TokenInput& source, std::span<const std::int64_t> lengths);
 
   /// Logits are hidden states times its transpose; the embedding itself where the head is tied.
   /// Shape: (vocab, hidden).
@@ -51,9 +70,8 @@ class LanguageModel {
   /// Trade time for memory: blocks keep their inputs only, and the backward pass computes them again.
   void set_gradient_checkpointing(bool wanted) { gradient_checkpointing_ = wanted; }
 
-  /// What the user should know about how this model is run here (dropout that is configured but not
-  /// applied, say); empty where nothing is.
-  virtual std::vector<std::string> notes() const { return {}; }
+  /// Whether config.json asks for dropout: training then passes TokenInput::dropout.
+  virtual bool has_dropout() const { return false; }
 
  protected:
   /// block(x), kept or computed again as was asked.
@@ -67,6 +85,8 @@ class LanguageModel {
 struct LoadOptions {
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
+  /// To be trained in a type narrower than float32: the folder's values are kept in float32 beside it.
+  bool with_masters = false;
 };
 
 /// Reads a Hugging Face folder: config.json chooses the family, safetensors (one file or shards) fill

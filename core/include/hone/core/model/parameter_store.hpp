@@ -27,9 +27,13 @@ struct Parameter {
 /// The flat memory of the parameters of one decay group; `gradients` is undefined until
 /// enable_training(). Padding between views stays zero.
 struct ParameterGroup {
-  at::Tensor values;
-  at::Tensor gradients;
+  at::Tensor values;     ///< what the model computes with
+  at::Tensor gradients;  ///< float32 also where the values are narrower
   bool decayed = true;
+  at::Tensor masters;    ///< float32 originals of narrower values; undefined where there are none
+
+  /// What an optimizer updates: the masters where there are some, else the values.
+  const at::Tensor& trained() const { return masters.defined() ? masters : values; }
 };
 
 /// A model's parameters as views into two flat buffers (decayed, not decayed), each view 64-byte
@@ -37,11 +41,17 @@ struct ParameterGroup {
 class ParameterStore {
  public:
   /// Allocates zeros for `specs`, in their order. Shape: as in each spec.
-  ParameterStore(std::span<const ParameterSpec> specs, at::TensorOptions options);
+  /// `with_masters`: values narrower than float32 are rounded copies of masters, which are what is
+  /// loaded, trained and saved in checkpoints.
+  ParameterStore(std::span<const ParameterSpec> specs, at::TensorOptions options,
+                 bool with_masters = false);
 
-  /// Allocates gradients and makes every parameter a leaf that accumulates into its view.
+  /// Allocates gradients and makes every parameter a leaf that accumulates into its view. Values
+  /// narrower than float32 get masters if they have none.
   void enable_training();
   void zero_gradients();
+  /// After the masters changed: the values follow. Nothing where there are none.
+  void round_masters();
 
   /// Throws: std::out_of_range for a name that no spec had.
   const at::Tensor& at(const std::string& name) const;
@@ -53,6 +63,10 @@ class ParameterStore {
   /// The view of `flat` (laid out like the group's values) that belongs to a parameter: how moments
   /// and other per-parameter state get their names.
   at::Tensor view_in(const at::Tensor& flat, std::size_t parameter) const;
+  /// A parameter's view in ParameterGroup::trained(): what loading fills and checkpoints hold.
+  at::Tensor trained(std::size_t parameter) const {
+    return view_in(groups_[group_of(parameter)].trained(), parameter);
+  }
   /// Index into groups() of a parameter.
   std::size_t group_of(std::size_t parameter) const { return places_[parameter].group; }
 
@@ -60,6 +74,8 @@ class ParameterStore {
   at::TensorOptions options() const { return groups_.front().values.options(); }
 
  private:
+  void allocate_masters();
+
   struct Place {
     std::size_t group;
     std::int64_t offset;

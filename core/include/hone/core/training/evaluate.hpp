@@ -10,6 +10,7 @@
 
 #include "hone/core/communicator.hpp"
 #include "hone/core/training/collator.hpp"
+#include "hone/core/training/micro_batches.hpp"
 #include "hone/core/training/row_exchange.hpp"
 
 namespace hone {
@@ -55,8 +56,8 @@ struct EvalStats {
 /// Loss over rows that every rank holds (agreed_rows()), without gradients. Weighted by tokens, so
 /// that neither the rank count nor the batch size changes it (transformers' eval_loss depends on
 /// both). Collective.
-EvalStats evaluate(LanguageModel& model, Communicator& comm, const Collator& collator,
-                   const GlobalRows& rows, std::int64_t rows_per_micro_batch,
-                   const EvalHooks& hooks = {});
+EvalStats evaluate(LanguageModel& model, Communicator& comm, const Sharding& sharding,
+                   const Collator& collator, const GlobalRows& rows,
+                   std::int64_t rows_per_micro_batch, const EvalHooks& hooks = {});
 
 }  // namespace hone

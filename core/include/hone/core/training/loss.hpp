@@ -14,12 +14,13 @@ struct HeadLossOptions {
   bool with_gradient = false;
   double scale = 1.0;            ///< of the gradient
   double label_smoothing = 0.0;  ///< share of the target that is spread evenly over the vocabulary
-  at::Tensor target_weights;     ///< (M), hidden's type; undefined: all 1
+  at::Tensor target_weights;     ///< (M) float32, or float64 as hidden; undefined: all 1
 };
 
 /// Loss and gradient of the output layer in one pass over chunks of rows: the (M, V) logits never
 /// exist as a whole. With gradients, scale * dLoss/dweight is *added* to weight.grad() and
-/// scale * dLoss/dhidden is returned; nothing is recorded by autograd.
+/// scale * dLoss/dhidden is returned; nothing is recorded by autograd. Log-probabilities are at least
+/// float32 whatever hidden is.
 /// Shape: hidden (M, C), weight (V, C), targets (M) int64 without ignored labels.
 /// Source of the smoothing: transformers' LabelSmoother.
 HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,

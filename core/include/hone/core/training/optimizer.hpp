@@ -15,7 +15,8 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
-  /// One update of all parameters from their gradients. Units: learning rate per update.
+  /// One update of all parameters (ParameterGroup::trained()) from their gradients, in place.
+  /// Units: learning rate per update.
   virtual void step(double learning_rate) = 0;
   virtual std::int64_t num_steps() const = 0;
   virtual void set_num_steps(std::int64_t steps) = 0;

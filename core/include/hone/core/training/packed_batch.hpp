@@ -3,7 +3,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
+
+#include "hone/core/model/language_model.hpp"
 
 namespace hone {
 
@@ -16,11 +19,18 @@ struct PackedBatch {
   std::vector<std::int64_t> lengths;  ///< of the sequences; they sum to N
   at::Tensor predictors;              ///< (M) int64: the token whose hidden state predicts a target
   at::Tensor targets;                 ///< (M) int64
-  at::Tensor weights;                 ///< (M), of the model's type; undefined: all 1
+  at::Tensor weights;                 ///< (M) float32 or the model's wider type; undefined: all 1
   double target_weight = 0.0;         ///< their sum
+  at::Tensor source_ids;              ///< of encoder-decoders, source behind source; else undefined
+  std::vector<std::int64_t> source_lengths;  ///< one for each sequence
+  ExtraTensors extra;                 ///< what the collator added, each (N, ...)
   std::vector<std::int64_t> samples;  ///< which rows it was made of, as places in the call's list
 
   std::int64_t num_targets() const { return targets.size(0); }
+  /// What the model computes: tokens of the sequences and of their sources.
+  std::int64_t num_tokens() const {
+    return ids.size(0) + (source_ids.defined() ? source_ids.size(0) : 0);
+  }
 };
 
 /// Drops padding by mask (never by id) and pairs every trained label with its predecessor. A first
@@ -28,5 +38,28 @@ struct PackedBatch {
 /// Throws: InputError for shapes that do not fit together.
 /// `model`: the device, and the type of what is not whole numbers.
 PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model);
+
+/// Which updates' dropout a training forward has.
+struct DropoutKey {
+  std::uint64_t seed = 0;
+  std::uint64_t update = 0;
+};
+
+/// A packed batch on its way through a model. Must outlive the backward pass of what forward() returned.
+class PackedForward {
+ public:
+  /// `dropout`: null in evaluation.
+  PackedForward(const PackedBatch& batch, const DropoutKey* dropout);
+  /// Hidden states of the sequences. Shape: (N, hidden).
+  at::Tensor operator()(LanguageModel& model);
+
+ private:
+  const Dropout* pointer(const std::optional<Dropout>& dropout) const {
+    return dropout ? &*dropout : nullptr;
+  }
+  const PackedBatch& batch_;
+  std::optional<Dropout> dropout_, source_dropout_;
+  std::optional<SegmentedCausalAttention> attention_;
+};
 
 }  // namespace hone

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -19,9 +20,10 @@
 #include "hone/core/training/batch.hpp"
 #include "hone/core/training/batch_rows.hpp"
 #include "hone/core/training/collator.hpp"
-#include "hone/core/training/lr_schedule.hpp"
-#include "hone/core/training/optimizer.hpp"
 #include "hone/core/training/evaluate.hpp"
+#include "hone/core/training/lr_schedule.hpp"
+#include "hone/core/training/micro_batches.hpp"
+#include "hone/core/training/optimizer.hpp"
 #include "hone/core/training/phase_clock.hpp"
 #include "hone/core/training/step_stats.hpp"
 #include "hone/core/training/trainer_callback.hpp"
@@ -46,8 +48,10 @@ struct TrainerParts {
   const Tokenizer* tokenizer = nullptr;     ///< needed for texts only
   CheckpointStore* checkpoints = nullptr;   ///< needed for save() and resume() only
   StopSignal* stop_signal = nullptr;        ///< null: never asked to stop
-  std::unique_ptr<Optimizer> optimizer;     ///< null: AdamW by the options
-  std::filesystem::path model_folder;       ///< its config and tokenizer go along with checkpoints
+  std::unique_ptr<Optimizer> optimizer;     ///< null: by the options
+  /// The rate of update `step`, from 0; equal on all ranks. Null: the schedule of the options.
+  std::function<double(std::int64_t step)> learning_rate = nullptr;
+  std::filesystem::path model_folder = {};  ///< its config and tokenizer go along with checkpoints
   std::vector<EvalSet> eval_sets = {};      ///< for evaluate() and eval_strategy
   EvalHooks eval_hooks = {};
   std::filesystem::path best_model_folder = {};  ///< where the best model is written, if it is looked for
@@ -64,6 +68,7 @@ struct TrainerState {
   std::int64_t tokens_seen = 0;  ///< targets
   std::int64_t global_train_batch_size = 0;
   std::int64_t seed = 0;
+  std::int64_t deterministic_threads = 0;  ///< of each rank under full_determinism, else 0
   std::optional<double> best_metric;  ///< of metric_for_best_model, so far
   std::int64_t best_step = 0;         ///< where it was
   std::string user;  ///< the caller's own position, returned as it was given
@@ -142,6 +147,8 @@ class Trainer {
   struct Update;  // what one optimizer update works on; see trainer.cpp
 
   RowRules row_rules() const;
+  void require_determinism();
+  double learning_rate_at(std::int64_t step) const;
   void require_not_past_end(std::int64_t step) const;
   void begin_call(std::span<const TokenRow> rows);
   void judge(Update& update);
@@ -155,6 +162,7 @@ class Trainer {
   }
   Update begin_update(std::span<const TokenRow> rows, std::span<const std::int64_t> chunk);
   void accumulate_gradients(Update& update);
+  at::Tensor forward_backward(const PackedBatch& micro, double scale);
   void reduce_gradients();
   void agree_on(Update& update);
   void clip_and_apply(const Update& update);
@@ -175,6 +183,7 @@ class Trainer {
   TrainerParts parts_;
   TrainerOptions options_;
   LrSchedule schedule_;
+  Sharding sharding_;
   std::unique_ptr<Optimizer> optimizer_;
   TrainerState state_;
   bool stopped_ = false;

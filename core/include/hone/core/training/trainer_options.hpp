@@ -20,7 +20,7 @@ struct TrainerOptions {
   std::int64_t per_device_train_batch_size = 8;  ///< rows of a micro-batch
   std::int64_t gradient_accumulation_steps = 1;  ///< only sets the default of the next
   /// Samples of one optimizer update, over all ranks. Null: per_device_train_batch_size x
-  /// gradient_accumulation_steps x ranks at the first start, kept on resume.
+  /// gradient_accumulation_steps x ranks (x 4 under full_determinism) at the first start, kept on resume.
   std::optional<std::int64_t> global_train_batch_size;
   std::int64_t per_device_eval_batch_size = 8;
   bool gradient_checkpointing = false;   ///< less memory, a third more time, the same numbers
@@ -43,6 +43,10 @@ struct TrainerOptions {
   std::string on_non_finite = "stop";    ///< stop: throw DivergedError | skip: leave the update out
 
   std::int64_t seed = 42;
+  /// The same bits on 1, 2 and 4 ranks (of equal threads, on CPUs): work is dealt into four shards whose
+  /// gradients are added in a fixed order. Refused on other numbers of ranks.
+  bool full_determinism = false;
+  bool optimize_device_cache = false;  ///< give cached memory back after each step call
   double logging_steps = 0;  ///< updates between log records; below 1: a share of max_steps; 0: none
   /// no: when asked | end: at max_steps | steps: there and every eval_steps updates
   std::string eval_strategy = "no";

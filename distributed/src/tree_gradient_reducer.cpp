@@ -1,0 +1,44 @@
+#include "hone/distributed/tree_gradient_reducer.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "reduce_kernels.hpp"
+
+namespace hone::distributed {
+namespace {
+
+/// Units: bytes of a rank's buffer that are gathered at once; every rank holds as many of each other.
+constexpr std::int64_t kChunkBytes = std::int64_t{4} << 20;
+
+using Parts = std::vector<std::vector<std::byte>>;
+
+/// Neighbours are added level by level; the sum ends in the first part.
+void add_as_tree(Parts& parts, std::int64_t count, DType dtype) {
+  for (std::size_t distance = 1; distance < parts.size(); distance *= 2) {
+    for (std::size_t i = 0; i + distance < parts.size(); i += 2 * distance) {
+      detail::combine(parts[i].data(), parts[i + distance].data(), count, dtype, ReduceOp::Sum);
+    }
+  }
+}
+
+}  // namespace
+
+void TreeGradientReducer::reduce(std::span<const GradientBuffer> buffers) {
+  if (comm_.size() == 1) return;
+  for (const auto& buffer : buffers) {
+    const auto width = static_cast<std::int64_t>(size_of(buffer.dtype));
+    const auto chunk = kChunkBytes / width;
+    auto* bytes = static_cast<std::byte*>(buffer.data);
+    for (std::int64_t begin = 0; begin < buffer.count; begin += chunk) {
+      const auto count = std::min(chunk, buffer.count - begin);
+      const auto size = static_cast<std::size_t>(count * width);
+      auto* mine = bytes + begin * width;
+      auto parts = comm_.all_gather_bytes({mine, size});
+      add_as_tree(parts, count, buffer.dtype);
+      std::memcpy(mine, parts.front().data(), size);
+    }
+  }
+}
+
+}  // namespace hone::distributed
