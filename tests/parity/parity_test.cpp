@@ -36,6 +36,12 @@ double relative_difference(const at::Tensor& got, const at::Tensor& expected) {
   return difference / std::max(expected.norm().item<double>(), 1e-12);
 }
 
+/// Sequences that lie one behind another.
+struct Packed {
+  TokenInput tokens;
+  std::vector<std::int64_t> lengths;
+};
+
 class Parity : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
@@ -55,8 +61,36 @@ class Parity : public ::testing::TestWithParam<std::string> {
     return at::from_blob(const_cast<std::byte*>(entry.bytes.data()), entry.shape, type).clone();
   }
 
+  Packed packed(const std::string& name) const {
+    Packed result;
+    std::vector<std::int64_t> positions;
+    const auto lengths = expected(name + "_lengths");
+    for (std::int64_t i = 0; i < lengths.numel(); ++i) {
+      result.lengths.push_back(lengths[i].item<std::int64_t>());
+      for (std::int64_t p = 0; p < result.lengths.back(); ++p) positions.push_back(p);
+    }
+    result.tokens.ids = expected(name + "_ids");
+    result.tokens.positions = at::tensor(positions, at::kLong);
+    return result;
+  }
+
+  /// Of all sequences, or of all targets' positions.
+  at::Tensor hidden_states(LanguageModel& model) const {
+    if (!model.shape().is_encoder_decoder) {
+      const auto input = packed("input");
+      SegmentedCausalAttention attention{input.lengths};
+      return model.forward(input.tokens, attention);
+    }
+    const auto source = packed("source");
+    const auto target = packed("decoder");
+    SegmentedCausalAttention attention{target.lengths,
+                                       model.encode(source.tokens, source.lengths)};
+    return model.forward(target.tokens, attention);
+  }
+
   Batch batch() const {
-    return {.input_ids = expect_.at("sequences").get<std::vector<TokenIds>>(),
+    const auto inputs = expect_.contains("sources") ? "sources" : "sequences";
+    return {.input_ids = expect_.at(inputs).get<std::vector<TokenIds>>(),
             .labels = expect_.at("labels").get<std::vector<TokenIds>>()};
   }
 
@@ -88,16 +122,8 @@ class Parity : public ::testing::TestWithParam<std::string> {
 TEST_P(Parity, LogitsAgree) {
   const c10::NoGradGuard no_grad;
   const auto model = load_model(folder_ / "model");
-  const auto ids = expected("input_ids");
-  const auto lengths_tensor = expected("lengths");
-  std::vector<std::int64_t> lengths, positions;
-  for (std::int64_t i = 0; i < lengths_tensor.numel(); ++i) {
-    lengths.push_back(lengths_tensor[i].item<std::int64_t>());
-    for (std::int64_t p = 0; p < lengths.back(); ++p) positions.push_back(p);
-  }
-  SegmentedCausalAttention attention{lengths};
-  const auto hidden = model->forward({.ids = ids, .positions = at::tensor(positions, at::kLong)}, attention);
-  const auto logits = at::mm(hidden, model->output_weight().t());
+  ASSERT_EQ(model->shape().is_encoder_decoder, expect_.contains("sources"));
+  const auto logits = at::mm(hidden_states(*model), model->output_weight().t());
   EXPECT_LT(relative_difference(logits, expected("logits")), 1e-5);
 }
 
@@ -196,7 +222,7 @@ INSTANTIATE_TEST_SUITE_P(Transformers, Parity, ::testing::ValuesIn(case_names())
                          [](const auto& info) { return info.param; });
 
 /// Without references every parity test would silently vanish.
-TEST(ParityReferences, AreThere) { EXPECT_GE(case_names().size(), 14U); }
+TEST(ParityReferences, AreThere) { EXPECT_GE(case_names().size(), 49U); }
 
 }  // namespace
 }  // namespace hone::testing
