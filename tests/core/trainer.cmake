@@ -12,7 +12,8 @@ target_link_libraries(hone_test_support
   PUBLIC hone::core hone::hf hone::collators hone::distributed nlohmann_json::nlohmann_json
          GTest::gtest)
 
-foreach(unit layers sampling loss packed_batch parameter_store golden law trainer generation recomputed)
+foreach(unit layers sampling loss packed_batch parameter_store golden law trainer generation recomputed
+        dropout determinism bfloat16)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support)
 endforeach()
 hone_add_test(resume_test SOURCES resume_test.cpp LINK hone_test_support hone::checkpoints)

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -8,6 +9,7 @@
 #include "hone/collators/causal_lm_collator.hpp"
 #include "hone/core/training/trainer.hpp"
 #include "hone/distributed/all_reduce_gradient_reducer.hpp"
+#include "hone/distributed/tree_gradient_reducer.hpp"
 
 namespace hone::testing {
 
@@ -22,20 +24,27 @@ class TrainerHarness {
     at::ScalarType dtype = at::kFloat;
     std::vector<EvalSet> eval_sets = {};
     EvalHooks eval_hooks = {};
+    bool deterministic = false;  ///< sums gradients in the order of a tree
+    std::function<double(std::int64_t)> learning_rate = nullptr;
   };
 
   TrainerHarness(const std::filesystem::path& model_folder, Communicator& comm,
                  TrainerOptions options, Extras extras)
-      : model_(load_model(model_folder, {.dtype = extras.dtype})), reducer_(comm) {
+      : model_(load_model(model_folder, {.dtype = extras.dtype, .with_masters = true})),
+        reducer_(comm),
+        tree_reducer_(comm) {
     TrainerParts parts{.model = *model_,
                        .communicator = comm,
-                       .reducer = reducer_,
+                       .reducer = extras.deterministic
+                                      ? static_cast<GradientReducer&>(tree_reducer_)
+                                      : static_cast<GradientReducer&>(reducer_),
                        .collator = extras.collator ? *extras.collator : packing_,
                        .log = log_,
                        .tokenizer = extras.tokenizer,
                        .checkpoints = extras.checkpoints,
                        .stop_signal = extras.stop_signal,
                        .optimizer = nullptr,
+                       .learning_rate = std::move(extras.learning_rate),
                        .model_folder = model_folder,
                        .eval_sets = std::move(extras.eval_sets),
                        .eval_hooks = std::move(extras.eval_hooks)};
@@ -52,6 +61,7 @@ class TrainerHarness {
  private:
   std::unique_ptr<LanguageModel> model_;
   distributed::AllReduceGradientReducer reducer_;
+  distributed::TreeGradientReducer tree_reducer_;
   collators::PackingCollator packing_;
   WarningLog log_;
   std::unique_ptr<Trainer> trainer_;
