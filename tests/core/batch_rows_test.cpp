@@ -79,7 +79,7 @@ TEST(BatchRows, TruncationCutsIdsAndLabelsAlike) {
               ElementsAre(TokenRow{{3, 4}, {-100, 4}}, TokenRow{{6, 7}, {6, 7}}));
 }
 
-TEST(BatchRows, TextsAreTokenized) {
+TEST(BatchRows, Row23_TextsAreTokenized) {
   const LetterTokenizer tokenizer;
   auto rules = kRules;
   rules.tokenizer = &tokenizer;
@@ -96,6 +96,59 @@ TEST(BatchRows, OfATextAndItsLabelTheLabelIsTrained) {
   EXPECT_THAT(rows_of({.texts = {"ab", "c"}, .texts_labels = {"d", "ef"}}, rules).rows,
               ElementsAre(TokenRow{{3, 4, 6, 2}, {-100, -100, 6, 2}},
                           TokenRow{{5, 7, 8, 2}, {-100, 7, 8, 2}}));
+}
+
+/// Rules of an encoder-decoder with start token 1 and pad token 0.
+RowRules pair_rules() {
+  auto rules = kRules;
+  rules.is_encoder_decoder = true;
+  rules.decoder_start_id = 1;
+  return rules;
+}
+
+TEST(BatchRows, ATargetIsATextThatBeginsWithTheStartToken) {
+  const auto rows = rows_of({.input_ids = {{3, 4, 5}, {6}}, .labels = {{7}, {8, -100, 9}}}, pair_rules()).rows;
+  EXPECT_THAT(rows, ElementsAre(TokenRow{.ids = {1, 7}, .labels = {-100, 7}, .source_ids = {3, 4, 5}},
+                                TokenRow{.ids = {1, 8, 0, 9}, .labels = {-100, 8, -100, 9}, .source_ids = {6}}));
+  EXPECT_EQ(rows[1].num_targets(), 2);
+  EXPECT_EQ(rows[0].num_tokens(), 5);
+}
+
+TEST(BatchRows, PaddingOfSourcesAndTargetsIsDroppedOnEitherSide) {
+  const TokenRow expected{.ids = {1, 7, 8}, .labels = {-100, 7, 8}, .source_ids = {3, 4}};
+  EXPECT_THAT(rows_of({.input_ids = {{0, 3, 4}, {3, 4, 0}},
+                       .attention_mask = {{0, 1, 1}, {1, 1, 0}},
+                       .labels = {{-100, -100, 7, 8}, {7, 8, -100}}}, pair_rules()).rows,
+              ElementsAre(expected, expected));
+}
+
+TEST(BatchRows, SourceAndTargetAreCutEachForItself) {
+  auto rules = pair_rules();
+  rules.max_length = 2;
+  const Batch batch{.input_ids = {{3, 4, 5}}, .labels = {{6, 7, 8}}};
+  const auto end = rows_of(batch, rules);
+  EXPECT_THAT(end.rows, ElementsAre(TokenRow{.ids = {1, 7, 8}, .labels = {-100, 7, 8}, .source_ids = {4, 5}}));
+  EXPECT_EQ(end.truncated, 1);
+  rules.truncation_mode = TruncationMode::KeepStart;
+  EXPECT_THAT(rows_of(batch, rules).rows,
+              ElementsAre(TokenRow{.ids = {1, 6, 7}, .labels = {-100, 6, 7}, .source_ids = {3, 4}}));
+}
+
+TEST(BatchRows, SourcesTravelWithTheirTargets) {
+  distributed::ThreadWorld{2}.run([&](Communicator& comm) {
+    const std::int64_t own = 3 + comm.rank();
+    const Batch mine{.input_ids = {{own, own, own}}, .labels = {{own}}, .scope = BatchScope::PerRank};
+    const auto rows = agreed_rows(comm, mine, pair_rules()).rows;
+    ASSERT_EQ(rows.size(), 2U);
+    EXPECT_THAT(rows[1].source_ids, ElementsAre(4, 4, 4));
+    EXPECT_THAT(rows[1].ids, ElementsAre(1, 4));
+  });
+}
+
+TEST(BatchRows, ATargetMustNotBeEmpty) {
+  EXPECT_THROW(rows_of({.input_ids = {{3}}, .labels = {{}}}, pair_rules()), InputError);
+  const auto ignored = rows_of({.input_ids = {{3}}, .labels = {{-100, -100}}}, pair_rules()).rows;
+  EXPECT_EQ(ignored[0].num_targets(), 0);
 }
 
 TEST(BatchRows, WeightsTravelWithTheirSamples) {
@@ -140,22 +193,22 @@ TEST_P(BadBatches, AreRefusedOnEveryRankAlike) {
 INSTANTIATE_TEST_SUITE_P(
     All, BadBatches,
     ::testing::Values(
-        BadBatch{"IdTooLarge", {.input_ids = {{3}, {3, 37}}}, "input_ids[1] holds id 37"},
+        BadBatch{"Row20_IdTooLarge", {.input_ids = {{3}, {3, 37}}}, "input_ids[1] holds id 37"},
         BadBatch{"IdNegative", {.input_ids = {{-1}}}, "input_ids[0] holds id -1"},
         BadBatch{"NoIds", {.input_ids = {{3}, {}}}, "input_ids[1] is empty"},
-        BadBatch{"FewerLabelLists", {.input_ids = {{3}, {4}}, .labels = {{3}}},
+        BadBatch{"Row22_FewerLabelLists", {.input_ids = {{3}, {4}}, .labels = {{3}}},
                  "labels has 1 samples"},
         BadBatch{"FewerMasks", {.input_ids = {{3}, {4}}, .attention_mask = {{1}}},
                  "attention_mask has 1 samples"},
         BadBatch{"ShortLabels", {.input_ids = {{3, 4}}, .labels = {{3}}}, "labels[0] has 1"},
-        BadBatch{"ShortMask", {.input_ids = {{3, 4}}, .attention_mask = {{1}}},
+        BadBatch{"Row21_ShortMask", {.input_ids = {{3, 4}}, .attention_mask = {{1}}},
                  "attention_mask[0] has 1"},
         BadBatch{"BadLabel", {.input_ids = {{3, 4}}, .labels = {{3, -1}}}, "labels[0] holds -1"},
         BadBatch{"LabelTooLarge", {.input_ids = {{3, 4}}, .labels = {{3, 37}}},
                  "labels[0] holds 37"},
         BadBatch{"MaskOfTwo", {.input_ids = {{3}}, .attention_mask = {{2}}}, "0 and 1 only"},
         BadBatch{"AllHidden", {.input_ids = {{3}}, .attention_mask = {{0}}}, "hides every token"},
-        BadBatch{"TextsAndIds", {.texts = {"a"}, .input_ids = {{3}}}, "both texts and input_ids"},
+        BadBatch{"Row26_TextsAndIds", {.texts = {"a"}, .input_ids = {{3}}}, "both texts and input_ids"},
         BadBatch{"TextsWithoutTokenizer", {.texts = {"a"}}, "need a tokenizer"},
         BadBatch{"LabelsAlone", {.labels = {{3}}}, "input_ids, which are missing"},
         BadBatch{"TextLabelsAlone", {.texts_labels = {"a"}}, "texts, which are missing"},

@@ -12,9 +12,12 @@
 namespace hone::testing {
 namespace {
 
-/// The stated error of bfloat16 (docs/trainer.md), relative: its numbers have 8 bits.
+/// The stated error of bfloat16 (docs/trainer.md), relative: its numbers have 8 bits. transformers' own
+/// bfloat16 is off float32 by as much.
 constexpr double kLossError = 3e-3;
-constexpr double kGradientError = 5e-2;
+double gradient_error(const std::string& model) {
+  return model == "t5" ? 0.1 : 0.05;  // T5 does not scale its scores, so that their rounding weighs more
+}
 
 class BFloat16 : public ::testing::TestWithParam<const char*> {
  protected:
@@ -32,14 +35,14 @@ TEST_P(BFloat16, IsAsNearToFloat32AsStated) {
   const auto expected = exact->step(batch()), got = rounded->step(batch());
   EXPECT_NEAR(got.loss / expected.loss, 1.0, kLossError);
   EXPECT_NE(got.loss, expected.loss);
-  EXPECT_NEAR(got.grad_norm / expected.grad_norm, 1.0, kGradientError);
+  EXPECT_NEAR(got.grad_norm / expected.grad_norm, 1.0, gradient_error(GetParam()));
   const auto want = exact.model().parameters().all(), have = rounded.model().parameters().all();
   for (std::size_t i = 0; i < want.size(); ++i) {
     const auto &gradient = have[i].value.grad(), &reference = want[i].value.grad();
     EXPECT_EQ(gradient.scalar_type(), at::kFloat);
     // Of a tensor that hardly has a gradient (GPT-2's key bias), rounding is all there is.
     if (reference.norm().item<double>() < 1e-2 * expected.grad_norm) continue;
-    EXPECT_LT(relative_distance(gradient, reference), kGradientError) << want[i].name;
+    EXPECT_LT(relative_distance(gradient, reference), gradient_error(GetParam())) << want[i].name;
   }
 }
 
@@ -53,7 +56,7 @@ TEST_P(BFloat16, RanksComputeWhatOneDoesWithinItsError) {
   };
   const auto alone = step_on(1), shared = step_on(3);
   EXPECT_NEAR(shared.loss / alone.loss, 1.0, kLossError);
-  EXPECT_NEAR(shared.grad_norm / alone.grad_norm, 1.0, kGradientError);
+  EXPECT_NEAR(shared.grad_norm / alone.grad_norm, 1.0, gradient_error(GetParam()));
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, BFloat16, ::testing::Values("llama", "gpt2", "t5"),

@@ -73,10 +73,13 @@ TEST_P(DropoutInTraining, IsRepeatedBySeedAndChangedByAnother) {
 }
 
 TEST_P(DropoutInTraining, IsTheSameWhereBlocksAreComputedAgain) {
-  EXPECT_EQ(step(1).grad_norm, step(1, /*recompute=*/true).grad_norm);
+  const auto plain = step(1), again = step(1, /*recompute=*/true);
+  EXPECT_EQ(again.loss, plain.loss);
+  // Of a T5 the decoder's layers add to the encoder's gradient in another order.
+  EXPECT_NEAR(again.grad_norm / plain.grad_norm, 1.0, 1e-6);
 }
 
-TEST_P(DropoutInTraining, EvaluationHasNoneAndTrainingGoesOnWithIt) {
+TEST_P(DropoutInTraining, Row32_EvaluationHasNoneAndTrainingGoesOnWithIt) {
   const Batch batch{.input_ids = fixture_sequences(), .labels = fixture_sequences()};
   TrainerHarness harness{model_.folder(), comm_,
                          {.learning_rate = 0.0, .eval_strategy = "steps", .eval_steps = 1},

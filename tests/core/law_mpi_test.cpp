@@ -4,6 +4,7 @@
 
 #include "hone/distributed/mpi_communicator.hpp"
 #include "support/fixture_model.hpp"
+#include "support/golden_families.hpp"
 #include "support/split_training.hpp"
 
 namespace hone::testing {
@@ -19,6 +20,16 @@ TEST_P(MpiLaw, UpdatesInFloat64) { expect_updates_independent_of_split(model_.fo
 
 TEST_P(MpiLaw, GradientsInFloat32) {
   expect_gradients_independent_of_split(model_.folder(), comm_);
+}
+
+/// A third of the golden models; golden_test has all of them on threads.
+TEST(MpiGolden, FourUpdates) {
+  distributed::MpiCommunicator comm;
+  for (const auto& family : golden_families()) {
+    if (family.name != "llama" && family.name != "t5_gated") continue;
+    SCOPED_TRACE(family.name);
+    expect_golden_updates(family, comm);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, MpiLaw, ::testing::Values("llama", "gpt2", "t5_dropout"),

@@ -132,7 +132,7 @@ TEST_P(Resume, AnInterruptedCallGoesOnWithItsOwnSamplesOnly) {
   });
 }
 
-TEST_P(Resume, SavesAsOftenAsAskedAndFromAnyOfThese) {
+TEST_P(Resume, Row34_SavesAsOftenAsAskedAndFromAnyOfThese) {
   on_ranks(GetParam(), [&](Communicator& comm) {
     const auto expected = undisturbed(comm);
     auto saving = options();

@@ -6,18 +6,19 @@ hone_add_test(batch_rows_test SOURCES batch_rows_test.cpp LINK hone::base hone::
 # Models, trainer and generation. What several of these tests share is built once.
 set(hone_test_support_folder ${PROJECT_SOURCE_DIR}/tests/support)
 add_library(hone_test_support STATIC
-  ${hone_test_support_folder}/fixture_model.cpp ${hone_test_support_folder}/split_training.cpp)
+  ${hone_test_support_folder}/fixture_model.cpp ${hone_test_support_folder}/split_training.cpp
+  ${hone_test_support_folder}/golden_families.cpp)
 target_include_directories(hone_test_support PUBLIC ${PROJECT_SOURCE_DIR}/tests)
 target_link_libraries(hone_test_support
   PUBLIC hone::core hone::hf hone::collators hone::distributed nlohmann_json::nlohmann_json
          GTest::gtest)
 
 foreach(unit layers sampling loss packed_batch parameter_store golden law trainer generation recomputed
-        dropout determinism bfloat16)
+        dropout determinism bfloat16 promises)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support)
 endforeach()
 hone_add_test(resume_test SOURCES resume_test.cpp LINK hone_test_support hone::checkpoints)
 
-hone_add_mpi_test(law_mpi_test RANKS 1 2
+hone_add_mpi_test(law_mpi_test RANKS 1 2 4
   SOURCES law_mpi_test.cpp ${PROJECT_SOURCE_DIR}/tests/distributed/mpi_test_main.cpp
   LINK hone_test_support)

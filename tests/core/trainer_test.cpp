@@ -97,7 +97,7 @@ TEST(Trainer, RanksEndWithTheSameWeights) {
   for (const auto& other : weights) EXPECT_TRUE(same_weights(other, weights[0]));
 }
 
-TEST(Trainer, OneCallIsOnePassInUpdatesOfTheGlobalBatch) {
+TEST(Trainer, Row18_OneCallIsOnePassInUpdatesOfTheGlobalBatch) {
   const auto sizes_on = [](int ranks, TrainerOptions options) {
     return on_ranks(ranks, [&](Communicator& comm) {
       TrainerHarness harness{model().folder(), comm, options};
@@ -137,7 +137,7 @@ TEST(Trainer, EverySampleIsTrainedOncePerCall) {
   }
 }
 
-TEST(Trainer, UsesTheRateOfTheScheduleOnAnyNumberOfRanks) {
+TEST(Trainer, Row06_UsesTheRateOfTheScheduleOnAnyNumberOfRanks) {
   for (const int ranks : {1, 2, 4}) {
     const auto rates = on_ranks(ranks, [](Communicator& comm) {
       auto scheduled = options();
@@ -172,7 +172,7 @@ TEST(Trainer, EndsAtMaxStepsInTheMiddleOfACall) {
   EXPECT_TRUE(same_weights(weights_of(harness.model()), weights));
 }
 
-TEST(Trainer, NothingToLearnIsSkipped) {
+TEST(Trainer, Row36_NothingToLearnIsSkipped) {
   for (const int ranks : {1, 2}) {
     on_ranks(ranks, [](Communicator& comm) {
       TrainerHarness harness{model().folder(), comm, options()};
@@ -336,7 +336,7 @@ TEST(Trainer, ClippingBoundsTheNormAndNeverRaisesIt) {
   }
 }
 
-TEST(Trainer, AccumulationOnlySetsTheSizeOfUpdates) {
+TEST(Trainer, Row28_AccumulationOnlySetsTheSizeOfUpdates) {
   distributed::LoopbackCommunicator comm;
   std::vector<std::vector<at::Tensor>> weights;
   for (const std::int64_t micro_batches : {1, 2, 4}) {
@@ -458,7 +458,7 @@ TEST(Trainer, TellsCallbacksInOrder) {
   EXPECT_NEAR(diary.losses.at(0), stats.loss, 1e-12);
 }
 
-TEST(Trainer, LogsAShareOfAllUpdates) {
+TEST(Trainer, Row33_LogsAShareOfAllUpdates) {
   distributed::LoopbackCommunicator comm;
   auto with_log = options();
   with_log.logging_steps = 0.5;
@@ -487,7 +487,7 @@ TEST(Trainer, ACallbackOfOneRankStopsAll) {
   EXPECT_THAT(steps, Each(2));
 }
 
-TEST(Trainer, SkipsWhatIsNotFiniteAndSaysWhose) {
+TEST(Trainer, Row37_SkipsWhatIsNotFiniteAndSaysWhose) {
   const auto steps = on_ranks(2, [&](Communicator& comm) {
     auto skipping = options();
     skipping.on_non_finite = "skip";
@@ -579,7 +579,7 @@ TEST(Trainer, EvaluationCountsEverySampleOnceAndTrainsNothing) {
   for (const double loss : losses) EXPECT_NEAR(loss / losses[0], 1.0, 1e-6);
 }
 
-TEST(Trainer, MetricsGetEverySampleInOrder) {
+TEST(Trainer, Row16_MetricsGetEverySampleInOrder) {
   distributed::LoopbackCommunicator alone;
   MetricsLog log;
   auto one_row = options();
@@ -599,7 +599,7 @@ TEST(Trainer, MetricsGetEverySampleInOrder) {
   EXPECT_THAT(map, Contains(Pair("eval_words", 3.0)));
 }
 
-TEST(Trainer, MetricsDoNotDependOnRanksAndBatches) {
+TEST(Trainer, Row15_MetricsDoNotDependOnRanksAndBatches) {
   distributed::LoopbackCommunicator alone;
   MetricsLog reference;
   TrainerHarness harness{model().folder(), alone, options(), {.eval_hooks = hooks_into(reference)}};
@@ -623,7 +623,7 @@ TEST(Trainer, MetricsDoNotDependOnRanksAndBatches) {
   }
 }
 
-TEST(Trainer, NamedSetsAreEvaluatedWhenDueAndTheBestIsNoted) {
+TEST(Trainer, Row12_NamedSetsAreEvaluatedWhenDueAndTheBestIsNoted) {
   const auto checked = on_ranks(2, [&](Communicator& comm) {
     auto with_eval = options();
     with_eval.eval_strategy = "steps";
@@ -667,7 +667,7 @@ TEST(Trainer, EvaluationOfNothingIsZero) {
   EXPECT_EQ(stats.num_tokens, 0);
 }
 
-TEST(Trainer, RefusesOptionsThatDoNotFit) {
+TEST(Trainer, Row14_RefusesOptionsThatDoNotFit) {
   distributed::LoopbackCommunicator comm;
   const auto refuse = [&](TrainerOptions bad) {
     EXPECT_THROW(TrainerHarness(model().folder(), comm, bad), ConfigError);

@@ -1,4 +1,4 @@
-"""A Hugging Face folder with a random Llama of some ten thousand parameters, from the standard library alone."""
+"""Hugging Face folders with random models of some ten thousand parameters, from the standard library alone."""
 
 import json
 import random
@@ -9,7 +9,7 @@ END_OF_TEXT = 256
 START_OF_TURN = 257
 VOCAB_SIZE = 260  # more rows than ids, as padded models have
 
-CONFIG = {
+LLAMA = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
     "hidden_size": 32,
@@ -28,17 +28,97 @@ CONFIG = {
     "torch_dtype": "float32",
 }
 
+GPT2 = {
+    "architectures": ["GPT2LMHeadModel"],
+    "model_type": "gpt2",
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 256,
+    "vocab_size": VOCAB_SIZE,
+    "activation_function": "gelu_new",
+    "resid_pdrop": 0.1,
+    "embd_pdrop": 0.1,
+    "attn_pdrop": 0.1,
+    "bos_token_id": END_OF_TEXT,
+    "eos_token_id": END_OF_TEXT,
+    "torch_dtype": "float32",
+}
+
+T5 = {
+    "architectures": ["T5ForConditionalGeneration"],
+    "model_type": "t5",
+    "is_encoder_decoder": True,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_decoder_layers": 2,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 20,
+    "feed_forward_proj": "gated-gelu",
+    "dropout_rate": 0.1,
+    "tie_word_embeddings": False,
+    "vocab_size": VOCAB_SIZE,
+    "pad_token_id": 259,
+    "eos_token_id": END_OF_TEXT,
+    "decoder_start_token_id": 259,
+    "torch_dtype": "float32",
+}
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}<turn>{{ message['role'] }}: {{ message['content'] }}<eos>"
     "{% endfor %}{% if add_generation_prompt %}<turn>assistant: {% endif %}"
 )
 
 
-def _shapes() -> dict[str, list[int]]:
-    hidden, inner = CONFIG["hidden_size"], CONFIG["intermediate_size"]
-    key_value = hidden // CONFIG["num_attention_heads"] * CONFIG["num_key_value_heads"]
+def _gpt2_shapes() -> dict[str, list[int]]:
+    width = GPT2["n_embd"]
+    shapes = {
+        "transformer.wte.weight": [VOCAB_SIZE, width],
+        "transformer.wpe.weight": [GPT2["n_positions"], width],
+        "transformer.ln_f.weight": [width],
+        "transformer.ln_f.bias": [width],
+    }
+    for layer in range(GPT2["n_layer"]):
+        sizes = {"attn.c_attn": (width, 3 * width), "attn.c_proj": (width, width)}
+        sizes |= {"mlp.c_fc": (width, 4 * width), "mlp.c_proj": (4 * width, width)}
+        for name, (rows, columns) in sizes.items():
+            shapes[f"transformer.h.{layer}.{name}.weight"] = [rows, columns]
+            shapes[f"transformer.h.{layer}.{name}.bias"] = [columns]
+        for name in ("ln_1", "ln_2"):
+            shapes[f"transformer.h.{layer}.{name}.weight"] = shapes[f"transformer.h.{layer}.{name}.bias"] = [width]
+    return shapes
+
+
+def _t5_shapes() -> dict[str, list[int]]:
+    width, heads, inner = T5["d_model"], T5["num_heads"] * T5["d_kv"], T5["d_ff"]
+    shapes = {"shared.weight": [VOCAB_SIZE, width], "lm_head.weight": [VOCAB_SIZE, width]}
+    for stack, attentions in (("encoder", ["SelfAttention"]), ("decoder", ["SelfAttention", "EncDecAttention"])):
+        shapes[f"{stack}.final_layer_norm.weight"] = [width]
+        bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+        shapes[bias] = [T5["relative_attention_num_buckets"], T5["num_heads"]]
+        for layer in range(T5["num_layers"]):
+            for place, attention in enumerate(attentions):
+                prefix = f"{stack}.block.{layer}.layer.{place}."
+                for part in "qkv":
+                    shapes[f"{prefix}{attention}.{part}.weight"] = [heads, width]
+                shapes[f"{prefix}{attention}.o.weight"] = [width, heads]
+                shapes[f"{prefix}layer_norm.weight"] = [width]
+            prefix = f"{stack}.block.{layer}.layer.{len(attentions)}."
+            for part in ("wi_0", "wi_1"):
+                shapes[f"{prefix}DenseReluDense.{part}.weight"] = [inner, width]
+            shapes[f"{prefix}DenseReluDense.wo.weight"] = [width, inner]
+            shapes[f"{prefix}layer_norm.weight"] = [width]
+    return shapes
+
+
+def _llama_shapes() -> dict[str, list[int]]:
+    hidden, inner = LLAMA["hidden_size"], LLAMA["intermediate_size"]
+    key_value = hidden // LLAMA["num_attention_heads"] * LLAMA["num_key_value_heads"]
     shapes = {"model.embed_tokens.weight": [VOCAB_SIZE, hidden], "model.norm.weight": [hidden]}
-    for layer in range(CONFIG["num_hidden_layers"]):
+    for layer in range(LLAMA["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
         shapes |= {
             prefix + "input_layernorm.weight": [hidden],
@@ -54,10 +134,13 @@ def _shapes() -> dict[str, list[int]]:
     return shapes
 
 
-def _weights(seed: int) -> dict[str, tuple[list[int], list[float]]]:
+FAMILIES = {"llama": (LLAMA, _llama_shapes), "gpt2": (GPT2, _gpt2_shapes), "t5": (T5, _t5_shapes)}
+
+
+def _weights(shapes: dict[str, list[int]], seed: int) -> dict[str, tuple[list[int], list[float]]]:
     rng = random.Random(seed)
     weights = {}
-    for name, shape in sorted(_shapes().items()):
+    for name, shape in sorted(shapes.items()):
         if len(shape) == 1:
             values = [1.0] * shape[0]
         else:
@@ -138,11 +221,12 @@ def _tokenizer() -> dict:
     }
 
 
-def make_model(folder: Path, seed: int = 7) -> Path:
+def make_model(folder: Path, seed: int = 7, family: str = "llama") -> Path:
     """Writes config.json, model.safetensors, tokenizer.json and tokenizer_config.json."""
+    config, shapes = FAMILIES[family]
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG, indent=2))
-    write_safetensors(folder / "model.safetensors", _weights(seed))
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+    write_safetensors(folder / "model.safetensors", _weights(shapes(), seed))
     (folder / "tokenizer.json").write_text(json.dumps(_tokenizer()))
     (folder / "tokenizer_config.json").write_text(
         json.dumps({"eos_token": "<eos>", "chat_template": CHAT_TEMPLATE, "tokenizer_class": "PreTrainedTokenizerFast"})

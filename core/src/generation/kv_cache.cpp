@@ -80,16 +80,16 @@ at::Tensor PrefillAttention::attend(std::int64_t layer, const at::Tensor& q, con
 }
 
 at::Tensor PrefillAttention::attend_source(std::int64_t layer, const at::Tensor& q,
-                                           const ScoreRule& rule) {
-  const auto index = static_cast<std::size_t>(layer);
-  if (!state_.source || index >= source_.keys.size()) {
-    return Attention::attend_source(layer, q, rule);
+                                           const SourceProjection& project, const ScoreRule& rule) {
+  if (!state_.source || !source_.states.defined()) {
+    return Attention::attend_source(layer, q, project, rule);
   }
+  const auto [all_keys, all_values] = project(source_.states);
   std::vector<at::Tensor> outputs;
   std::int64_t begin = 0, source_begin = 0;
   for (std::size_t i = 0; i < prompts_.size(); ++i) {
-    const auto keys = source_.keys[index].narrow(0, source_begin, source_.lengths[i]);
-    const auto values = source_.values[index].narrow(0, source_begin, source_.lengths[i]);
+    const auto keys = all_keys.narrow(0, source_begin, source_.lengths[i]);
+    const auto values = all_values.narrow(0, source_begin, source_.lengths[i]);
     outputs.push_back(attend_by_products(q.narrow(0, begin, prompts_[i].length), keys, values,
                                          rule.scale, {}));
     store(state_.source->keys(layer), prompts_[i], keys);
@@ -153,8 +153,8 @@ at::Tensor DecodeAttention::attend(std::int64_t layer, const at::Tensor& q, cons
 }
 
 at::Tensor DecodeAttention::attend_source(std::int64_t layer, const at::Tensor& q,
-                                          const ScoreRule& rule) {
-  if (!source_) return Attention::attend_source(layer, q, rule);
+                                          const SourceProjection& project, const ScoreRule& rule) {
+  if (!source_) return Attention::attend_source(layer, q, project, rule);
   return source_->attend(layer, q, rule.scale, {});
 }
 

@@ -71,7 +71,8 @@ class PrefillAttention final : public Attention {
 
   at::Tensor attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
                     const at::Tensor& v, const ScoreRule& rule) override;
-  at::Tensor attend_source(std::int64_t layer, const at::Tensor& q, const ScoreRule& rule) override;
+  at::Tensor attend_source(std::int64_t layer, const at::Tensor& q, const SourceProjection& project,
+                           const ScoreRule& rule) override;
 
  private:
   DecodingState& state_;
@@ -104,7 +105,8 @@ class DecodeAttention final : public Attention {
 
   at::Tensor attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
                     const at::Tensor& v, const ScoreRule& rule) override;
-  at::Tensor attend_source(std::int64_t layer, const at::Tensor& q, const ScoreRule& rule) override;
+  at::Tensor attend_source(std::int64_t layer, const at::Tensor& q, const SourceProjection& project,
+                           const ScoreRule& rule) override;
 
   /// The position of each row's new token. Shape: (R) int64.
   const at::Tensor& positions() const { return positions_; }

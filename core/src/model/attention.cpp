@@ -74,7 +74,8 @@ at::Tensor by_sequence(std::span<const std::int64_t> lengths, const at::Tensor& 
 
 }  // namespace
 
-at::Tensor Attention::attend_source(std::int64_t, const at::Tensor&, const ScoreRule&) {
+at::Tensor Attention::attend_source(std::int64_t, const at::Tensor&, const SourceProjection&,
+                                    const ScoreRule&) {
   throw std::logic_error{"this attention has no source"};
 }
 
@@ -142,10 +143,11 @@ at::Tensor SegmentedCausalAttention::attend(std::int64_t, const at::Tensor& q, c
 }
 
 at::Tensor SegmentedCausalAttention::attend_source(std::int64_t layer, const at::Tensor& q,
+                                                   const SourceProjection& project,
                                                    const ScoreRule& rule) {
-  const auto index = static_cast<std::size_t>(layer);
-  if (index >= source_.keys.size()) return Attention::attend_source(layer, q, rule);
-  return by_sequence(lengths_, q, source_.lengths, source_.keys[index], source_.values[index],
+  if (!source_.states.defined()) return Attention::attend_source(layer, q, project, rule);
+  const auto [keys, values] = project(source_.states);
+  return by_sequence(lengths_, q, source_.lengths, keys, values,
                      [&](std::size_t i, const auto& qi, const auto& ki, const auto& vi) {
                        return attend_by_products(qi, ki, vi, rule.scale, {},
                                                  filter_of(dropout_, i, rule));

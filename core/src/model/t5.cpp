@@ -80,7 +80,7 @@ class BucketBias final : public PositionBias {
   }
 
  private:
-  const at::Tensor& table_;
+  at::Tensor table_;
   bool bidirectional_;
   const T5Config& config_;
 };
@@ -140,11 +140,12 @@ T5Model::T5Model(T5Config config, const LoadOptions& options)
       head_(config_.tied ? embedding_ : parameters_.at("lm_head.weight")),
       encoder_norm_(parameters_.at("encoder.final_layer_norm.weight")),
       decoder_norm_(parameters_.at("decoder.final_layer_norm.weight")) {
-  const auto bias = [&](const std::string& stack) {
-    return parameters_.at(block_prefix(stack, 0) + "0.SelfAttention.relative_attention_bias.weight");
+  const auto bias = [&](const std::string& stack, bool bidirectional) {
+    const auto name = block_prefix(stack, 0) + "0.SelfAttention.relative_attention_bias.weight";
+    return std::make_unique<BucketBias>(parameters_.at(name), bidirectional, config_);
   };
-  encoder_bias_ = bias("encoder");
-  decoder_bias_ = bias("decoder");
+  encoder_bias_ = bias("encoder", /*bidirectional=*/true);
+  decoder_bias_ = bias("decoder", /*bidirectional=*/false);
   for (std::int64_t layer = 0; layer < config_.num_encoder_layers; ++layer) {
     encoder_.push_back(block("encoder", layer));
   }
@@ -207,44 +208,42 @@ at::Tensor T5Model::norm(const at::Tensor& x, const at::Tensor& weight) const {
 
 EncodedSource T5Model::encode(const TokenInput& tokens, std::span<const std::int64_t> lengths) {
   const auto* dropout = tokens.dropout;
-  EncodedSource source{.keys = {}, .values = {}, .lengths = {lengths.begin(), lengths.end()}};
+  const std::vector<std::int64_t> own_lengths{lengths.begin(), lengths.end()};
   auto x = drop(dropout, look_up(embedding_, tokens.ids, std::nullopt), kEncoderSites);
   for (std::int64_t layer = 0; layer < config_.num_encoder_layers; ++layer) {
     x = run_block(x, [=, this](const at::Tensor& input) {
-      const BucketBias bias{encoder_bias_, /*bidirectional=*/true, config_};
       const auto& b = encoder_[static_cast<std::size_t>(layer)];
       const auto site = kEncoderSites + kSitesPerBlock * (layer + 1);
       const auto h = norm(input, b.self_norm);
       const auto attended =
-          full_attention(split(h, b.self.q), split(h, b.self.k), split(h, b.self.v), source.lengths,
-                         rule(&bias, site), dropout);
+          full_attention(split(h, b.self.q), split(h, b.self.k), split(h, b.self.v), own_lengths,
+                         rule(encoder_bias_.get(), site), dropout);
       const auto y = input + drop(dropout, merged(attended, b.self.o), site + 1);
       return y + feed(y, b, dropout, site + 2);
     });
   }
-  const auto memory = drop(dropout, norm(x, encoder_norm_), kEncoderSites + 1);
-  for (const auto& b : decoder_) {
-    source.keys.push_back(split(memory, b.source.k));
-    source.values.push_back(split(memory, b.source.v));
-  }
-  return source;
+  return {drop(dropout, norm(x, encoder_norm_), kEncoderSites + 1), own_lengths};
 }
 
 at::Tensor T5Model::forward(const TokenInput& tokens, Attention& attention) {
   const auto* dropout = tokens.dropout;
-  const BucketBias bias{decoder_bias_, /*bidirectional=*/false, config_};
   auto x = drop(dropout, look_up(embedding_, tokens.ids, std::nullopt), kDecoderSites);
   for (std::int64_t layer = 0; layer < config_.shape.num_layers; ++layer) {
-    const auto& b = decoder_[static_cast<std::size_t>(layer)];
-    const auto site = kDecoderSites + kSitesPerBlock * (layer + 1);
-    const auto h = norm(x, b.self_norm);
-    const auto attended = attention.attend(layer, split(h, b.self.q), split(h, b.self.k),
-                                           split(h, b.self.v), rule(&bias, site));
-    const auto y = x + drop(dropout, merged(attended, b.self.o), site + 1);
-    const auto query = split(norm(y, b.source_norm), b.source.q);
-    const auto read = attention.attend_source(layer, query, rule(nullptr, site + 2));
-    const auto z = y + drop(dropout, merged(read, b.source.o), site + 3);
-    x = z + feed(z, b, dropout, site + 4);
+    x = run_block(x, [=, this, &attention](const at::Tensor& input) {
+      const auto& b = decoder_[static_cast<std::size_t>(layer)];
+      const auto site = kDecoderSites + kSitesPerBlock * (layer + 1);
+      const auto h = norm(input, b.self_norm);
+      const auto attended = attention.attend(layer, split(h, b.self.q), split(h, b.self.k),
+                                             split(h, b.self.v), rule(decoder_bias_.get(), site));
+      const auto y = input + drop(dropout, merged(attended, b.self.o), site + 1);
+      const auto project = [&](const at::Tensor& states) {
+        return std::pair{split(states, b.source.k), split(states, b.source.v)};
+      };
+      const auto read = attention.attend_source(layer, split(norm(y, b.source_norm), b.source.q),
+                                                project, rule(nullptr, site + 2));
+      const auto z = y + drop(dropout, merged(read, b.source.o), site + 3);
+      return z + feed(z, b, dropout, site + 4);
+    });
   }
   return drop(dropout, norm(x, decoder_norm_), kDecoderSites + 1) * config_.output_scale;
 }

@@ -69,7 +69,8 @@ class T5Model final : public LanguageModel {
 
   T5Config config_;
   ParameterStore parameters_;
-  at::Tensor embedding_, head_, encoder_norm_, decoder_norm_, encoder_bias_, decoder_bias_;
+  at::Tensor embedding_, head_, encoder_norm_, decoder_norm_;
+  std::unique_ptr<PositionBias> encoder_bias_, decoder_bias_;
   std::vector<Block> encoder_, decoder_;
 };
 

@@ -10,6 +10,7 @@
 #include "hone/core/model/language_model.hpp"
 #include "hone/core/training/loss.hpp"
 #include "hone/core/training/micro_batches.hpp"
+#include "hone/core/training/packed_forward.hpp"
 #include "training/gathered_predictions.hpp"
 
 namespace hone {
@@ -48,7 +49,8 @@ EvalStats evaluate(LanguageModel& model, Communicator& comm, const Sharding& sha
     for (const auto& micro : micro_batches(rows.rows, share, collator, rows_per_micro_batch,
                                            model.parameters().options())) {
       if (micro.num_targets() == 0 && !hooks.compute_metrics) continue;
-      const auto hidden = PackedForward{micro, nullptr}(model);
+      const PackedForward forward{model, micro};
+      const auto& hidden = forward.hidden();
       if (hooks.compute_metrics) {
         predictions.add(micro.samples, micro.lengths, at::mm(hidden, model.output_weight().t()));
       }

@@ -1,26 +1,52 @@
-#include "hone/core/training/packed_batch.hpp"
+#include "hone/core/training/packed_forward.hpp"
+
+#include <c10/core/GradMode.h>
 
 namespace hone {
+namespace {
 
-PackedForward::PackedForward(const PackedBatch& batch, const DropoutKey* dropout) : batch_(batch) {
-  if (dropout == nullptr) return;
-  dropout_.emplace(dropout->seed, dropout->update, batch.samples, batch.lengths);
-  if (!batch.source_ids.defined()) return;
-  source_dropout_.emplace(dropout->seed, dropout->update, batch.samples, batch.source_lengths);
+const Dropout* pointer_to(const std::optional<Dropout>& dropout) {
+  return dropout ? &*dropout : nullptr;
 }
 
-at::Tensor PackedForward::operator()(LanguageModel& model) {
-  EncodedSource source;
-  if (model.shape().is_encoder_decoder) {
-    source = model.encode({.ids = batch_.source_ids, .dropout = pointer(source_dropout_)},
-                          batch_.source_lengths);
+}  // namespace
+
+PackedForward::PackedForward(LanguageModel& model, const PackedBatch& batch,
+                             const DropoutKey* dropout) {
+  const bool has_source = model.shape().is_encoder_decoder;
+  if (dropout != nullptr) {
+    dropout_.emplace(dropout->seed, dropout->update, batch.samples, batch.lengths);
+    if (has_source) {
+      source_dropout_.emplace(dropout->seed, dropout->update, batch.samples, batch.source_lengths);
+    }
   }
-  attention_.emplace(batch_.lengths, std::move(source), pointer(dropout_));
-  return model.forward({.ids = batch_.ids,
-                        .positions = batch_.positions,
-                        .dropout = pointer(dropout_),
-                        .extra = batch_.extra},
-                       *attention_);
+  EncodedSource source;
+  if (has_source) {
+    source = model.encode({.ids = batch.source_ids, .dropout = pointer_to(source_dropout_)},
+                          batch.source_lengths);
+    // The decoder's blocks read it as a leaf: each may be computed again by a backward pass of its own, and
+    // the encoder goes backward once, when all have added to it.
+    encoded_ = source.states;
+    source_ = encoded_.detach();
+    if (c10::GradMode::is_enabled()) {
+      source_.requires_grad_(true);
+      const bool is_narrow = source_.element_size() < 4;
+      if (is_narrow) source_.set_grad_dtype(at::kFloat);  // many layers add to it
+    }
+    source.states = source_;
+  }
+  attention_.emplace(batch.lengths, std::move(source), pointer_to(dropout_));
+  hidden_ = model.forward({.ids = batch.ids,
+                           .positions = batch.positions,
+                           .dropout = pointer_to(dropout_),
+                           .extra = batch.extra},
+                          *attention_);
+}
+
+void PackedForward::backward(const at::Tensor& outputs, const at::Tensor& gradient) {
+  outputs.backward(gradient);
+  if (!source_.defined() || !source_.grad().defined()) return;
+  encoded_.backward(source_.grad().to(encoded_.scalar_type()));
 }
 
 }  // namespace hone

@@ -14,6 +14,7 @@
 #include "hone/core/error.hpp"
 #include "hone/core/training/loss.hpp"
 #include "hone/core/training/micro_batches.hpp"
+#include "hone/core/training/packed_forward.hpp"
 #include "hone/core/training/plans.hpp"
 #include "training/gradient_tree.hpp"
 #include "training/memory_caches.hpp"
@@ -175,16 +176,15 @@ at::Tensor Trainer::forward_backward(const PackedBatch& micro, double scale) {
   if (micro.num_targets() == 0) return at::zeros({}, at::kDouble);
   const DropoutKey dropout{static_cast<std::uint64_t>(state_.seed),
                            static_cast<std::uint64_t>(state_.global_step)};
-  PackedForward forward{micro, model.has_dropout() ? &dropout : nullptr};
-  const auto hidden = forward(model);
-  const auto predicting = at::index_select(hidden, 0, micro.predictors);
+  PackedForward forward{model, micro, model.has_dropout() ? &dropout : nullptr};
+  const auto predicting = at::index_select(forward.hidden(), 0, micro.predictors);
   const auto head = head_loss(predicting.detach(), model.output_weight(), micro.targets,
                               {.with_gradient = true,
                                .scale = scale,
                                .label_smoothing = options_.label_smoothing_factor,
                                .target_weights = micro.weights});
   clock_.lap(Phase::Forward);
-  predicting.backward(head.hidden_gradient);
+  forward.backward(predicting, head.hidden_gradient);
   clock_.lap(Phase::Backward);
   return head.loss_sum;
 }

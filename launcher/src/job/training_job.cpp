@@ -58,21 +58,22 @@ TrainingJob::TrainingJob(Session& session, LoadedModel loaded, TrainerOptions op
                          checkpoints::StoreOptions store, std::vector<EvalSet> eval_sets)
     : session_(session),
       loaded_(std::move(loaded)),
-      reducer_(make_reducer(session.communicator(), options)),
-      best_model_folder_(store.run_directory / "best"),
-      store_(session.communicator(), session.log(), std::move(store)) {
+      reducer_(make_reducer(session.communicator(), options)) {
+  const bool has_directory = !store.run_directory.empty();
+  const auto best_model_folder = has_directory ? store.run_directory / "best" : "";
+  if (has_directory) store_.emplace(session.communicator(), session.log(), std::move(store));
   TrainerParts parts{.model = *loaded_.model,
                      .communicator = session.communicator(),
                      .reducer = *reducer_,
                      .collator = collator_,
                      .log = session.log(),
                      .tokenizer = loaded_.tokenizer.get(),
-                     .checkpoints = &store_,
+                     .checkpoints = store_ ? &*store_ : nullptr,
                      .stop_signal = &session.stop_signal(),
                      .optimizer = nullptr,
                      .model_folder = loaded_.folder,
                      .eval_sets = std::move(eval_sets),
-                     .best_model_folder = best_model_folder_};
+                     .best_model_folder = best_model_folder};
   trainer_ = std::make_unique<Trainer>(std::move(parts), std::move(options));
 }
 

@@ -31,8 +31,9 @@ LoadedModel load_for_session(Session& session, const std::filesystem::path& fold
 /// Collective: construction, resume() and record_options().
 class TrainingJob {
  public:
-  TrainingJob(Session& session, LoadedModel loaded, TrainerOptions options,
-              checkpoints::StoreOptions store, std::vector<EvalSet> eval_sets = {});
+  /// Without a run directory in `store` there are no checkpoints.
+  TrainingJob(Session& session, LoadedModel loaded, TrainerOptions options = {},
+              checkpoints::StoreOptions store = {}, std::vector<EvalSet> eval_sets = {});
 
   /// Does what --resume_from_checkpoint asks for; true where the run goes on from a checkpoint.
   /// Throws: CheckpointError where there is none and `true` or a path was given.
@@ -50,8 +51,7 @@ class TrainingJob {
   LoadedModel loaded_;
   std::unique_ptr<GradientReducer> reducer_;
   collators::PackingCollator collator_;
-  std::filesystem::path best_model_folder_;
-  checkpoints::Hdf5CheckpointStore store_;
+  std::optional<checkpoints::Hdf5CheckpointStore> store_;
   std::unique_ptr<Trainer> trainer_;
 };
 

@@ -28,12 +28,14 @@ struct ScoreRule {
   std::int64_t dropout_site = 0;
 };
 
-/// What a decoder sees of its source texts: keys and values by layer, source behind source.
-/// Shape: each (sum of lengths, H, D).
+/// What an encoder made of texts that lie one behind another.
 struct EncodedSource {
-  std::vector<at::Tensor> keys, values;
+  at::Tensor states;  ///< (sum of lengths, hidden)
   std::vector<std::int64_t> lengths;
 };
+
+/// Keys and values of encoded states. Shape: states (N, hidden); returns two of (N, H, D).
+using SourceProjection = std::function<std::pair<at::Tensor, at::Tensor>(const at::Tensor& states)>;
 
 /// Which tokens see which: the one thing in which training, prefill and cached decoding differ.
 /// A model computes projections for all tokens together and hands them over layer by layer.
@@ -46,9 +48,11 @@ class Attention {
   virtual at::Tensor attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, const ScoreRule& rule) = 0;
 
-  /// Every token over the whole source of its sequence. Shape: q (N, H, D); returns the same.
+  /// Every token over the whole source of its sequence, which `project` makes keys and values of where
+  /// they are not at hand already. Shape: q (N, H, D); returns the same.
   /// Throws: std::logic_error where there is no source.
-  virtual at::Tensor attend_source(std::int64_t layer, const at::Tensor& q, const ScoreRule& rule);
+  virtual at::Tensor attend_source(std::int64_t layer, const at::Tensor& q,
+                                   const SourceProjection& project, const ScoreRule& rule);
 };
 
 /// Weights, once they are made, on their way to the values.
@@ -91,7 +95,8 @@ class SegmentedCausalAttention final : public Attention {
 
   at::Tensor attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
                     const at::Tensor& v, const ScoreRule& rule) override;
-  at::Tensor attend_source(std::int64_t layer, const at::Tensor& q, const ScoreRule& rule) override;
+  at::Tensor attend_source(std::int64_t layer, const at::Tensor& q, const SourceProjection& project,
+                           const ScoreRule& rule) override;
 
  private:
   std::vector<std::int64_t> lengths_;

@@ -3,7 +3,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "hone/core/model/language_model.hpp"
@@ -38,28 +37,5 @@ struct PackedBatch {
 /// Throws: InputError for shapes that do not fit together.
 /// `model`: the device, and the type of what is not whole numbers.
 PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model);
-
-/// Which updates' dropout a training forward has.
-struct DropoutKey {
-  std::uint64_t seed = 0;
-  std::uint64_t update = 0;
-};
-
-/// A packed batch on its way through a model. Must outlive the backward pass of what forward() returned.
-class PackedForward {
- public:
-  /// `dropout`: null in evaluation.
-  PackedForward(const PackedBatch& batch, const DropoutKey* dropout);
-  /// Hidden states of the sequences. Shape: (N, hidden).
-  at::Tensor operator()(LanguageModel& model);
-
- private:
-  const Dropout* pointer(const std::optional<Dropout>& dropout) const {
-    return dropout ? &*dropout : nullptr;
-  }
-  const PackedBatch& batch_;
-  std::optional<Dropout> dropout_, source_dropout_;
-  std::optional<SegmentedCausalAttention> attention_;
-};
 
 }  // namespace hone

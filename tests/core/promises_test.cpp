@@ -1,0 +1,221 @@
+// Promises of TRL's trainer that no other suite has: docs/trainer.md counts them, all are tests Row*.
+#include <ATen/ops/arange.h>
+#include <ATen/ops/full.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+
+#include "hone/collators/seq2seq_collator.hpp"
+#include "hone/core/error.hpp"
+#include "hone/distributed/loopback_communicator.hpp"
+#include "support/fixture_model.hpp"
+#include "support/rank_threads.hpp"
+#include "support/trainer_checks.hpp"
+#include "support/trainer_harness.hpp"
+
+namespace hone::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+/// One id per letter: a is 3, b is 4 ... No pad token.
+class LetterTokenizer final : public Tokenizer {
+ public:
+  std::vector<std::int64_t> encode(std::string_view text, bool) const override {
+    TokenIds ids;
+    for (const char letter : text) ids.push_back(letter - 'a' + 3);
+    return ids;
+  }
+  std::string decode(std::span<const std::int64_t>, bool) const override { return {}; }
+  std::string apply_chat_template(std::span<const ChatMessage>, bool) const override { return {}; }
+  bool has_chat_template() const override { return false; }
+  std::int64_t vocab_size() const override { return 37; }
+  std::optional<std::int64_t> bos_id() const override { return std::nullopt; }
+  std::optional<std::int64_t> eos_id() const override { return 2; }
+  std::optional<std::int64_t> pad_id() const override { return std::nullopt; }
+};
+
+/// Pads, writes down the shapes it made, and adds positions and a tensor of its own.
+class RecordingCollator final : public Collator {
+ public:
+  CollatedBatch collate(std::span<const TokenRow> rows) const override {
+    auto batch = collators::PaddingCollator{/*pad_id=*/0}.collate(rows);
+    shapes.push_back(batch.input_ids.sizes().vec());
+    batch.position_ids = at::arange(batch.input_ids.size(1), at::kLong).expand_as(batch.input_ids);
+    batch.extra["speaker"] = at::full(batch.input_ids.sizes(), 7, at::kLong);
+    return batch;
+  }
+  mutable std::vector<std::vector<std::int64_t>> shapes;
+};
+
+class Promise : public ::testing::Test {
+ protected:
+  FixtureModel llama_{llama_config()};
+  distributed::LoopbackCommunicator comm_;
+  LetterTokenizer tokenizer_;
+};
+
+TEST_F(Promise, Row03_EveryArgumentMayBeLeftOut) {
+  TrainerHarness harness{llama_.folder(), comm_, {}, {.tokenizer = &tokenizer_}};
+  const auto stats = harness->step({.texts = {"abcdef"}});
+  EXPECT_EQ(stats.updates, 1);
+  EXPECT_TRUE(std::isfinite(stats.loss));
+  EXPECT_EQ(stats.learning_rate, 5e-5);
+}
+
+TEST_F(Promise, Row05_NoPadTokenIsNeeded) {
+  auto config = gpt2_config();
+  config.erase("pad_token_id");
+  const FixtureModel gpt2{config};
+  const auto loss_of = [&](std::vector<std::string> texts) {
+    TrainerHarness harness{gpt2.folder(), comm_, {}, {.tokenizer = &tokenizer_}};
+    const auto stats = harness->evaluate({.texts = std::move(texts)});
+    return std::pair{stats.loss, static_cast<double>(stats.num_tokens)};
+  };
+  const auto [together, targets] = loss_of({"abcdef", "gh", "i"});
+  const auto [first, first_targets] = loss_of({"abcdef"});
+  const auto [second, second_targets] = loss_of({"gh"});
+  EXPECT_EQ(targets, 6);  // five and one; a single token predicts nothing
+  EXPECT_NEAR(together, (first * first_targets + second * second_targets) / targets, 1e-6);
+  TrainerHarness harness{gpt2.folder(), comm_, {}, {.tokenizer = &tokenizer_}};
+  EXPECT_NEAR(harness->step({.texts = {"abcdef", "gh", "i"}}).loss, together, 1e-6);
+}
+
+TEST_F(Promise, Row06_ARateOfOnesOwnIsUsedOncePerUpdate) {
+  for (const int ranks : {1, 2}) {
+    const auto rates = on_ranks(ranks, [&](Communicator& comm) {
+      TrainerHarness harness{llama_.folder(), comm, {.global_train_batch_size = 2},
+                             {.learning_rate = [](std::int64_t step) { return 1e-3 / (1.0 + double(step)); }}};
+      std::vector<double> used;
+      for (const auto& update : harness->step({.input_ids = fixture_sequences()}).history) {
+        used.push_back(update.learning_rate);
+      }
+      return used;
+    });
+    for (const auto& used : rates) EXPECT_THAT(used, ElementsAre(1e-3, 5e-4));
+  }
+  TrainerHarness bad{llama_.folder(), comm_, {}, {.learning_rate = [](auto) { return std::nan(""); }}};
+  EXPECT_THROW(bad->step({.input_ids = fixture_sequences()}), ConfigError);
+}
+
+TEST_F(Promise, Row07_ACollatorOfOnesOwnIsCalledPerMicroBatch) {
+  const RecordingCollator collator;
+  TrainerHarness harness{llama_.folder(), comm_,
+                         {.per_device_train_batch_size = 1, .updates_per_step = "one", .shuffle_dataset = false},
+                         {.collator = &collator}};
+  const auto all = fixture_sequences();
+  const auto stats = harness->step({.input_ids = {all[2], all[3]}});
+  EXPECT_THAT(collator.shapes, ElementsAre(ElementsAre(1, 3), ElementsAre(1, 9)));
+  EXPECT_NEAR(stats.loss, (8.13652 + 33.38469) / 10, 1e-5);
+}
+
+TEST_F(Promise, Row17_FreeingCachesIsEachTrainersOwnAndChangesNothing) {
+  TrainerHarness freeing{llama_.folder(), comm_, {.optimize_device_cache = true}};
+  TrainerHarness keeping{llama_.folder(), comm_, {}};
+  EXPECT_TRUE(freeing->options().optimize_device_cache);
+  EXPECT_FALSE(keeping->options().optimize_device_cache);
+  for (int call = 0; call < 2; ++call) {
+    const auto expected = keeping->step({.input_ids = fixture_sequences()});
+    EXPECT_EQ(freeing->step({.input_ids = fixture_sequences()}).loss, expected.loss);
+  }
+  EXPECT_TRUE(same_weights(weights_of(freeing.model()), weights_of(keeping.model())));
+}
+
+TEST_F(Promise, Row24_TheLabelsOfAnEncoderDecoderAreTheTargetsText) {
+  const FixtureModel t5{t5_config()};
+  TrainerHarness by_text{t5.folder(), comm_, {}, {.tokenizer = &tokenizer_}};
+  TrainerHarness by_ids{t5.folder(), comm_, {}};
+  const auto stats = by_text->step({.texts = {"abc"}, .texts_labels = {"xy"}});
+  const auto expected = by_ids->step({.input_ids = {{3, 4, 5}}, .labels = {{26, 27, 2}}});
+  EXPECT_EQ(stats.num_tokens, 3);
+  EXPECT_EQ(stats.loss, expected.loss);
+}
+
+TEST_F(Promise, Row25_AnEncoderDecoderWithoutLabelsIsAnErrorOnAllRanks) {
+  const FixtureModel t5{t5_config()};
+  const std::vector<Batch> bad{{.input_ids = {{3, 4}}}, {.texts = {"ab"}}};
+  for (const auto& batch : bad) {
+    const auto messages = on_ranks(2, [&](Communicator& comm) -> std::string {
+      TrainerHarness harness{t5.folder(), comm, {}, {.tokenizer = &tokenizer_}};
+      std::string message;
+      try {
+        harness->step(batch);
+      } catch (const InputError& error) {
+        message = error.what();
+      }
+      // Still usable.
+      EXPECT_EQ(harness->step({.input_ids = {{3, 4}}, .labels = {{5, 1}}}).updates, 1);
+      return message;
+    });
+    EXPECT_THAT(messages[0], AllOf(HasSubstr("encoder-decoder"), HasSubstr("labels are missing")));
+    EXPECT_EQ(messages[1], messages[0]);
+  }
+}
+
+TEST_F(Promise, Row27_EverySampleIsTrainedOnOneRank) {
+  /// The samples that a collator saw, by their first token.
+  struct Seen final : Collator {
+    CollatedBatch collate(std::span<const TokenRow> rows) const override {
+      for (const auto& row : rows) firsts.push_back(row.ids[0]);
+      return collators::PackingCollator{}.collate(rows);
+    }
+    mutable std::vector<std::int64_t> firsts;
+  };
+  Batch batch;
+  for (std::int64_t i = 0; i < 8; ++i) batch.input_ids.push_back({10 + i, 3, 4});
+  const auto seen = on_ranks(2, [&](Communicator& comm) {
+    const Seen collator;
+    TrainerHarness harness{llama_.folder(), comm, {.per_device_train_batch_size = 2}, {.collator = &collator}};
+    EXPECT_EQ(harness->step(batch).updates, 2);
+    return collator.firsts;
+  });
+  std::vector<std::int64_t> all = seen[0];
+  all.insert(all.end(), seen[1].begin(), seen[1].end());
+  std::sort(all.begin(), all.end());
+  EXPECT_THAT(all, ElementsAre(10, 11, 12, 13, 14, 15, 16, 17));
+  EXPECT_EQ(seen[0].size(), 4U);
+}
+
+TEST_F(Promise, Row29_StepsAreUpdatesNotMicroBatches) {
+  TrainerHarness harness{llama_.folder(), comm_,
+                         {.per_device_train_batch_size = 1, .gradient_accumulation_steps = 4}};
+  Batch batch;
+  for (int i = 0; i < 16; ++i) batch.input_ids.push_back(fixture_sequences()[i % 4]);
+  harness->step(batch);
+  EXPECT_EQ(harness->state().global_step, 4);
+}
+
+TEST_F(Promise, Row31_PastTheEndNoScheduleRises) {
+  const LrSchedule cosine{.kind = ScheduleKind::Cosine, .learning_rate = 1e-3, .warmup_steps = 2, .max_steps = 6};
+  for (std::int64_t step = 6; step < 20; ++step) EXPECT_EQ(cosine.at(step), 0.0);
+  TrainerHarness harness{llama_.folder(), comm_,
+                         {.updates_per_step = "one", .lr_scheduler_type = "cosine", .max_steps = 2}};
+  for (int call = 0; call < 2; ++call) harness->step({.input_ids = fixture_sequences()});
+  const auto weights = weights_of(harness.model());
+  EXPECT_EQ(harness->step({.input_ids = fixture_sequences()}).updates, 0);
+  EXPECT_TRUE(same_weights(weights_of(harness.model()), weights));
+}
+
+TEST_F(Promise, EvaluationOfAnEncoderDecoderShowsPredictionsAtTheirLabels) {
+  const FixtureModel t5{t5_config()};
+  EvalPrediction got;
+  const EvalHooks hooks{.compute_metrics = [&](const EvalPrediction& prediction) {
+    got = prediction;
+    return Metrics{{"acc", 1.0}};
+  }};
+  TrainerHarness harness{t5.folder(), comm_, {}, {.eval_hooks = hooks}};
+  const auto source = fixture_sequences()[0];
+  const PromptTokens prompt{source, 0};
+  const auto greedy = harness->generate(std::span{&prompt, 1}, {.do_sample = false, .max_new_tokens = 3})[0].ids;
+  // Labelled with what it says by itself, the model predicts each label where transformers shows it.
+  harness->evaluate({.input_ids = {source, source}, .labels = {greedy, {greedy[0]}}});
+  EXPECT_EQ(got.label_ids.sizes(), (at::IntArrayRef{2, 3}));
+  EXPECT_TRUE(got.predictions.equal(got.label_ids)) << got.predictions << got.label_ids;
+}
+
+}  // namespace
+}  // namespace hone::testing
