@@ -4,9 +4,10 @@ find_package(GTest REQUIRED)
 find_package(rapidcheck QUIET)
 if(NOT TARGET rapidcheck_gtest)
   message(FATAL_ERROR
-    "RapidCheck with its GoogleTest part was not found; the tests need it. On Debian: apt-get install "
-    "librapidcheck-dev; elsewhere build https://github.com/emil-e/rapidcheck with "
-    "-DRC_ENABLE_GTEST=ON and name it in CMAKE_PREFIX_PATH. Without tests: -DHONE_BUILD_TESTS=OFF.")
+    "RapidCheck with its GoogleTest part was not found; the tests need it. On Debian: apt-get "
+    "install librapidcheck-dev; elsewhere build https://github.com/emil-e/rapidcheck with "
+    "-DRC_ENABLE_GTEST=ON and name it in CMAKE_PREFIX_PATH. Without tests: "
+    "-DHONE_BUILD_TESTS=OFF.")
 endif()
 
 # Every rank of a multi-rank test computes on one thread: the machine is shared.

@@ -33,8 +33,8 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
   for (const int holder : c.split.holders) out << ' ' << holder;
   out << "\naccumulation " << o.gradient_accumulation_steps << ", updates of "
       << o.global_train_batch_size.value_or(0) << " (" << o.updates_per_step << "), shuffle "
-      << o.shuffle_dataset << ", max_grad_norm " << o.max_grad_norm << ", momentum " << o.momentum
-      << ", decay " << o.weight_decay << ", smoothing " << o.label_smoothing_factor << '\n';
+      << o.shuffle_dataset << ", warmup " << o.warmup_steps << ", max_grad_norm "
+      << o.max_grad_norm << ", momentum " << o.momentum << ", decay " << o.weight_decay << ", smoothing " << o.label_smoothing_factor << '\n';
   for (const auto& sample : c.samples) out << sample << '\n';
   return out;
 }
@@ -51,6 +51,8 @@ rc::Gen<TrainerOptions> random_options() {
       set(&O::global_train_batch_size, size),
       set(&O::updates_per_step, rc::gen::weightedElement<std::string>({{3, "all"}, {1, "one"}})),
       set(&O::shuffle_dataset), set(&O::learning_rate, rc::gen::just(0.05)),
+      set(&O::lr_scheduler_type, rc::gen::just(std::optional<std::string>{"linear"})),
+      set(&O::max_steps, rc::gen::just<std::int64_t>(40)), set(&O::warmup_steps, element(0.0, 2.0)),
       set(&O::weight_decay, element(0.0, 0.1)), set(&O::max_grad_norm, element(1.0, 0.0, 100.0)),
       // Not Adam, which turns the rounding of gradients that are zero on paper into moves.
       set(&O::optim, rc::gen::just(std::string{"sgd"})), set(&O::momentum, element(0.0, 0.9)),

@@ -68,7 +68,8 @@ RC_GTEST_PROP(KeyedPermutation, EveryNumberOnce, ()) {
 RC_GTEST_PROP(PlanUpdates, EverySampleOnceInUpdatesOfTheAskedSize, ()) {
   const auto count = *between(0, 200), size = *between(1, 50);
   const auto shuffle = *rc::gen::arbitrary<bool>();
-  const auto seed = *rc::gen::arbitrary<std::uint64_t>(), call = *rc::gen::arbitrary<std::uint64_t>();
+  const auto seed = *rc::gen::arbitrary<std::uint64_t>();
+  const auto call = *rc::gen::arbitrary<std::uint64_t>();
   const auto updates = plan_updates(count, size, shuffle, seed, call);
   RC_ASSERT(static_cast<std::int64_t>(updates.size()) == (count + size - 1) / size);
   for (std::size_t i = 0; i < updates.size(); ++i) {

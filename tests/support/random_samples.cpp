@@ -86,12 +86,12 @@ rc::Gen<std::vector<RandomSample>> random_samples(std::size_t most) {
 
 TokenRow without_padding(const RandomSample& sample) {
   TokenRow row{.weight = sample.weight};
-  bool follows_real = false;
+  bool follows_padding = false;
   for (std::size_t i = 0; i < sample.ids.size(); ++i) {
     const bool real = sample.mask[i] == 1;
     if (real) row.ids.push_back(sample.ids[i]);
-    if (real) row.labels.push_back(follows_real ? sample.labels[i] : kIgnoredLabel);
-    follows_real = real;
+    if (real) row.labels.push_back(follows_padding ? kIgnoredLabel : sample.labels[i]);
+    follows_padding = !real;
   }
   return row;
 }

@@ -19,13 +19,15 @@ struct RandomSample {
 std::ostream& operator<<(std::ostream& out, const RandomSample& sample);
 
 /// 1 to 40 tokens of the fixtures' words, very unequal ones often; padding on either side or in the
-/// middle; labels that are the ids, others, in part or all -100; if `weighted` a weight that may be 0.
+/// middle; labels that are the ids, others, in part or all -100; if `weighted` a weight that may be
+/// 0.
 rc::Gen<RandomSample> random_sample(bool weighted);
 
 /// 1 to `most` of them, with weights or all without.
 rc::Gen<std::vector<RandomSample>> random_samples(std::size_t most);
 
-/// What is left of a sample: its real tokens. One behind padding is no target, for nothing predicts it.
+/// What is left of a sample: its real tokens. One behind padding is no target, for nothing predicts
+/// it.
 TokenRow without_padding(const RandomSample& sample);
 
 /// The samples as step() takes them, with masks or freed of padding.

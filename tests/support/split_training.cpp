@@ -112,7 +112,9 @@ Batch part_of_rank(const Communicator& comm, const Split& split, const Batch& sa
     const auto place = split.scope == BatchScope::Root ? samples.input_ids.size() - 1 - i : i;
     if (holder(place) != comm.rank()) continue;
     part.input_ids.push_back(samples.input_ids[place]);
-    if (!samples.attention_mask.empty()) part.attention_mask.push_back(samples.attention_mask[place]);
+    if (!samples.attention_mask.empty()) {
+      part.attention_mask.push_back(samples.attention_mask[place]);
+    }
     if (!samples.labels.empty()) part.labels.push_back(samples.labels[place]);
     if (!samples.weights.empty()) part.weights.push_back(samples.weights[place]);
     if (split.scope == BatchScope::PerRank) part.order.push_back(static_cast<std::int64_t>(place));
@@ -157,7 +159,7 @@ double relative_distance(const at::Tensor& got, const at::Tensor& expected) {
 
 std::string difference(const TrainingRecord& got, const TrainingRecord& expected) {
   std::string found;
-  compare("samples, targets, tokens and skipped updates", counts_of(got), counts_of(expected), found);
+  compare("samples, targets, tokens, skipped updates", counts_of(got), counts_of(expected), found);
   compare("losses", got.losses, expected.losses, found);
   compare("norms", got.norms, expected.norms, found);
   compare("gradient", got.gradients, expected.gradients, found);

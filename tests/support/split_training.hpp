@@ -36,8 +36,8 @@ struct TrainingRecord {
   std::int64_t num_samples = 0, num_tokens = 0, input_tokens = 0, skipped = 0;
 };
 
-/// Samples as one rank passes them to step(). PerRank: `order` restores the given order. Root: rank 0
-/// has them.
+/// Samples as one rank passes them to step(). PerRank: `order` restores the given order. Root: rank
+/// 0 has them.
 Batch part_of_rank(const Communicator& comm, const Split& split, const Batch& samples);
 
 /// Calls step() `num_calls` times with the same samples on a fresh model. Collective.
