@@ -116,7 +116,7 @@ def attempt(what, function, *arguments):
     try:
         function(*arguments)
         line, good = "ok", True
-    except Problem as problem:
+    except (Problem, OSError) as problem:
         line, good = f"FAILED: {problem}", False
     print(f"{time.monotonic() - started:5.1f} s  {what}: {line}", flush=True)
     return good
@@ -158,5 +158,5 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except Problem as problem:
+    except (Problem, OSError) as problem:
         sys.exit(f"run_mutants.py: {problem}")
