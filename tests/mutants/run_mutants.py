@@ -1,10 +1,11 @@
-"""Shows that the tests fail where the program is wrong: builds the wrong versions of mutants.py one by
-one and runs the test that must find each.
+"""Shows that the tests fail where the program is wrong: builds the wrong versions of mutants.py one
+by one and runs the test that must find each.
 
     run_mutants.py BUILD_FOLDER [--jobs N] [NAME...]
 
 The build folder holds a finished build by Ninja. A mutant that no test finds, that crashes or hangs
-instead of failing a test, that does not compile, or whose text is no longer in its file, is an error.
+instead of failing a test, that does not compile, or whose text is not once in its file, is an
+error.
 """
 import argparse
 import concurrent.futures
