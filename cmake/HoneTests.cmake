@@ -1,6 +1,14 @@
 # Tests: one binary per unit; the suites of one binary are one ctest.
 
 find_package(GTest REQUIRED)
+find_package(rapidcheck QUIET)
+if(NOT TARGET rapidcheck_gtest)
+  message(FATAL_ERROR
+    "RapidCheck with its GoogleTest part was not found; the tests need it. On Debian: apt-get "
+    "install librapidcheck-dev; elsewhere build https://github.com/emil-e/rapidcheck with "
+    "-DRC_ENABLE_GTEST=ON and name it in CMAKE_PREFIX_PATH. Without tests: "
+    "-DHONE_BUILD_TESTS=OFF.")
+endif()
 
 # Every rank of a multi-rank test computes on one thread: the machine is shared.
 set(HONE_TEST_ENVIRONMENT "OMP_NUM_THREADS=1;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
@@ -21,6 +29,20 @@ function(hone_add_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
     ENVIRONMENT "${HONE_TEST_ENVIRONMENT}")
   set_property(GLOBAL APPEND PROPERTY HONE_TEST_SOURCES ${ARG_SOURCES})
+endfunction()
+
+# hone_add_property_test(name CASES 100 SOURCES ... LINK ...): tries each property on so many random
+# cases, always the same ones; name.nightly on 20 times as many new ones. RC_PARAMS="seed=7
+# max_success=1000" before the binary does as it says.
+function(hone_add_property_test name)
+  cmake_parse_arguments(ARG "" "CASES" "SOURCES;LINK" ${ARGN})
+  hone_add_test(${name} SOURCES ${ARG_SOURCES} LINK ${ARG_LINK} rapidcheck_gtest)
+  set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT
+    "RC_PARAMS=seed=42 max_success=${ARG_CASES}")
+  math(EXPR many "${ARG_CASES} * 20")
+  add_test(NAME ${name}.nightly COMMAND ${name})
+  set_tests_properties(${name}.nightly PROPERTIES TIMEOUT 3600 LABELS nightly
+    ENVIRONMENT "${HONE_TEST_ENVIRONMENT};RC_PARAMS=max_success=${many}")
 endfunction()
 
 # hone_add_mpi_test(name RANKS 1 2 4 SOURCES ... LINK ...): the binary brings its own main, checks that

@@ -7,6 +7,7 @@ class CpuDevice final : public Device {
  public:
   std::string_view kind() const override { return "cpu"; }
   int index() const override { return 0; }
+  std::string uuid() const override { return {}; }
   NcclStream communication_stream() override { return nullptr; }
   void communication_after_computing() override {}
   void computing_after_communication() override {}

@@ -7,6 +7,7 @@
 
 #include "exit_meeting.hpp"
 #include "hone/core/error.hpp"
+#include "hone/distributed/device_sharing.hpp"
 #include "hone/launcher/cpu_topology.hpp"
 #include "hone/launcher/exit_record.hpp"
 #include "hone/launcher/failure.hpp"
@@ -57,6 +58,8 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
   if (!lone.empty()) log_.warning(lone);
   bind_threads(options, environment);
   device_ = distributed::make_cpu_device();
+  distributed::require_devices_of_their_own(*communicator_, device_->uuid(),
+                                            options.allow_shared_device);
   if (!options.use_cpu && describe_machine().has_nvidia_driver) {
     log_.warning("this machine has an NVIDIA driver, but this build computes on the CPU "
                  "(--use_cpu says that you know)");

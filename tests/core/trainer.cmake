@@ -1,22 +1,28 @@
 # Plans and samples: no tensor library.
 hone_add_test(plans_test SOURCES plans_test.cpp LINK hone::base)
+hone_add_property_test(plans_property_test CASES 500
+  SOURCES plans_property_test.cpp LINK hone::base)
 hone_add_test(lr_schedule_test SOURCES lr_schedule_test.cpp LINK hone::base)
 hone_add_test(batch_rows_test SOURCES batch_rows_test.cpp LINK hone::base hone::distributed)
 
 # Models, trainer and generation. What several of these tests share is built once.
 set(hone_test_support_folder ${PROJECT_SOURCE_DIR}/tests/support)
 add_library(hone_test_support STATIC
-  ${hone_test_support_folder}/fixture_model.cpp ${hone_test_support_folder}/split_training.cpp
-  ${hone_test_support_folder}/golden_families.cpp)
+  ${hone_test_support_folder}/fixture_model.cpp ${hone_test_support_folder}/golden_families.cpp
+  ${hone_test_support_folder}/random_samples.cpp ${hone_test_support_folder}/split_training.cpp)
 target_include_directories(hone_test_support PUBLIC ${PROJECT_SOURCE_DIR}/tests)
 target_link_libraries(hone_test_support
   PUBLIC hone::core hone::hf hone::collators hone::distributed nlohmann_json::nlohmann_json
-         GTest::gtest)
+         GTest::gtest rapidcheck)
 
 foreach(unit layers sampling loss packed_batch parameter_store golden law trainer generation recomputed
         dropout determinism bfloat16 promises)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support)
 endforeach()
+hone_add_property_test(law_property_test CASES 300
+  SOURCES law_property_test.cpp LINK hone_test_support)
+hone_add_property_test(unpad_property_test CASES 500
+  SOURCES unpad_property_test.cpp LINK hone_test_support)
 hone_add_test(resume_test SOURCES resume_test.cpp LINK hone_test_support hone::checkpoints)
 
 hone_add_mpi_test(law_mpi_test RANKS 1 2 4

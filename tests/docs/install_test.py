@@ -17,7 +17,7 @@ class Install(unittest.TestCase):
         self.assertEqual(result.returncode, 0, f"{arguments}\n{result.stdout}{result.stderr}")
         return result.stdout
 
-    def test_example_builds_and_runs_out_of_tree(self) -> None:
+    def test_row02_examples_build_and_run_out_of_tree(self) -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             prefix, build, output = folder / "prefix", folder / "build", folder / "output"
@@ -30,6 +30,23 @@ class Install(unittest.TestCase):
             self.command("mpirun", "-q", "--bind-to", "none", "-np", "2", build / "iterative_loop", model, output)
             for file in ("model.safetensors", "config.json", "checkpoint-10/manifest.json", "exit/rank-1.json"):
                 self.assertTrue((output / file).exists(), file)
+            self.check_programs_of_the_page(folder, prefix)
+
+    def check_programs_of_the_page(self, folder: Path, prefix: Path) -> None:
+        """Row 2 of docs/trainer.md: both programs, for a decoder-only model and an encoder-decoder."""
+        build = folder / "build-page"
+        self.command("cmake", "-S", SOURCE / "examples/iterative_sft", "-B", build, "-G", "Ninja",
+                     f"-DCMAKE_PREFIX_PATH={prefix}")
+        self.command("cmake", "--build", build)
+        for family in ("gpt2", "t5"):
+            model = make_model(folder / family, family=family)
+            for program in ("step_texts", "step_tokens"):
+                output = folder / f"{program}-{family}"
+                self.command("mpirun", "-q", "--bind-to", "none", "-np", "2", build / program, model, output)
+                log = (output / "logs/rank-0.log").read_text()
+                self.assertEqual(log.count(" samples=3 "), 3, log)
+                self.assertNotEqual((output / "model.safetensors").read_bytes(),
+                                    (model / "model.safetensors").read_bytes())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ struct Split {
   std::int64_t rows_per_micro_batch = 64;
   bool padded = false;  ///< rows padded to a multiple of 8 instead of packed
   BatchScope scope = BatchScope::Replicated;
+  /// PerRank: which rank has each sample; empty: dealt in turn to all ranks but the last.
+  std::vector<int> holders = {};
 
   std::string name() const;
 };
@@ -30,11 +32,13 @@ struct TrainingRecord {
   std::vector<double> losses, norms;            ///< of each update
   std::map<std::string, at::Tensor> updates;    ///< parameters at the end minus at the start
   std::map<std::string, at::Tensor> gradients;  ///< as the last update applied them
+  /// As step() counts them, over all calls.
+  std::int64_t num_samples = 0, num_tokens = 0, input_tokens = 0, skipped = 0;
 };
 
-/// Samples as one rank passes them to step(). PerRank: dealt in turn to all ranks but the last,
-/// which has none; `order` restores the given order. Root: rank 0 has them.
-Batch part_of_rank(const Communicator& comm, BatchScope scope, const Batch& samples);
+/// Samples as one rank passes them to step(). PerRank: `order` restores the given order. Root: rank
+/// 0 has them.
+Batch part_of_rank(const Communicator& comm, const Split& split, const Batch& samples);
 
 /// Calls step() `num_calls` times with the same samples on a fresh model. Collective.
 TrainingRecord train_split(const std::filesystem::path& model_folder, Communicator& comm,
@@ -43,6 +47,10 @@ TrainingRecord train_split(const std::filesystem::path& model_folder, Communicat
 
 /// Relative L2 distance of `got` from `expected`.
 double relative_distance(const at::Tensor& got, const at::Tensor& expected);
+
+/// What `got` has that a split of the same training in float64 must not change, in words: counts,
+/// losses, norms, gradients or updates that differ by more than 1e-9, relative. Empty: nothing.
+std::string difference(const TrainingRecord& got, const TrainingRecord& expected);
 
 /// Six samples with lengths of 30:1, one with its first half not trained, of different weights.
 Batch law_samples();

@@ -88,7 +88,7 @@ class Models(TrainErrors):
         file = self.folder / "tiny/config.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
-    def test_unknown_model_type(self) -> None:
+    def test_row04_unknown_model_type(self) -> None:
         self.change_config(model_type="bert")
         self.refuse("tiny/config.json", '"bert"', "llama", "gpt2", code=INVALID_DATA)
 

@@ -64,6 +64,8 @@ void ModelOptions::bind(OptionRegistry& registry) {
               "Compute threads of a rank; null: its share of the node's cores.", at_least(1));
   machine.add("bind_threads", &bind_threads,
               "Bind each rank to its share of the node's cores, where the launcher has not.");
+  machine.add("allow_shared_device", &allow_shared_device,
+              "Let two ranks compute on one GPU, which is refused otherwise.");
 }
 
 SessionOptions ModelOptions::session_options() const {
@@ -71,6 +73,7 @@ SessionOptions ModelOptions::session_options() const {
           .ddp_backend = ddp_backend,
           .num_threads = num_threads,
           .bind_threads = bind_threads,
+          .allow_shared_device = allow_shared_device,
           .set_num_threads = set_torch_threads};
 }
 

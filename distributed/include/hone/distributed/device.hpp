@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "hone/distributed/nccl_api.hpp"
@@ -16,6 +17,7 @@ class Device {
   virtual ~Device() = default;
   virtual std::string_view kind() const = 0;  ///< "cpu", "cuda"
   virtual int index() const = 0;              ///< among the node's devices of this kind
+  virtual std::string uuid() const = 0;       ///< of the hardware; empty for a CPU
 
   /// The stream that NCCL's calls are queued on; null where there are none.
   virtual NcclStream communication_stream() = 0;

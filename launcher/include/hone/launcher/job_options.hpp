@@ -19,6 +19,7 @@ struct ModelOptions {
   std::string ddp_backend = "auto";
   std::optional<std::int64_t> num_threads;
   bool bind_threads = true;
+  bool allow_shared_device = false;
 
   void bind(OptionRegistry& registry);
   SessionOptions session_options() const;

@@ -32,6 +32,7 @@ struct SessionOptions {
   std::filesystem::path output_dir = {};  ///< of logs and exit records; may come later by open_logs()
   std::optional<std::int64_t> num_threads = {};
   bool bind_threads = true;  ///< share the node's cores out where the launcher has not
+  bool allow_shared_device = false;  ///< two ranks may compute on one GPU
   /// Told the number of compute threads of this rank, before anything computes.
   std::function<void(int)> set_num_threads = {};
 };
