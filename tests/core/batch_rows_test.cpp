@@ -114,11 +114,11 @@ TEST(BatchRows, ATargetIsATextThatBeginsWithTheStartToken) {
   EXPECT_EQ(rows[0].num_tokens(), 5);
 }
 
-TEST(BatchRows, PaddingOfSourcesAndTargetsIsDroppedOnEitherSide) {
+TEST(BatchRows, PaddingOfSourcesOnEitherSideAndBehindTargetsIsDropped) {
   const TokenRow expected{.ids = {1, 7, 8}, .labels = {-100, 7, 8}, .source_ids = {3, 4}};
   EXPECT_THAT(rows_of({.input_ids = {{0, 3, 4}, {3, 4, 0}},
                        .attention_mask = {{0, 1, 1}, {1, 1, 0}},
-                       .labels = {{-100, -100, 7, 8}, {7, 8, -100}}}, pair_rules()).rows,
+                       .labels = {{7, 8}, {7, 8, -100}}}, pair_rules()).rows,
               ElementsAre(expected, expected));
 }
 

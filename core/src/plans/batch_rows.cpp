@@ -1,6 +1,5 @@
 #include "hone/core/training/batch_rows.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -62,12 +61,11 @@ TokenRow apply_mask(const TokenRow& row, const TokenIds& mask, std::size_t sampl
 }
 
 /// The target behind its start token, with what its decoder reads: as any text that a model continues.
+/// Source: transformers' T5, whose decoder reads the pad token where a label is ignored.
 void begin_target(TokenRow& row, const RowRules& rules) {
-  // Ignored labels at either end are padding; what stands in the place of one in between is not known.
-  const auto trained = [](std::int64_t label) { return label != kIgnoredLabel; };
   auto& labels = row.labels;
-  labels.erase(labels.begin(), std::find_if(labels.begin(), labels.end(), trained));
-  labels.erase(std::find_if(labels.rbegin(), labels.rend(), trained).base(), labels.end());
+  // Ignored labels at the end are padding: nothing comes after them.
+  while (!labels.empty() && labels.back() == kIgnoredLabel) labels.pop_back();
   row.ids = {rules.decoder_start_id};
   for (const auto label : row.labels) {
     row.ids.push_back(label == kIgnoredLabel ? rules.pad_id : label);

@@ -77,14 +77,17 @@ std::string name_of(const Split& split) {
   return name;
 }
 
-/// The same samples with padding that only the mask tells from tokens.
-Batch laid_out(const Batch& samples, Layout layout) {
+/// The same samples with padding that only the mask tells from tokens. Targets of an encoder-decoder have
+/// no mask, and are padded at their end only.
+Batch laid_out(const Batch& samples, Layout layout, bool is_encoder_decoder) {
   if (layout == Layout::Packed) return samples;
   const auto pad = [&](std::vector<TokenIds>& lists, std::optional<std::int64_t> value) {
     std::size_t width = 0;
     for (const auto& list : lists) width = std::max(width, list.size());
+    const bool is_target = is_encoder_decoder && value == kIgnoredLabel;
     for (auto& list : lists) {
-      const auto where = layout == Layout::PaddedLeft ? list.begin() : list.end();
+      const bool in_front = layout == Layout::PaddedLeft && !is_target;
+      const auto where = in_front ? list.begin() : list.end();
       list.insert(where, width - list.size(), value.value_or(list.back()));
     }
   };
@@ -228,7 +231,7 @@ class Verification {
                      .learning_rate = 0.0,
                      .max_grad_norm = 0.0,
                      .optim = "sgd"}};
-    const auto stats = trainer.step(laid_out(samples_, split.layout));
+    const auto stats = trainer.step(laid_out(samples_, split.layout, model->shape().is_encoder_decoder));
     Outcome outcome{.loss = stats.loss, .grad_norm = stats.grad_norm, .gradients = {}};
     for (const auto& parameter : model->parameters().all()) {
       outcome.gradients.push_back(parameter.value.grad().detach().clone());
