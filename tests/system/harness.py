@@ -194,7 +194,8 @@ def write_lines(file: Path, rows: list) -> Path:
 
 
 def read_lines(file: Path) -> list[dict]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    """Of JSON lines: only a line feed ends one, whatever else splitlines() takes for an end."""
+    return [json.loads(line) for line in file.read_text().split("\n") if line]
 
 
 def read_metrics(run: Path, kind: str | None = None) -> list[dict]:
