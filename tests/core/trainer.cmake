@@ -23,7 +23,9 @@ hone_add_property_test(law_property_test CASES 300
   SOURCES law_property_test.cpp LINK hone_test_support)
 hone_add_property_test(unpad_property_test CASES 500
   SOURCES unpad_property_test.cpp LINK hone_test_support)
-hone_add_test(resume_test SOURCES resume_test.cpp LINK hone_test_support hone::checkpoints)
+foreach(unit resume new_round)
+  hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support hone::checkpoints)
+endforeach()
 
 hone_add_mpi_test(law_mpi_test RANKS 1 2 4
   SOURCES law_mpi_test.cpp ${PROJECT_SOURCE_DIR}/tests/distributed/mpi_test_main.cpp

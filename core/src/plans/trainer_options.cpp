@@ -83,6 +83,10 @@ void add_optimizer_options(OptionGroup group, TrainerOptions& o) {
             "Gradients are scaled down to this global norm; 0: never.", non_negative());
   group.add("label_smoothing_factor", &o.label_smoothing_factor,
             "Share of each target that is spread evenly over the vocabulary.", from_below(0, 1));
+  group.add_choice("on_new_round", &o.on_new_round,
+                   "keep; reset_optimizer: each round begins with an optimizer that has seen nothing; "
+                   "rewarm: each goes up to the schedule's rate again over warmup_steps updates.",
+                   {"keep", "reset_optimizer", "rewarm"});
   group.add_choice("on_non_finite", &o.on_non_finite,
                    "stop: a loss or gradient that is not finite ends the run; skip: that update is "
                    "left out.",
@@ -120,6 +124,10 @@ void TrainerOptions::validate() const {
   require(momentum >= 0 && momentum < 1, "momentum must be in [0, 1)" + got(momentum));
   require(label_smoothing_factor >= 0 && label_smoothing_factor < 1,
           "label_smoothing_factor must be in [0, 1)" + got(label_smoothing_factor));
+  require(on_new_round == "keep" || on_new_round == "reset_optimizer" || on_new_round == "rewarm",
+          "on_new_round must be keep, reset_optimizer or rewarm, got \"" + on_new_round + "\"");
+  require(on_new_round != "rewarm" || warmup_steps > 0,
+          "on_new_round rewarm goes up over warmup_steps updates, which is 0");
   require(on_non_finite == "stop" || on_non_finite == "skip",
           "on_non_finite must be stop or skip, got \"" + on_non_finite + "\"");
   require(eval_strategy == "no" || eval_strategy == "end" || eval_strategy == "steps",

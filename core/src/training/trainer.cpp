@@ -112,6 +112,16 @@ void Trainer::begin_call(std::span<const TokenRow> rows) {
                      "between two calls"};
   }
   state_.call_digest = digest;
+  if (state_.updates_in_call > 0) return;
+  state_.call_began = state_.global_step;
+  if (state_.call > 0 && options_.on_new_round == "reset_optimizer") forget_optimizer_state();
+}
+
+void Trainer::forget_optimizer_state() {
+  for (auto& [name, flat] : optimizer_->state()) {
+    for (auto& tensor : flat) tensor.zero_();
+  }
+  optimizer_->set_num_steps(0);
 }
 
 void Trainer::end_call() {

@@ -108,10 +108,18 @@ void Trainer::require_determinism() {
   state_.deterministic_threads = agreed_threads(parts_.communicator);
 }
 
+/// on_new_round "rewarm": the share of the schedule's rate. No update of a round has none of it, for a round
+/// may have but few.
+double Trainer::rewarming(std::int64_t step) const {
+  if (options_.on_new_round != "rewarm" || state_.call == 0) return 1.0;
+  const auto done = static_cast<double>(step - state_.call_began);
+  return std::min(1.0, (done + 1.0) / (static_cast<double>(schedule_.warmup_steps) + 1.0));
+}
+
 double Trainer::learning_rate_at(std::int64_t step) const {
-  if (!parts_.learning_rate) return schedule_.at(step);
+  if (!parts_.learning_rate) return schedule_.at(step) * rewarming(step);
   const double rate = parts_.learning_rate(step);
-  if (std::isfinite(rate) && rate >= 0) return rate;
+  if (std::isfinite(rate) && rate >= 0) return rate * rewarming(step);
   throw ConfigError{"the learning rate of one's own for update " + std::to_string(step) + " is " +
                     std::to_string(rate) + ": it must be a finite number >= 0"};
 }

@@ -15,6 +15,7 @@ void visit_numbers(TrainerState& state, Visitor&& visit) {
   visit("global_step", state.global_step);
   visit("call", state.call);
   visit("updates_in_call", state.updates_in_call);
+  visit("call_began", state.call_began);
   visit("call_digest", state.call_digest);
   visit("generate_call", state.generate_call);
   visit("samples_seen", state.samples_seen);
@@ -25,21 +26,25 @@ void visit_numbers(TrainerState& state, Visitor&& visit) {
   visit("best_step", state.best_step);
 }
 
-std::string to_json(TrainerState state, std::int64_t optimizer_steps) {
+std::string to_json(TrainerState state, std::int64_t optimizer_steps,
+                    const std::string& on_new_round) {
   nlohmann::ordered_json json;
   visit_numbers(state, [&](const char* name, std::int64_t value) { json[name] = value; });
   json["optimizer_steps"] = optimizer_steps;
+  json["on_new_round"] = on_new_round;
   if (state.best_metric) json["best_metric"] = *state.best_metric;
   json["user"] = state.user;
   return json.dump();
 }
 
-TrainerState from_json(const std::string& text, std::int64_t& optimizer_steps) {
+TrainerState from_json(const std::string& text, std::int64_t& optimizer_steps,
+                       std::string& on_new_round) {
   try {
     const auto json = nlohmann::json::parse(text);
     TrainerState state;
     visit_numbers(state, [&](const char* name, std::int64_t& value) { value = json.at(name); });
     optimizer_steps = json.at("optimizer_steps");
+    on_new_round = json.at("on_new_round");
     if (json.contains("best_metric")) state.best_metric = json.at("best_metric").get<double>();
     state.user = json.at("user");
     return state;
@@ -63,7 +68,7 @@ std::filesystem::path Trainer::save() {
   }
   CheckpointContent content{.step = state_.global_step,
                             .tensors = tensors(),
-                            .state_json = to_json(state_, optimizer_->num_steps()),
+                            .state_json = to_json(state_, optimizer_->num_steps(), options_.on_new_round),
                             .add_files = {}};
   if (!parts_.model_folder.empty()) {
     content.add_files = [&](const std::filesystem::path& folder) {
@@ -87,14 +92,20 @@ bool Trainer::resume(const std::optional<std::filesystem::path>& checkpoint) {
 
 void Trainer::restore(const std::filesystem::path& checkpoint) {
   std::int64_t optimizer_steps = 0;
-  auto state = from_json(parts_.checkpoints->load_state(checkpoint), optimizer_steps);
-  const auto require_same = [&](const char* name, std::int64_t saved, std::int64_t asked) {
+  std::string on_new_round;
+  auto state = from_json(parts_.checkpoints->load_state(checkpoint), optimizer_steps, on_new_round);
+  const auto require_equal = [&](const std::string& name, const std::string& saved,
+                                 const std::string& asked, const char* why) {
     if (saved == asked) return;
-    throw ConfigError{checkpoint.string() + " was made with " + name + " " +
-                      std::to_string(saved) + ", this run asks for " + std::to_string(asked) +
-                      ". Samples and their order would not fit: leave " + name +
+    throw ConfigError{checkpoint.string() + " was made with " + name + " " + saved +
+                      ", this run asks for " + asked + ". " + why + ": leave " + name +
                       " as it was, or start a new run"};
   };
+  const auto require_same = [&](const char* name, std::int64_t saved, std::int64_t asked) {
+    require_equal(name, std::to_string(saved), std::to_string(asked),
+                  "Samples and their order would not fit");
+  };
+  require_equal("on_new_round", on_new_round, options_.on_new_round, "Its rounds would not fit");
   require_same("seed", state.seed, options_.seed);
   if (options_.global_train_batch_size) {
     require_same("global_train_batch_size", state.global_train_batch_size,

@@ -67,6 +67,9 @@ struct TrainCommandOptions {
       if (eval_file.empty()) throw ConfigError{"keep_best_model needs eval_file"};
       train.metric_for_best_model = "eval_loss";
     }
+    if (train.on_new_round != "keep") {
+      throw ConfigError{"on_new_round is for hone run: hone train has no rounds"};
+    }
     train.validate();
   }
 };

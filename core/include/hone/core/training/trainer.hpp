@@ -62,6 +62,7 @@ struct TrainerState {
   std::int64_t global_step = 0;      ///< optimizer updates applied
   std::int64_t call = 0;             ///< step() calls finished; keys the order of the next one
   std::int64_t updates_in_call = 0;  ///< updates of the unfinished call that are already applied
+  std::int64_t call_began = 0;       ///< global_step when the call at hand, or the last one, began
   std::int64_t call_digest = 0;      ///< of the unfinished call's samples; 0 between calls
   std::int64_t generate_call = 0;    ///< generate() calls finished; keys their random numbers
   std::int64_t samples_seen = 0;
@@ -149,8 +150,10 @@ class Trainer {
   RowRules row_rules() const;
   void require_determinism();
   double learning_rate_at(std::int64_t step) const;
+  double rewarming(std::int64_t step) const;
   void require_not_past_end(std::int64_t step) const;
   void begin_call(std::span<const TokenRow> rows);
+  void forget_optimizer_state();
   void judge(Update& update);
   std::string describe_non_finite(const Update& update);
   std::int64_t whole_steps(double steps) const;

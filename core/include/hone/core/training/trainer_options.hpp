@@ -40,6 +40,9 @@ struct TrainerOptions {
   std::string optim = "adamw_torch";     ///< adamw_torch | sgd
   double momentum = 0.0;                 ///< of sgd
   double label_smoothing_factor = 0.0;   ///< share of each target spread over the vocabulary
+  /// At the begin of each step call but the first: keep | reset_optimizer: forget its state | rewarm: go up to
+  /// the schedule's rate again over warmup_steps updates.
+  std::string on_new_round = "keep";
   std::string on_non_finite = "stop";    ///< stop: throw DivergedError | skip: leave the update out
 
   std::int64_t seed = 42;
