@@ -29,7 +29,9 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
                  Screen& screen)
     : screen_(screen), log_([&screen](std::string_view line) { screen.print_error(line); }) {
   log_.set_rank(environment.rank, "");
-  signals_ = std::make_unique<SignalWatcher>([this](std::string_view note) { log_.info(note); });
+  if (options.watch_signals) {
+    signals_ = std::make_unique<SignalWatcher>([this](std::string_view note) { log_.info(note); });
+  }
   require_pmix(environment);
   const auto backend = distributed::parse_backend(options.ddp_backend);
   mpi_ = std::make_unique<distributed::MpiEnvironment>();

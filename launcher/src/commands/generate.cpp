@@ -158,7 +158,8 @@ int run_generate(const CommandContext& context, Arguments arguments) {
   options.bind(registry);
   if (!parse_options(context, registry, arguments)) return 0;
   options.generation.validate();
-  Session session{options.model.session_options(), context.environment, context.screen};
+  Session session{options.model.session_options(/*watch_signals=*/false), context.environment,
+                  context.screen};
   return session.run([&] { return Generation{session, options}.run(); });
 }
 

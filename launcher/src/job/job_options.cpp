@@ -66,11 +66,12 @@ void ModelOptions::bind(OptionRegistry& registry) {
               "Bind each rank to its share of the node's cores, where the launcher has not.");
 }
 
-SessionOptions ModelOptions::session_options() const {
+SessionOptions ModelOptions::session_options(bool watch_signals) const {
   return {.use_cpu = use_cpu,
           .ddp_backend = ddp_backend,
           .num_threads = num_threads,
           .bind_threads = bind_threads,
+          .watch_signals = watch_signals,
           .set_num_threads = set_torch_threads};
 }
 
