@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "counted.hpp"
 #include "exit_meeting.hpp"
 #include "hone/core/error.hpp"
 #include "hone/launcher/cpu_topology.hpp"
@@ -18,10 +19,6 @@ namespace {
 /// How long a failed rank waits for the others to fail as well. Ranks that fail alike (the same
 /// missing file, an agreed error) come within milliseconds.
 constexpr std::chrono::milliseconds kPatience{3000};
-
-std::string plural(int count, const std::string& word) {
-  return std::to_string(count) + ' ' + word + (count == 1 ? "" : "s");
-}
 
 }  // namespace
 
@@ -93,16 +90,16 @@ void Session::bind_threads(const SessionOptions& options, const LaunchEnvironmen
     log_.warning("the kernel does not let this rank bind to cores " + print_cpus(plan.cpus));
   }
   log_.debug("cores " + print_cpus(affinity_of_this_process()) + ", " +
-             plural(num_threads_, "thread"));
+             counted(num_threads_, "thread"));
   if (options.set_num_threads) options.set_num_threads(num_threads_);
 }
 
 std::string Session::describe() const {
-  std::string text = plural(size(), "rank");
-  if (size() > 1) text += " on " + plural(num_nodes_, "node");
+  std::string text = counted(size(), "rank");
+  if (size() > 1) text += " on " + counted(num_nodes_, "node");
   text += ", " + std::string{device_->kind()} + ", ";
   if (size() > 1) text += std::string{communicator_->backend()} + ", ";
-  return text + plural(num_threads_, "thread") + (size() > 1 ? " each" : "");
+  return text + counted(num_threads_, "thread") + (size() > 1 ? " each" : "");
 }
 
 void Session::open_logs(const std::filesystem::path& output_dir) {
