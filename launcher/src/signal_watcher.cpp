@@ -22,9 +22,9 @@ SignalMeaning meaning_of(int number) {
     case SIGUSR1: return {StopRequest::SaveAndStop, "SIGUSR1: saving after this step, then stopping"};
     case SIGTERM:
       return {StopRequest::SaveAndStop,
-              "SIGTERM: saving after this step, then stopping, if there is time: where mpirun sent it, "
-              "because a rank died or of Ctrl-C, it kills the ranks about a second later, and the last "
-              "checkpoint counts"};
+              "SIGTERM: saving after this step, then stopping, if there is time: where mpirun sent "
+              "it, because a rank died or of Ctrl-C, it kills the ranks about a second later, and the "
+              "last checkpoint counts"};
     default:
       return {StopRequest::SaveAndStop,
               "interrupted: saving after this step, then stopping; once more ends at once"};

@@ -49,8 +49,8 @@ WeightMap read_index(const fs::path& file) {
                         std::string{detail::kWeightsFile} + " and " +
                         std::string{detail::kIndexFile};
   if (fs::exists(folder / "manifest.json")) {
-    message += ". The folder is a checkpoint, of which hone export makes a Hugging Face folder: hone "
-               "export " + folder.string() + " --output_dir FOLDER";
+    message += ". The folder is a checkpoint, of which hone export makes a Hugging Face folder: "
+               "hone export " + folder.string() + " --output_dir FOLDER";
   }
   if (fs::exists(folder / "pytorch_model.bin") ||
       fs::exists(folder / "pytorch_model.bin.index.json")) {

@@ -7,8 +7,8 @@ namespace hone::launcher {
 
 void require_checkpoint_folder(const std::filesystem::path& folder) {
   if (!std::filesystem::is_directory(folder)) {
-    throw MissingInputError{folder.string() + " is not a folder; pass checkpoint-N of a run, or the "
-                                              "run directory"};
+    throw MissingInputError{folder.string() + " is not a folder; pass checkpoint-N of a run, or "
+                                              "the run directory"};
   }
   if (std::filesystem::exists(folder / "manifest.json") ||
       !checkpoints::list_checkpoints(folder).empty()) {

@@ -79,7 +79,7 @@ IterativeLoop::IterativeLoop(Session& session, const LoopOptions& options, Rewar
       report_(session.screen(), directory_, options.num_rounds, !options.reward.check.empty()),
       resolved_yaml_(resolved_yaml) {}
 
-/// What can be wrong without the model is found before the time that loading takes, the rest right after.
+/// What is wrong is found before the time that loading takes, or right after it.
 LoadedModel IterativeLoop::load(const std::filesystem::path& config) {
   auto& comm = session_.communicator();
   session_.open_logs(options_.output_dir);  // not before the directory is this run's own

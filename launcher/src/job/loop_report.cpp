@@ -221,8 +221,8 @@ std::string LoopReport::example() const {
 void LoopReport::show_end(std::int64_t step, std::int64_t tokens, double seconds,
                           const std::string& how_to_go_on) {
   const auto folder = printable(directory_.path().string(), 1000);
-  std::string summary = "done in " + text("%.0f", seconds) + " s: " + counted(step, "update") + " on " +
-                        counted(tokens, "target token") + '\n';
+  std::string summary = "done in " + text("%.0f", seconds) + " s: " + counted(step, "update") +
+                        " on " + counted(tokens, "target token") + '\n';
   if (step == 0) {
     summary += "nothing was trained: no round kept a completion that has tokens. The model is the one "
                "that the run began with\n";

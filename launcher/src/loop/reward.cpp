@@ -28,15 +28,16 @@ void require_no_pattern(const RewardOptions& options) {
 
 void require_one(const RewardOptions& options) {
   if (options.check.empty() && options.command.empty()) {
-    throw ConfigError("set reward.check (exact, regex or number) or reward.command (a program and its "
-                      "arguments)");
+    throw ConfigError("set reward.check (exact, regex or number) or reward.command (a program and "
+                      "its arguments)");
   }
   if (options.check.empty() || options.command.empty()) return;
   std::string command;
   for (const auto& word : options.command) command += (command.empty() ? "" : " ") + word;
   throw ConfigError("reward.check is " + printable(options.check, 60) + " and reward.command is " +
                     printable(command, 200) +
-                    ": only one of them can score. Clear one: --reward.check= or --reward.command=");
+                    ": only one of them can score. Clear one: --reward.check= or "
+                    "--reward.command=");
 }
 
 std::unique_ptr<Reward> make_regex(const RewardOptions& options) {

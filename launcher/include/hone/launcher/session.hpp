@@ -32,7 +32,7 @@ struct SessionOptions {
   std::filesystem::path output_dir = {};  ///< of logs and exit records; may come later by open_logs()
   std::optional<std::int64_t> num_threads = {};
   bool bind_threads = true;  ///< share the node's cores out where the launcher has not
-  /// Make stop requests of signals; false where there is nothing to save: then a signal ends the process.
+  /// Make stop requests of signals. False where there is nothing to save: a signal ends the process.
   bool watch_signals = true;
   /// Told the number of compute threads of this rank, before anything computes.
   std::function<void(int)> set_num_threads = {};
