@@ -246,8 +246,13 @@ class Examples(unittest.TestCase):
                 self.assertEqual(block.mark, "run")
                 self.place.shell(block.text)
 
-    def test_readme(self) -> None:
+    def run_readme(self) -> None:
+        """With the prompts of the page: a file of the same name where the job runs would win."""
+        (self.place.path / "prompts.jsonl").unlink()
         self.run_page(SOURCE / "README.md")
+
+    def test_readme(self) -> None:
+        self.run_readme()
         self.assertTrue((self.place.path / "runs/mine/model.safetensors").exists())
 
     def test_readme_teaches_what_it_says(self) -> None:
@@ -255,7 +260,7 @@ class Examples(unittest.TestCase):
             self.skipTest("HONE_DEMO_MODEL names no folder")
         self.place = Workplace(os.environ["HONE_DEMO_MODEL"])
         self.addCleanup(self.place.close)
-        self.run_page(SOURCE / "README.md")
+        self.run_readme()
         records = map(json.loads, (self.place.path / "runs/mine/metrics.jsonl").read_text().splitlines())
         accuracy = [record["eval_reward"] for record in records if "eval_reward" in record]
         self.assertEqual(len(accuracy), 5)
