@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "counted.hpp"
 #include "exit_meeting.hpp"
 #include "hone/core/error.hpp"
 #include "hone/distributed/device_sharing.hpp"
@@ -20,17 +21,15 @@ namespace {
 /// missing file, an agreed error) come within milliseconds.
 constexpr std::chrono::milliseconds kPatience{3000};
 
-std::string plural(int count, const std::string& word) {
-  return std::to_string(count) + ' ' + word + (count == 1 ? "" : "s");
-}
-
 }  // namespace
 
 Session::Session(const SessionOptions& options, const LaunchEnvironment& environment,
                  Screen& screen)
     : screen_(screen), log_([&screen](std::string_view line) { screen.print_error(line); }) {
   log_.set_rank(environment.rank, "");
-  signals_ = std::make_unique<SignalWatcher>([this](std::string_view note) { log_.info(note); });
+  if (options.watch_signals) {
+    signals_ = std::make_unique<SignalWatcher>([this](std::string_view note) { log_.info(note); });
+  }
   require_pmix(environment);
   const auto backend = distributed::parse_backend(options.ddp_backend);
   mpi_ = std::make_unique<distributed::MpiEnvironment>();
@@ -94,16 +93,16 @@ void Session::bind_threads(const SessionOptions& options, const LaunchEnvironmen
     log_.warning("the kernel does not let this rank bind to cores " + print_cpus(plan.cpus));
   }
   log_.debug("cores " + print_cpus(affinity_of_this_process()) + ", " +
-             plural(num_threads_, "thread"));
+             counted(num_threads_, "thread"));
   if (options.set_num_threads) options.set_num_threads(num_threads_);
 }
 
 std::string Session::describe() const {
-  std::string text = plural(size(), "rank");
-  if (size() > 1) text += " on " + plural(num_nodes_, "node");
+  std::string text = counted(size(), "rank");
+  if (size() > 1) text += " on " + counted(num_nodes_, "node");
   text += ", " + std::string{device_->kind()} + ", ";
   if (size() > 1) text += std::string{communicator_->backend()} + ", ";
-  return text + plural(num_threads_, "thread") + (size() > 1 ? " each" : "");
+  return text + counted(num_threads_, "thread") + (size() > 1 ? " each" : "");
 }
 
 void Session::open_logs(const std::filesystem::path& output_dir) {

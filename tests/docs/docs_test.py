@@ -75,6 +75,14 @@ def options_of_help(command: str) -> dict[str, str]:
     return options
 
 
+def groups_of_help(command: str) -> dict[str, list[str]]:
+    """Names of options, without prefixes, by the heading they stand under."""
+    text = hone(command, "--help")
+    parts = re.split(r"^([A-Z][a-z]+)\n", text[text.index("\n\n"):], flags=re.MULTILINE)
+    return {title: re.findall(r"^  --(?:\[no_\])?(?:\w+\.)?(\w+)", part, re.MULTILINE)
+            for title, part in zip(parts[1::2], parts[2::2])}
+
+
 def options_of_page(command: str) -> dict[str, str]:
     page = sections(SOURCE / "docs/commands.md")
     section = page[f"hone {command}"]
@@ -100,6 +108,14 @@ class Options(unittest.TestCase):
                 with self.subTest(f"{command} {name}"):
                     words = re.split(r"[;\s]+", page[name])
                     self.assertIn(default, words if default else [page[name]])
+
+    def test_shared_headings_are_groups_of_the_help(self) -> None:
+        page = (SOURCE / "docs/commands.md").read_text()
+        shared = page[page.index("## Shared options"):page.index("## hone run")]
+        groups = groups_of_help("train") | groups_of_help("generate")
+        found = {title: [row[0].strip("`").removeprefix("--") for row in rows(text)]
+                 for title, text in re.findall(r"^### (.*?)\n(.*?)(?=^### |\Z)", shared, re.MULTILINE | re.DOTALL)}
+        self.assertEqual({title: groups.get(title) for title in found}, found)
 
     def test_every_command_has_a_section(self) -> None:
         listed = re.findall(r"^  ([a-z]+)  +\S", hone("--help"), re.MULTILINE)
@@ -230,8 +246,13 @@ class Examples(unittest.TestCase):
                 self.assertEqual(block.mark, "run")
                 self.place.shell(block.text)
 
-    def test_readme(self) -> None:
+    def run_readme(self) -> None:
+        """With the prompts of the page: a file of the same name where the job runs would win."""
+        (self.place.path / "prompts.jsonl").unlink()
         self.run_page(SOURCE / "README.md")
+
+    def test_readme(self) -> None:
+        self.run_readme()
         self.assertTrue((self.place.path / "runs/mine/model.safetensors").exists())
 
     def test_readme_teaches_what_it_says(self) -> None:
@@ -239,15 +260,17 @@ class Examples(unittest.TestCase):
             self.skipTest("HONE_DEMO_MODEL names no folder")
         self.place = Workplace(os.environ["HONE_DEMO_MODEL"])
         self.addCleanup(self.place.close)
-        self.run_page(SOURCE / "README.md")
+        self.run_readme()
         records = map(json.loads, (self.place.path / "runs/mine/metrics.jsonl").read_text().splitlines())
         accuracy = [record["eval_reward"] for record in records if "eval_reward" in record]
         self.assertEqual(len(accuracy), 5)
         self.assertGreater(accuracy[-1], accuracy[0] + 0.3, accuracy)
+        self.run_page(SOURCE / "docs/checkpoints.md")
 
     def test_checkpoints(self) -> None:
-        self.place.shell("build/hone train --model_name_or_path SmolLM2-135M-Instruct --train_file samples.jsonl "
-                         "--output_dir runs/mine --max_steps 2 --save_steps 1")
+        # A run of four updates that keeps its newest checkpoint, as the README's does.
+        self.place.shell("mpirun -np 2 build/hone train --model_name_or_path SmolLM2-135M-Instruct --train_file "
+                         "samples.jsonl --output_dir runs/mine --max_steps 4 --save_steps 1 --save_total_limit 1")
         self.run_page(SOURCE / "docs/checkpoints.md")
         self.assertTrue((self.place.path / "exported/model.safetensors").exists())
 

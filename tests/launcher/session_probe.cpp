@@ -28,7 +28,7 @@ int stop(Session& session) {
   session.note_step(7);
   // As the trainer does: the request travels, and all ranks act alike.
   for (std::int64_t request = 0; request == 0;) {
-    request = static_cast<std::int64_t>(session.stop_signal().take());
+    request = static_cast<std::int64_t>(session.stop_signal()->take());
     session.communicator().all_reduce(&request, 1, DType::Int64, ReduceOp::Max);
   }
   return static_cast<int>(ExitCode::Stopped);

@@ -76,6 +76,12 @@ TEST(SignalWatcher, TermAndTheFirstInterruptStop) {
   }
 }
 
+TEST(SignalWatcher, TermDoesNotPromiseWhatMpirunMayPrevent) {
+  Watched watched;
+  watched.raise_and_wait(SIGTERM);
+  EXPECT_NE(watched.notes().at(0).find("if there is time"), std::string::npos);
+}
+
 TEST(SignalWatcher, TheSecondInterruptEndsTheProcess) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(

@@ -70,6 +70,20 @@ class Generate(SystemTest):
         )
         self.assert_one_error(ended, "missing/O.jsonl", "No such file or directory")
 
+    def test_a_prompts_file_that_is_not_there(self) -> None:
+        """Said before the model is loaded: there is none here."""
+        ended = self.hone("generate", "--model_name_or_path", "nowhere", "--prompts_file", "absent.jsonl", code=66)
+        self.assert_one_error(ended, "absent.jsonl: no such file")
+
+    def test_a_prompt_too_long_for_the_model(self) -> None:
+        write_lines(self.folder / "P.jsonl", [*PROMPTS, {"prompt": "long " * 60}])
+        ended = self.hone(
+            *("generate", "--model_name_or_path", "tiny", "--prompts_file", "P.jsonl", "--max_new_tokens", 12),
+            ranks=2,
+            code=65,
+        )
+        self.assert_one_error(ended, "P.jsonl:6: the prompt has 300 tokens; with max_new_tokens 12", "positions")
+
     def test_a_failure_leaves_the_old_output(self) -> None:
         (self.folder / "O.jsonl").write_text("old\n")
         self.hone(
@@ -141,6 +155,18 @@ class Checkpoints(LoopTest):
             ended = self.hone("export", folder, "--output_dir", "made", ranks=2, code=code)
             self.assert_one_error(ended, folder, "checkpoint")
             self.assertFalse((self.folder / "made").exists(), "nothing half-written")
+
+    def test_inspect_says_what_is_wrong(self) -> None:
+        for folder, code, what in (("nowhere", 66, "is not a folder"), ("tiny", 65, "it has no manifest.json")):
+            ended = self.hone("inspect", folder, code=code)
+            self.assert_one_error(ended, folder, what)
+            self.assertEqual(ended.out, "")
+
+    def test_a_checkpoint_is_no_model_folder(self) -> None:
+        ended = self.hone(
+            *("generate", "--model_name_or_path", self.newest, "--prompts_file", "eval.jsonl"), code=66
+        )
+        self.assert_one_error(ended, "no weights in", f"hone export {self.newest} --output_dir")
 
     def test_inspect(self) -> None:
         one = json.loads(self.hone("inspect", self.newest, "--json").out)

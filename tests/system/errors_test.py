@@ -4,6 +4,7 @@ Everything runs on two ranks; nothing hangs, nothing half-written stays, and the
 """
 
 import json
+import os
 import struct
 import unittest
 from pathlib import Path
@@ -294,6 +295,24 @@ class LoopFile(LoopErrors):
         self.write_loop(reward={"check": "number", "field": "answer"})
         self.refuse("prompts.jsonl:2", "answer", code=INVALID_DATA)
 
+    def test_a_prompt_too_long_for_the_model(self) -> None:
+        """Found before the first round, whether or not that draws it."""
+        for file, more in (("prompts.jsonl", {}), ("eval.jsonl", {"eval": {"file": "eval.jsonl"}})):
+            with self.subTest(file):
+                rows = read_lines(self.folder / file)
+                write_lines(self.folder / file, [*rows[:-1], rows[-1] | {"prompt": "long " * 60}])
+                self.write_loop(num_rounds=1, prompts={"file": "prompts.jsonl", "per_round": 1}, **more)
+                self.refuse(f"{file}:{len(rows)}: the prompt has 300 tokens", "positions", code=INVALID_DATA)
+                self.assertEqual(list(self.folder.glob("out/samples/*")), [])
+                write_lines(self.folder / file, rows)
+        self.run_loop(self.folder / "out")
+
+    def test_a_check_and_a_program(self) -> None:
+        self.write_loop(reward={"check": "number", "field": "answer"})
+        program = ("--reward.command", *self.reward_command)
+        self.refuse("reward.check is number", "reward.py", "--reward.check=", code=USAGE, arguments=program)
+        self.run_loop(self.folder / "out", "--reward.check=", *program, "--num_rounds", 1)
+
 
 class RewardPrograms(LoopErrors):
     """A program that fails ends the run in time, with its own last words; the corrected run can start."""
@@ -320,6 +339,28 @@ class RewardPrograms(LoopErrors):
             "  print(1, flush=True)",
             "exit status 3",
         )
+
+    def test_dies_before_the_model_is_loaded(self) -> None:
+        """There is no model. The prompts are a pipe, so that the program has ended once they are read."""
+        ended_file, pipe = self.folder / "pid", self.folder / "pipe.jsonl"
+        text = f"import os, pathlib, sys\npathlib.Path('{ended_file}').write_text(f'{{os.getpid()}}.')\nsys.exit('gone')"
+        os.mkfifo(pipe)
+        self.write_loop(
+            model_name_or_path="./nowhere",
+            prompts={"file": "pipe.jsonl"},
+            reward={"command": write_script(self.folder / "bad.py", text)},
+        )
+        job = self.start_loop(self.folder / "out", ranks=None)
+
+        def has_ended() -> bool:
+            pid = ended_file.read_text() if ended_file.exists() else ""
+            return pid.endswith(".") and int(pid[:-1]) not in job.processes()
+
+        self.wait_until(has_ended, job, "the program has ended")
+        write_lines(pipe, [{"prompt": "a"}])
+        ended = job.wait()
+        self.assertEqual(ended.code, INVALID_DATA, str(ended))
+        self.assert_one_error(ended, "bad.py", "exit status 1 before it was asked anything", "gone")
 
     def test_hangs(self) -> None:
         self.run_with("sys.stdin.readline(); time.sleep(1000)", "timeout of 1 s", timeout=1)

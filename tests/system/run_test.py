@@ -149,7 +149,8 @@ class TaskFolder(LoopTest):
         (self.folder / "prompts.jsonl").rename(task / "prompts.jsonl")
         loop = self.write_loop(num_rounds=1, reward={"command": [sys.executable, "score.py", str(self.folder)]})
         loop.rename(task / "loop.yaml")
-        self.hone("run", "task/loop.yaml", "--output_dir", "out", ranks=2)
+        ended = self.hone("run", "task/loop.yaml", "--output_dir", "out", ranks=2)
+        self.assertIn("14 prompts, 0 for evaluation, 1 round\n", ended.out)
         self.assertTrue((self.folder / "out/model.safetensors").exists())
 
 
@@ -160,6 +161,8 @@ class NothingKept(LoopTest):
         self.assertIn("round 2 keeps none of its 36 completions", ended.err)
         self.assertIn("samples/round-0002.jsonl", ended.err)
         self.assertIn("nothing was trained", ended.out)
+        self.assertNotIn("loss=", ended.out, "there is none")
+        self.assertNotIn("loss", read_metrics(self.folder / "out", "round")[-1])
         for file in ("model.safetensors",):
             self.assertTrue((self.folder / "out" / file).exists())
 

@@ -1,6 +1,7 @@
 """SIGUSR1: save and stop with exit code 75. SIGUSR2: save and go on. Sent to mpirun, as a scheduler does."""
 
 import json
+import os
 import signal
 import unittest
 from pathlib import Path
@@ -111,6 +112,21 @@ class Loop(LoopTest):
         self.assertEqual(ended.code, 0, str(ended))
         self.assert_same_weights(self.undisturbed, self.signalled)
         self.assert_same_metrics(self.undisturbed, self.signalled)
+
+
+class NothingToSave(SystemTest):
+    def test_the_first_signal_ends_the_command(self) -> None:
+        """The data is a pipe, so that the command is at work for as long as nothing is written there."""
+        for command, option in (("generate", "prompts_file"), ("eval", "eval_file"), ("verify", "train_file")):
+            with self.subTest(command):
+                pipe = self.folder / f"{command}.jsonl"
+                os.mkfifo(pipe)
+                job = self.start(command, "--model_name_or_path", "tiny", f"--{option}", pipe, ranks=None)
+                with pipe.open("w"):  # opens once the command reads
+                    job.signal(signal.SIGTERM)
+                ended = job.wait()
+                self.assertEqual(ended.code, -signal.SIGTERM, str(ended))
+                self.assertEqual(ended.err.count("SIGTERM"), 0, str(ended))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,10 @@ WeightMap read_index(const fs::path& file) {
   std::string message = "no weights in " + folder.string() + ": looked for " +
                         std::string{detail::kWeightsFile} + " and " +
                         std::string{detail::kIndexFile};
+  if (fs::exists(folder / "manifest.json")) {
+    message += ". The folder is a checkpoint, of which hone export makes a Hugging Face folder: "
+               "hone export " + folder.string() + " --output_dir FOLDER";
+  }
   if (fs::exists(folder / "pytorch_model.bin") ||
       fs::exists(folder / "pytorch_model.bin.index.json")) {
     message += ". The folder has pytorch_model.bin, which hone does not open (it can run code): "

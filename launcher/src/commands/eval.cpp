@@ -44,7 +44,8 @@ int run_eval(const CommandContext& context, Arguments arguments) {
   OptionRegistry registry{"hone eval", "The loss of a model on a file of samples."};
   options.bind(registry);
   if (!parse_options(context, registry, arguments)) return 0;
-  Session session{options.model.session_options(), context.environment, context.screen};
+  Session session{options.model.session_options(/*watch_signals=*/false), context.environment,
+                  context.screen};
   return session.run([&] {
     const auto loaded =
         load_for_session(session, options.model.folder({}), options.model.load_options());

@@ -1,3 +1,4 @@
+#include "commands/checkpoint_folder.hpp"
 #include "hone/checkpoints/hdf5_checkpoint_store.hpp"
 #include "hone/checkpoints/inspect.hpp"
 #include "hone/core/error.hpp"
@@ -24,19 +25,6 @@ struct ExportOptions {
                "Write over a model that is there already.");
   }
 };
-
-void require_folder(const std::filesystem::path& folder) {
-  if (!std::filesystem::is_directory(folder)) {
-    throw MissingInputError{folder.string() + " is not a folder; pass checkpoint-N of a run, or the "
-                                              "run directory"};
-  }
-  if (std::filesystem::exists(folder / "manifest.json") ||
-      !checkpoints::list_checkpoints(folder).empty()) {
-    return;
-  }
-  throw InputError{folder.string() + " is no checkpoint (it has no manifest.json) and no run "
-                                     "directory that holds one"};
-}
 
 /// Only reads, as a run may be at work there: whole checkpoints are never written to.
 std::filesystem::path newest_usable(const std::filesystem::path& run_directory) {
@@ -66,7 +54,7 @@ int run_export(const CommandContext& context, Arguments arguments) {
   if (!parse_options(context, registry, arguments)) return 0;
   if (context.environment.rank != 0) return 0;
   auto folder = options.checkpoint;
-  require_folder(folder);
+  require_checkpoint_folder(folder);
   require_free(options);
   if (!checkpoints::list_checkpoints(folder).empty()) folder = newest_usable(folder);
   distributed::LoopbackCommunicator alone;

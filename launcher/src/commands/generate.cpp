@@ -11,6 +11,7 @@
 #include "hone/core/generation/generator.hpp"
 #include "hone/launcher/commands.hpp"
 #include "hone/launcher/training_job.hpp"
+#include "job/prompt_room.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -98,12 +99,14 @@ class Generation {
       : session_(session),
         options_(options),
         output_(session, options.output_file),
+        rows_(read()),
         loaded_(load_for_session(session, options.model.folder({}), options.model.load_options())) {}
 
   int run() {
-    run_agreed(session_.communicator(), [&] { read(); });
-    std::string lines;
     auto& comm = session_.communicator();
+    require_room(comm, loaded_, rows_, options_.generation.max_new_tokens);
+    run_agreed(comm, [&] { encode(); });
+    std::string lines;
     for (const auto& completion :
          generate_share(*loaded_.model, comm, Sharding::of_ranks(comm), loaded_.tokenizer.get(),
                         prompts_, options_.generation, static_cast<std::uint64_t>(options_.seed), 0)) {
@@ -117,8 +120,15 @@ class Generation {
   }
 
  private:
-  void read() {
-    for (const auto& row : read_prompts(options_.prompts_file)) {
+  /// Before the model is loaded: a file that is not there costs no time.
+  std::vector<PromptRow> read() const {
+    std::vector<PromptRow> rows;
+    run_agreed(session_.communicator(), [&] { rows = read_prompts(options_.prompts_file); });
+    return rows;
+  }
+
+  void encode() {
+    for (const auto& row : rows_) {
       texts_.push_back(render_prompt(*loaded_.tokenizer, row.prompt));
       prompts_.push_back({encode_prompt(*loaded_.tokenizer, row.prompt),
                           static_cast<std::int64_t>(prompts_.size())});
@@ -145,6 +155,7 @@ class Generation {
   Session& session_;
   const GenerateOptions& options_;
   Output output_;
+  std::vector<PromptRow> rows_;
   LoadedModel loaded_;
   std::vector<std::string> texts_;
   std::vector<PromptTokens> prompts_;
@@ -158,7 +169,8 @@ int run_generate(const CommandContext& context, Arguments arguments) {
   options.bind(registry);
   if (!parse_options(context, registry, arguments)) return 0;
   options.generation.validate();
-  Session session{options.model.session_options(), context.environment, context.screen};
+  Session session{options.model.session_options(/*watch_signals=*/false), context.environment,
+                  context.screen};
   return session.run([&] { return Generation{session, options}.run(); });
 }
 

@@ -3,9 +3,11 @@
 #include <string>
 #include <vector>
 
+#include "commands/checkpoint_folder.hpp"
 #include "hone/checkpoints/inspect.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/printable.hpp"
+#include "counted.hpp"
 #include "hone/launcher/commands.hpp"
 
 namespace hone::launcher {
@@ -48,7 +50,7 @@ std::string one_line(const CheckpointSummary& summary) {
   if (summary.problem) return text + "BAD: " + printable(*summary.problem, 1000) + '\n';
   return text + "step " + std::to_string(summary.step) + ", " +
          std::to_string(summary.tensors.size()) + " tensors, " + megabytes(summary.tensor_bytes) +
-         ", " + std::to_string(summary.world_size) + " ranks, whole\n";
+         ", " + counted(summary.world_size, "rank") + ", whole\n";
 }
 
 std::string full_text(const CheckpointSummary& summary) {
@@ -134,6 +136,7 @@ int run_inspect(const CommandContext& context, Arguments arguments) {
   options.bind(registry);
   if (!parse_options(context, registry, arguments)) return 0;
   if (context.environment.rank != 0) return 0;
+  require_checkpoint_folder(options.path);
   const auto folders = checkpoints::list_checkpoints(options.path);
   if (folders.empty()) return inspect_one(options, context.screen);
   return list_run(options, folders, context.screen);

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "counted.hpp"
 #include "hone/core/data/encoding.hpp"
 #include "hone/core/error.hpp"
 #include "hone/launcher/commands.hpp"
@@ -120,8 +121,8 @@ class FileTraining final : private TrainerCallback {
     directory_.discard_metrics_after(resumed ? trainer().state().global_step : -1, 0);
     trainer().add_callback(*this);
     session_.screen().print("hone " HONE_VERSION "  " + session_.describe() + "\ndata   " +
-                            std::to_string(num_rows()) + " samples, " +
-                            std::to_string(trainer().options().max_steps) + " updates\n");
+                            counted(num_rows(), "sample") + ", " +
+                            counted(trainer().options().max_steps, "update") + '\n');
     while (!trainer().done()) require_progress(trainer().step(next_batch()));
     if (trainer().stopped()) {
       session_.screen().print("stopped, everything is saved. Go on with the same command and "
@@ -225,8 +226,8 @@ class FileTraining final : private TrainerCallback {
   int finish() {
     trainer().save();
     trainer().save_model(options_.output_dir);
-    session_.screen().print("done: " + std::to_string(trainer().state().global_step) +
-                            " updates. Model, checkpoints and metrics.jsonl are in " +
+    session_.screen().print("done: " + counted(trainer().state().global_step, "update") +
+                            ". Model, checkpoints and metrics.jsonl are in " +
                             options_.output_dir.string() + '\n');
     return static_cast<int>(ExitCode::Success);
   }

@@ -296,7 +296,8 @@ int run_verify(const CommandContext& context, Arguments arguments) {
                           "micro-batches and padding."};
   options.bind(registry);
   if (!parse_options(context, registry, arguments)) return 0;
-  Session session{options.model.session_options(), context.environment, context.screen};
+  Session session{options.model.session_options(/*watch_signals=*/false), context.environment,
+                  context.screen};
   return session.run([&] { return Verification{session, options}.run(); });
 }
 

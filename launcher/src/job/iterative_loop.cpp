@@ -7,6 +7,7 @@
 #include "hone/core/error.hpp"
 #include "hone/core/training/token_row.hpp"
 #include "hone/launcher/loop/prompt_order.hpp"
+#include "job/prompt_room.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -61,12 +62,6 @@ std::vector<std::int64_t> count_up(std::size_t count) {
   return numbers;
 }
 
-/// Logs begin once the directory is this run's own, and before anything else happens.
-Session& logging_to(Session& session, const std::filesystem::path& output_dir) {
-  session.open_logs(output_dir);
-  return session;
-}
-
 }  // namespace
 
 IterativeLoop::IterativeLoop(Session& session, const LoopOptions& options, Reward& reward,
@@ -79,13 +74,23 @@ IterativeLoop::IterativeLoop(Session& session, const LoopOptions& options, Rewar
       eval_prompts_(read_agreed(session.communicator(), options.eval_file, reward)),
       directory_(session.communicator(), options.output_dir, options.resume.resume_from_checkpoint,
                  session.log()),
-      job_(session,
-           load_for_session(logging_to(session, options.output_dir), options.model.folder(config),
-                            options.model.load_options(true)),
-           options.train,
+      job_(session, load(config), options.train,
            {.run_directory = options.output_dir, .save_total_limit = options.save_total_limit}),
       report_(session.screen(), directory_, options.num_rounds, !options.reward.check.empty()),
       resolved_yaml_(resolved_yaml) {}
+
+/// What is wrong is found before the time that loading takes, or right after it.
+LoadedModel IterativeLoop::load(const std::filesystem::path& config) {
+  auto& comm = session_.communicator();
+  session_.open_logs(options_.output_dir);  // not before the directory is this run's own
+  run_agreed(comm, [&] { reward_.require_ready(); });
+  auto loaded = load_for_session(session_, options_.model.folder(config),
+                                 options_.model.load_options(true));
+  for (const auto* prompts : {&prompts_, &eval_prompts_}) {
+    require_room(comm, loaded, *prompts, options_.generate.max_new_tokens);
+  }
+  return loaded;
+}
 
 int IterativeLoop::run() {
   Stopwatch total;

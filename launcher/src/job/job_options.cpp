@@ -68,12 +68,13 @@ void ModelOptions::bind(OptionRegistry& registry) {
               "Let two ranks compute on one GPU, which is refused otherwise.");
 }
 
-SessionOptions ModelOptions::session_options() const {
+SessionOptions ModelOptions::session_options(bool watch_signals) const {
   return {.use_cpu = use_cpu,
           .ddp_backend = ddp_backend,
           .num_threads = num_threads,
           .bind_threads = bind_threads,
           .allow_shared_device = allow_shared_device,
+          .watch_signals = watch_signals,
           .set_num_threads = set_torch_threads};
 }
 

@@ -56,9 +56,6 @@ void LoopOptions::bind(OptionRegistry& registry) {
 void LoopOptions::resolve(const std::filesystem::path& config) {
   prompts_file = resolve_beside(prompts_file, config);
   if (!eval_file.empty()) eval_file = resolve_beside(eval_file, config);
-  if (reward.check.empty() == reward.command.empty()) {
-    throw ConfigError{"set one of reward.check and reward.command"};
-  }
   if (save_strategy == "steps" && save_steps == 0) {
     throw ConfigError{"save.strategy steps needs save.steps > 0"};
   }

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "counted.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/printable.hpp"
 #include "job/update_record.hpp"
@@ -71,6 +72,11 @@ void add(StepStats& sum, const UpdateStats& update) {
   ++sum.updates;
 }
 
+/// A round that made no update has none of these; 0 would look like a measured one.
+bool belongs_to_updates(const std::string& name) {
+  return name == "loss" || name == "grad_norm" || name == "learning_rate";
+}
+
 ordered_json round_record(const RoundFigures& f) {
   ordered_json json{{"kind", "round"}, {"round", f.round}, {"step", f.train.step}};
   if (f.round > 0) {
@@ -86,7 +92,7 @@ ordered_json round_record(const RoundFigures& f) {
                  {"score_seconds", f.seconds.score},
                  {"train_seconds", f.seconds.train}});
     for (const auto& [name, value] : f.train.to_map()) {
-      if (name != "step") json[name] = value;
+      if (name != "step" && (f.train.updates > 0 || !belongs_to_updates(name))) json[name] = value;
     }
   }
   if (f.eval_reward) {
@@ -117,9 +123,9 @@ void LoopReport::show_start(const std::string& job, const std::string& model,
                             std::size_t num_prompts, std::size_t num_eval) {
   screen_.print("hone " HONE_VERSION "  " + job + "\nrun    " +
                 printable(directory_.path().string(), 1000) + "\nmodel  " + printable(model, 1000) +
-                "\ndata   " + std::to_string(num_prompts) + " prompts, " +
-                std::to_string(num_eval) + " for evaluation, " + std::to_string(num_rounds_) +
-                " rounds\n");
+                "\ndata   " + counted(static_cast<std::int64_t>(num_prompts), "prompt") + ", " +
+                std::to_string(num_eval) + " for evaluation, " + counted(num_rounds_, "round") +
+                '\n');
 }
 
 void LoopReport::log_update(const UpdateStats& update, std::int64_t round) {
@@ -155,8 +161,8 @@ void LoopReport::log_round(const RoundFigures& f) {
   if (f.round > 0) {
     fields.insert(fields.end(), {{"generated", std::to_string(f.counts.generated)},
                                  {"kept", std::to_string(f.counts.kept)},
-                                 {"reward", text("%.3f", f.reward)},
-                                 {"loss", text("%.4f", f.train.loss)}});
+                                 {"reward", text("%.3f", f.reward)}});
+    if (f.train.updates > 0) fields.push_back({"loss", text("%.4f", f.train.loss)});
   }
   if (f.eval_reward) fields.push_back({"eval_" + measure_, text("%.3f", *f.eval_reward)});
   fields.insert(fields.end(), {{"generate_s", text("%.1f", f.seconds.generate)},
@@ -215,8 +221,8 @@ std::string LoopReport::example() const {
 void LoopReport::show_end(std::int64_t step, std::int64_t tokens, double seconds,
                           const std::string& how_to_go_on) {
   const auto folder = printable(directory_.path().string(), 1000);
-  std::string summary = "done in " + text("%.0f", seconds) + " s: " + std::to_string(step) +
-                        " updates on " + std::to_string(tokens) + " target tokens\n";
+  std::string summary = "done in " + text("%.0f", seconds) + " s: " + counted(step, "update") +
+                        " on " + counted(tokens, "target token") + '\n';
   if (step == 0) {
     summary += "nothing was trained: no round kept a completion that has tokens. The model is the one "
                "that the run began with\n";

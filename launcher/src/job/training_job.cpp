@@ -69,7 +69,7 @@ TrainingJob::TrainingJob(Session& session, LoadedModel loaded, TrainerOptions op
                      .log = session.log(),
                      .tokenizer = loaded_.tokenizer.get(),
                      .checkpoints = store_ ? &*store_ : nullptr,
-                     .stop_signal = &session.stop_signal(),
+                     .stop_signal = session.stop_signal(),
                      .optimizer = nullptr,
                      .model_folder = loaded_.folder,
                      .eval_sets = std::move(eval_sets),

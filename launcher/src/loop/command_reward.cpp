@@ -123,6 +123,11 @@ void CommandReward::start() {
   has_answered_ = false;
 }
 
+void CommandReward::require_ready() {
+  if (!worker_ || !worker_->has_ended()) return;
+  fail("ended with " + worker_->how_it_ended() + " before it was asked anything");
+}
+
 std::vector<double> CommandReward::score(std::span<const Completion> completions) {
   if (completions.empty()) return {};
   try {

@@ -26,11 +26,18 @@ void require_no_pattern(const RewardOptions& options) {
   throw ConfigError("reward.pattern goes with reward.check: regex, not with " + options.check);
 }
 
-std::unique_ptr<Reward> make_command(const RewardOptions& options) {
-  if (!options.field.empty() || !options.pattern.empty()) {
-    throw ConfigError("reward.command gets the whole row; drop reward.field and reward.pattern");
+void require_one(const RewardOptions& options) {
+  if (options.check.empty() && options.command.empty()) {
+    throw ConfigError("set reward.check (exact, regex or number) or reward.command (a program and "
+                      "its arguments)");
   }
-  return std::make_unique<CommandReward>(options.command, options.timeout);
+  if (options.check.empty() || options.command.empty()) return;
+  std::string command;
+  for (const auto& word : options.command) command += (command.empty() ? "" : " ") + word;
+  throw ConfigError("reward.check is " + printable(options.check, 60) + " and reward.command is " +
+                    printable(command, 200) +
+                    ": only one of them can score. Clear one: --reward.check= or "
+                    "--reward.command=");
 }
 
 std::unique_ptr<Reward> make_regex(const RewardOptions& options) {
@@ -43,12 +50,10 @@ std::unique_ptr<Reward> make_regex(const RewardOptions& options) {
 }  // namespace
 
 std::unique_ptr<Reward> make_reward(const RewardOptions& options) {
-  if (options.check.empty() == options.command.empty()) {
-    throw ConfigError(
-        "reward needs either check (exact, regex, number) or command (a program and its "
-        "arguments)");
+  require_one(options);
+  if (!options.command.empty()) {
+    return std::make_unique<CommandReward>(options.command, options.timeout);
   }
-  if (!options.command.empty()) return make_command(options);
   require_choice("match", options.match, "search", "full");
   require_choice("take", options.take, "last", "first");
   if (options.check == "regex") return make_regex(options);

@@ -44,6 +44,7 @@ class IterativeLoop final : private TrainerCallback {
   std::int64_t rounds_done() { return trainer().state().call; }
   std::int64_t rounds_over();
 
+  LoadedModel load(const std::filesystem::path& config);
   void start();
   void warn_of_plain_prompts();
   std::string how_to_go_on();

@@ -22,7 +22,8 @@ struct ModelOptions {
   bool allow_shared_device = false;
 
   void bind(OptionRegistry& registry);
-  SessionOptions session_options() const;
+  /// `watch_signals`: of a command that has something to save.
+  SessionOptions session_options(bool watch_signals = true) const;
   /// `for_training`: bfloat16 values get float32 masters.
   LoadOptions load_options(bool for_training = false) const;
 

@@ -33,6 +33,8 @@ struct SessionOptions {
   std::optional<std::int64_t> num_threads = {};
   bool bind_threads = true;  ///< share the node's cores out where the launcher has not
   bool allow_shared_device = false;  ///< two ranks may compute on one GPU
+  /// Make stop requests of signals. False where there is nothing to save: a signal ends the process.
+  bool watch_signals = true;
   /// Told the number of compute threads of this rank, before anything computes.
   std::function<void(int)> set_num_threads = {};
 };
@@ -43,7 +45,7 @@ struct SessionOptions {
 /// Thread-safety: the thread that constructed it; log(), screen() and stop_signal() from any thread.
 class Session {
  public:
-  /// Signals are handled from here on, before MPI starts. Ownership: `screen` outlives the session.
+  /// Signals are watched from here on, before MPI starts. Ownership: `screen` outlives the session.
   /// Throws: LaunchError where srun has no PMIx, or MPI or the backend cannot be had; ConfigError for
   /// an unknown backend. All ranks throw alike, and MPI is over then.
   Session(const SessionOptions& options, const LaunchEnvironment& environment, Screen& screen);
@@ -61,7 +63,8 @@ class Session {
   Communicator& communicator() { return *communicator_; }
   Logger& log() { return log_; }
   Screen& screen() { return screen_; }
-  StopSignal& stop_signal() { return *signals_; }
+  /// Null where signals are not watched.
+  StopSignal* stop_signal() { return signals_.get(); }
 
   /// Where this rank computes.
   distributed::Device& device() { return *device_; }

@@ -40,6 +40,9 @@ class CommandReward final : public Reward {
   /// rank that is killed; it does not outlive one that ends.) Throws: LaunchError.
   void start() override;
 
+  /// Finds a worker that ended before it was asked anything: a script that does not exist.
+  void require_ready() override;
+
   /// Throws: InputError that names the command, the completion, what came back and the last lines
   /// of the worker's standard error; LaunchError where a worker cannot be started.
   std::vector<double> score(std::span<const Completion> completions) override;

@@ -25,12 +25,17 @@ class Reward {
   /// and not after an hour. Throws: InputError that names file:line.
   virtual void check_prompts(std::span<const PromptRow> prompts) const { (void)prompts; }
 
+  /// Looks whether what start() started is still there; what ends later, score() notices.
+  /// Throws: InputError.
+  virtual void require_ready() {}
+
   /// One finite number per completion, in order. Not collective: ranks score their own share.
   /// Throws: InputError.
   virtual std::vector<double> score(std::span<const Completion> completions) = 0;
 };
 
-/// What the configuration says about the reward: either `check` or `command` is set.
+/// What the configuration says about the reward: either `check` or `command` is set. With a command,
+/// what belongs to a check is ignored: setting the one and clearing the other is all there is to do.
 struct RewardOptions {
   std::string check;    ///< "exact", "regex" or "number"
   std::string field;    ///< key of the prompt's row that holds the right answer (or the pattern)
