@@ -649,6 +649,22 @@ TEST(Trainer, Row12_NamedSetsAreEvaluatedWhenDueAndTheBestIsNoted) {
   EXPECT_THAT(checked, Each(1));
 }
 
+TEST(Trainer, AMetricThatIsNotFiniteIsNeverTheBest) {
+  distributed::LoopbackCommunicator comm;
+  auto looking = options();
+  looking.metric_for_best_model = "eval_f1";
+  looking.greater_is_better = true;
+  double f1 = std::nan("");
+  const EvalHooks hooks{.compute_metrics = [&](const EvalPrediction&) { return Metrics{{"f1", f1}}; }};
+  TrainerHarness harness{model().folder(), comm, looking,
+                         {.eval_sets = {{"", samples(2)}}, .eval_hooks = hooks}};
+  harness->evaluate();
+  EXPECT_FALSE(harness->state().best_metric.has_value());
+  f1 = 0.5;
+  harness->evaluate();
+  EXPECT_EQ(harness->state().best_metric, 0.5);
+}
+
 TEST(Trainer, EvaluationNeedsWhatItIsAskedFor) {
   distributed::LoopbackCommunicator comm;
   auto bad = options();

@@ -249,7 +249,7 @@ std::string Trainer::describe_non_finite(const Update& update) {
     text += (text.empty() ? "" : "; ") + std::string{"rank "} + std::to_string(rank) +
             ": among the samples" + all[rank];
   }
-  return text.empty() ? "every sample's loss is finite, the gradient overflowed" : text;
+  return text.empty() ? "every sample's loss is finite, the gradient overflowed" : text + " of the call";
 }
 
 /// An update whose loss or gradient is not finite, the same on all ranks.
@@ -258,7 +258,7 @@ void Trainer::judge(Update& update) {
                     std::to_string(state_.global_step + 1) + " (loss " +
                     std::to_string(update.loss) + ", gradient norm " +
                     std::to_string(update.grad_norm) + "; " + describe_non_finite(update) +
-                    " of the call). The update was not applied";
+                    "). The update was not applied";
   if (options_.on_non_finite == "skip") return parts_.log.warning(what);
   const auto applied = state_.updates_in_call;
   end_call();

@@ -181,6 +181,11 @@ void Trainer::note_best(const Metrics& metrics) {
                       "\" is none of the evaluation's: " + names};
   }
   const double value = found->second;
+  if (!std::isfinite(value)) {
+    parts_.log.warning(options_.metric_for_best_model + " is not finite at step " +
+                       std::to_string(state_.global_step) + ": it counts as no better than the best");
+    return;
+  }
   const bool better = !state_.best_metric || (options_.greater_is_better ? value > *state_.best_metric
                                                                          : value < *state_.best_metric);
   if (!better) return;
