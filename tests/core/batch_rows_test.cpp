@@ -6,6 +6,7 @@
 
 #include <functional>
 
+#include "fakes/letter_tokenizer.hpp"
 #include "hone/core/error.hpp"
 #include "hone/distributed/loopback_communicator.hpp"
 #include "hone/distributed/thread_world.hpp"
@@ -17,24 +18,9 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr RowRules kRules{.vocab_size = 37, .max_length = 64};
+using testing::LetterTokenizer;
 
-/// One id per letter: a is 3, b is 4 ...
-class LetterTokenizer final : public Tokenizer {
- public:
-  std::vector<std::int64_t> encode(std::string_view text, bool) const override {
-    TokenIds ids;
-    for (const char letter : text) ids.push_back(letter - 'a' + 3);
-    return ids;
-  }
-  std::string decode(std::span<const std::int64_t>, bool) const override { return {}; }
-  std::string apply_chat_template(std::span<const ChatMessage>, bool) const override { return {}; }
-  bool has_chat_template() const override { return false; }
-  std::int64_t vocab_size() const override { return 37; }
-  std::optional<std::int64_t> bos_id() const override { return std::nullopt; }
-  std::optional<std::int64_t> eos_id() const override { return 2; }
-  std::optional<std::int64_t> pad_id() const override { return std::nullopt; }
-};
+constexpr RowRules kRules{.vocab_size = 37, .max_length = 64};
 
 GlobalRows rows_of(const Batch& batch, const RowRules& rules = kRules) {
   distributed::LoopbackCommunicator comm;

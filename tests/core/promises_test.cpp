@@ -7,6 +7,7 @@
 #include <cmath>
 #include <set>
 
+#include "fakes/letter_tokenizer.hpp"
 #include "hone/collators/seq2seq_collator.hpp"
 #include "hone/core/error.hpp"
 #include "hone/distributed/loopback_communicator.hpp"
@@ -21,23 +22,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-/// One id per letter: a is 3, b is 4 ... No pad token.
-class LetterTokenizer final : public Tokenizer {
- public:
-  std::vector<std::int64_t> encode(std::string_view text, bool) const override {
-    TokenIds ids;
-    for (const char letter : text) ids.push_back(letter - 'a' + 3);
-    return ids;
-  }
-  std::string decode(std::span<const std::int64_t>, bool) const override { return {}; }
-  std::string apply_chat_template(std::span<const ChatMessage>, bool) const override { return {}; }
-  bool has_chat_template() const override { return false; }
-  std::int64_t vocab_size() const override { return 37; }
-  std::optional<std::int64_t> bos_id() const override { return std::nullopt; }
-  std::optional<std::int64_t> eos_id() const override { return 2; }
-  std::optional<std::int64_t> pad_id() const override { return std::nullopt; }
-};
 
 /// Pads, writes down the shapes it made, and adds positions and a tensor of its own.
 class RecordingCollator final : public Collator {
