@@ -73,18 +73,24 @@ TEST_F(Golden, Row19_OneUpdateACall) {
                                        {3.39648, 1.38857, .0075},
                                        {3.19472, 1.31423, .005},
                                        {3.08270, .96694, .0025}};
-  TrainerHarness harness{llama_.folder(), comm_, one_update_a_call()};
-  for (std::size_t call = 0; call < expected.size(); ++call) {
-    const auto stats = harness->step({.input_ids = fixture_sequences()});
-    ASSERT_EQ(stats.history.size(), 1U);
-    expect_update(stats.history[0], expected[call], call == 0);
-    EXPECT_EQ(stats.step, static_cast<std::int64_t>(call) + 1);
-    EXPECT_EQ(stats.num_tokens, 22);
-    EXPECT_EQ(stats.input_tokens, 26);
-    EXPECT_EQ(stats.num_samples, 4);
+  for (const int num_ranks : {1, 2, 4}) {
+    SCOPED_TRACE(std::to_string(num_ranks) + " ranks");
+    on_ranks(num_ranks, [&](Communicator& comm) {
+      TrainerHarness harness{llama_.folder(), comm, one_update_a_call()};
+      for (std::size_t call = 0; call < expected.size(); ++call) {
+        const auto stats = harness->step({.input_ids = fixture_sequences()});
+        EXPECT_EQ(stats.history.size(), 1U);
+        expect_update(stats.history.at(0), expected[call], call == 0);
+        EXPECT_EQ(stats.step, static_cast<std::int64_t>(call) + 1);
+        EXPECT_EQ(stats.num_tokens, 22);
+        EXPECT_EQ(stats.input_tokens, 26);
+        EXPECT_EQ(stats.num_samples, 4);
+      }
+      EXPECT_NEAR(sum_of_squares(harness.model()), 106.9573, kLater);
+      EXPECT_TRUE(harness->done());
+      return 0;
+    });
   }
-  EXPECT_NEAR(sum_of_squares(harness.model()), 106.9573, kLater);
-  EXPECT_TRUE(harness->done());
 }
 
 TEST_F(Golden, TwoUpdatesACall) {
