@@ -56,11 +56,13 @@ std::string broadcast_string(Communicator& comm, std::string_view mine, int root
   return text;
 }
 
-void agree_or_throw(Communicator& comm, std::string_view message, int exit_code) {
-  if (all_true(comm, message.empty())) return;
+void agree_or_throw(Communicator& comm, const LocalFailure& failure) {
+  if (all_true(comm, !failure.happened())) return;
   // The slow path: only now does anybody pay for moving text.
   const std::string mine =
-      message.empty() ? std::string{} : std::to_string(exit_code) + ' ' + std::string{message};
+      failure.happened()
+          ? std::to_string(static_cast<int>(failure.code)) + ' ' + failure.message
+          : std::string{};
   const auto all = all_gather_strings(comm, mine);
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     if (all[rank].empty()) continue;

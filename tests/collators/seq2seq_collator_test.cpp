@@ -3,8 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "hone/core/error.hpp"
-#include "hone/core/training/micro_batches.hpp"
+#include "hone/core/training/packed_batch.hpp"
 
 namespace hone::collators {
 namespace {
@@ -45,12 +44,6 @@ TEST(Seq2SeqCollator, PaddingIsDroppedOnEitherSide) {
   }
   EXPECT_THAT(ints(expected.targets), ElementsAre(7, 1, 8));
   EXPECT_THAT(expected.source_lengths, ElementsAre(3, 1));
-}
-
-TEST(Seq2SeqCollator, ACollatorThatDropsSourcesIsFound) {
-  const std::vector<std::int64_t> share{0, 1};
-  EXPECT_THROW(micro_batches(kRows, share, PaddingCollator{0}, 2, at::kFloat), InputError);
-  EXPECT_EQ(micro_batches(kRows, share, PackingCollator{}, 2, at::kFloat).size(), 1U);
 }
 
 TEST(PaddingCollator, PadsInFrontWhereAsked) {

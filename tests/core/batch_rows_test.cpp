@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <functional>
 
 #include "fakes/letter_tokenizer.hpp"
@@ -15,6 +16,7 @@ namespace hone {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -149,6 +151,23 @@ TEST(BatchRows, WeightsTravelWithTheirSamples) {
   });
 }
 
+/// What all of three ranks say alike, within 5 s, about batches that do not fit together; they stay in step.
+std::string refused(const std::function<Batch(int rank)>& batch_of) {
+  std::vector<std::string> messages(3);
+  distributed::ThreadWorld{3}.run([&](Communicator& comm) {
+    const auto started = std::chrono::steady_clock::now();
+    try {
+      agreed_rows(comm, batch_of(comm.rank()), kRules);
+    } catch (const InputError& error) {
+      messages[static_cast<std::size_t>(comm.rank())] = error.what();
+    }
+    EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds{5});
+    EXPECT_EQ(agreed_rows(comm, {.input_ids = {{5}}}, kRules).rows.size(), 1U);
+  });
+  EXPECT_THAT(messages, Each(messages[0]));
+  return messages[0];
+}
+
 struct BadBatch {
   const char* name;
   Batch batch;
@@ -158,22 +177,12 @@ struct BadBatch {
 class BadBatches : public ::testing::TestWithParam<BadBatch> {};
 
 TEST_P(BadBatches, AreRefusedOnEveryRankAlike) {
-  std::vector<std::string> messages(3);
-  distributed::ThreadWorld{3}.run([&](Communicator& comm) {
-    // Only rank 1 was given the bad batch.
-    Batch batch = comm.rank() == 1 ? GetParam().batch : Batch{.input_ids = {{3, 4}}};
+  const auto says = refused([](int rank) {
+    Batch batch = rank == 1 ? GetParam().batch : Batch{.input_ids = {{3, 4}}};
     batch.scope = BatchScope::PerRank;
-    try {
-      agreed_rows(comm, batch, kRules);
-    } catch (const InputError& error) {
-      messages[static_cast<std::size_t>(comm.rank())] = error.what();
-    }
-    // Still in step: the next batch goes through.
-    EXPECT_EQ(agreed_rows(comm, {.input_ids = {{5}}}, kRules).rows.size(), 1U);
+    return batch;
   });
-  EXPECT_THAT(messages[0], AllOf(HasSubstr(GetParam().says), HasSubstr("rank 1")));
-  EXPECT_EQ(messages[1], messages[0]);
-  EXPECT_EQ(messages[2], messages[0]);
+  EXPECT_THAT(says, AllOf(HasSubstr(GetParam().says), HasSubstr("rank 1")));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -251,27 +260,37 @@ TEST(BatchScopes, RootSendsItsOwnAndIgnoresTheOthers) {
 
 TEST(BatchScopes, ReplicatedMustBeReplicated) {
   for (const int odd : {0, 1, 2}) {
-    int refused = 0;
-    const auto differ = [&](Communicator& comm) {
-      const Batch batch{.input_ids = {{3, comm.rank() == odd ? 5 : 4}}};
-      agreed_rows(comm, batch, kRules);
-    };
-    try {
-      distributed::ThreadWorld{3}.run(differ);
-    } catch (const CommunicatorError& error) {
-      EXPECT_THAT(error.what(), HasSubstr("Replicated"));
-      ++refused;
-    }
-    EXPECT_EQ(refused, 1) << "rank " << odd;
+    const auto says = refused([&](int rank) {
+      return Batch{.input_ids = {{3, 4}, {3, rank == odd ? 5 : 4}}};
+    });
+    // Rank 0 is what the others are compared with.
+    EXPECT_THAT(says, HasSubstr("rank " + std::to_string(odd == 2 ? 2 : 1) +
+                                " was given another sample 1 than rank 0"));
   }
+  EXPECT_THAT(refused([](int rank) { return Batch{.input_ids = {3, TokenIds(rank == 2 ? 1 : 2, 4)}}; }),
+              HasSubstr("rank 2 was given another sample 0"));
+  EXPECT_THAT(refused([](int rank) {
+                return Batch{.input_ids = std::vector<TokenIds>(rank == 1 ? 2 : 3, TokenIds{3})};
+              }),
+              HasSubstr("rank 1 was given 2 samples and rank 0 3"));
 }
 
-TEST(BatchScopes, ReplicatedComparesLabelsToo) {
-  const auto differ = [](Communicator& comm) {
-    const std::int64_t label = comm.rank() == 0 ? 4 : -100;
-    agreed_rows(comm, {.input_ids = {{3, 4}}, .labels = {{3, label}}}, kRules);
+TEST(BatchScopes, ReplicatedComparesLabelsAndWeightsToo) {
+  const auto labels = [](int rank) {
+    return Batch{.input_ids = {{3, 4}}, .labels = {{3, rank == 0 ? 4 : -100}}};
   };
-  EXPECT_THROW(distributed::ThreadWorld{2}.run(differ), CommunicatorError);
+  EXPECT_THAT(refused(labels), HasSubstr("another sample 0"));
+  const auto weights = [](int rank) {
+    return Batch{.input_ids = {{3}, {4}}, .weights = {1.0, rank == 2 ? 0.5 : 1.0}};
+  };
+  EXPECT_THAT(refused(weights), HasSubstr("rank 2 was given another sample 1"));
+}
+
+TEST(BatchScopes, AllRanksPassOne) {
+  const auto says = refused([](int rank) {
+    return Batch{.input_ids = {{3}}, .scope = rank == 1 ? BatchScope::Root : BatchScope::PerRank};
+  });
+  EXPECT_THAT(says, HasSubstr("by rank: PerRank, Root, PerRank"));
 }
 
 TEST(BatchScopes, TruncatedSamplesCountOnce) {

@@ -16,8 +16,13 @@ using ::testing::Not;
 
 class JsonlTest : public ::testing::Test {
  protected:
-  std::vector<DataRow> rows(std::string_view text, LineLimits limits = {}) {
+  std::vector<TrainingRow> lines(std::string_view text, LineLimits limits = {}) {
     return read_training_rows(dir_.write("train.jsonl", text), limits);
+  }
+  std::vector<DataRow> rows(std::string_view text, LineLimits limits = {}) {
+    std::vector<DataRow> rows;
+    for (auto& line : lines(text, limits)) rows.push_back(std::move(line.data));
+    return rows;
   }
   std::vector<PromptRow> prompts(std::string_view text) {
     return read_prompts(dir_.write("train.jsonl", text));
@@ -170,11 +175,18 @@ TEST_F(JsonlTest, RefusesNumbersOutOfRange) {
   EXPECT_THAT(complaint("{\"input_ids\": []}"), HasSubstr("at least one"));
 }
 
-TEST_F(JsonlTest, RefusesListsOfDifferentLengths) {
-  EXPECT_THAT(complaint("{\"input_ids\": [1, 2, 3], \"labels\": [1, 2]}"),
-              HasSubstr("labels has 2 entries, input_ids has 3"));
-  EXPECT_THAT(complaint("{\"input_ids\": [1, 2, 3], \"attention_mask\": [1, 1, 1, 1]}"),
-              HasSubstr("attention_mask has 4 entries, input_ids has 3"));
+TEST_F(JsonlTest, KnowsWhereEachRowStandsAndWhatItWeighs) {
+  const auto read = lines("{\"text\": \"a\"}\n\n{\"text\": \"b\", \"weight\": 0.25}\n");
+  ASSERT_EQ(read.size(), 2U);
+  EXPECT_EQ(read[0].weight, 1.0);
+  EXPECT_EQ(read[1].weight, 0.25);
+  EXPECT_THAT(read[1].where, HasSubstr("train.jsonl:3"));
+  EXPECT_EQ(lines("{\"input_ids\": [1, 2], \"weight\": 0}")[0].weight, 0.0);
+  for (const char* bad : {"-1", "\"1\"", "null", "true"}) {
+    EXPECT_THAT(complaint(std::string{"{\"text\": \"a\", \"weight\": "} + bad + "}"),
+                HasSubstr("train.jsonl:1: weight must be a number >= 0"))
+        << bad;
+  }
 }
 
 TEST_F(JsonlTest, RefusesAMisspeltKeyBesideInputIds) {

@@ -13,6 +13,8 @@
 #include "support/fixture_model.hpp"
 #include "support/golden_families.hpp"
 #include "support/rank_threads.hpp"
+#include "support/split_training.hpp"
+#include "support/trainer_checks.hpp"
 #include "support/trainer_harness.hpp"
 
 namespace hone::testing {
@@ -23,21 +25,30 @@ Batch first_two() {
   return {.input_ids = {all[0], all[1]}};
 }
 
-double sum_of_squares(LanguageModel& model) {
-  double sum = 0.0;
-  for (const auto& group : model.parameters().groups()) {
-    sum += group.values.to(at::kDouble).square().sum().item<double>();
-  }
-  return sum;
-}
-
 class Golden : public ::testing::Test {
  protected:
-  /// Loss of one call's first update on a fresh reference model.
-  StepStats first_step(const Batch& batch, TrainerOptions options = one_update_a_call(),
-                       TrainerHarness::Extras extras = {}) {
-    TrainerHarness harness{llama_.folder(), comm_, std::move(options), extras};
-    return harness->step(batch);
+  /// Statistics of one call on a fresh model, on one rank; two and four have the same.
+  static StepStats first_step(const Batch& batch, const TrainerOptions& options = one_update_a_call(),
+                              const TrainerHarness::Extras& extras = {},
+                              const FixtureModel& model = FixtureModel{llama_config()}) {
+    const auto on = [&](int num_ranks) {
+      return on_ranks(num_ranks, [&](Communicator& comm) {
+        TrainerHarness harness{model.folder(), comm, options, extras};
+        return harness->step(batch);
+      })[0];
+    };
+    const auto one = on(1);
+    for (const int num_ranks : {2, 4}) {
+      SCOPED_TRACE(std::to_string(num_ranks) + " ranks");
+      const auto several = on(num_ranks);
+      EXPECT_NEAR(several.loss / one.loss, 1.0, 1e-6);
+      EXPECT_NEAR(several.grad_norm / one.grad_norm, 1.0, 1e-6);
+      EXPECT_EQ(several.num_samples, one.num_samples);
+      EXPECT_EQ(several.num_tokens, one.num_tokens);
+      EXPECT_EQ(several.input_tokens, one.input_tokens);
+      EXPECT_EQ(several.truncated, one.truncated);
+    }
+    return one;
   }
 
   FixtureModel llama_{llama_config()};
@@ -69,25 +80,10 @@ TEST_F(Golden, LossIsPooledOverTokensForAnyEvaluationBatch) {
 }
 
 TEST_F(Golden, Row19_OneUpdateACall) {
-  const std::vector<ExpectedUpdate> expected{{3.81656, 2.63377, .01},
-                                       {3.39648, 1.38857, .0075},
-                                       {3.19472, 1.31423, .005},
-                                       {3.08270, .96694, .0025}};
   for (const int num_ranks : {1, 2, 4}) {
     SCOPED_TRACE(std::to_string(num_ranks) + " ranks");
     on_ranks(num_ranks, [&](Communicator& comm) {
-      TrainerHarness harness{llama_.folder(), comm, one_update_a_call()};
-      for (std::size_t call = 0; call < expected.size(); ++call) {
-        const auto stats = harness->step({.input_ids = fixture_sequences()});
-        EXPECT_EQ(stats.history.size(), 1U);
-        expect_update(stats.history.at(0), expected[call], call == 0);
-        EXPECT_EQ(stats.step, static_cast<std::int64_t>(call) + 1);
-        EXPECT_EQ(stats.num_tokens, 22);
-        EXPECT_EQ(stats.input_tokens, 26);
-        EXPECT_EQ(stats.num_samples, 4);
-      }
-      EXPECT_NEAR(sum_of_squares(harness.model()), 106.9573, kLater);
-      EXPECT_TRUE(harness->done());
+      expect_one_update_a_call(comm);
       return 0;
     });
   }
@@ -101,18 +97,23 @@ TEST_F(Golden, TwoUpdatesACall) {
   auto options = one_update_a_call();
   options.updates_per_step = "all";
   options.global_train_batch_size = 2;
-  TrainerHarness harness{llama_.folder(), comm_, options};
-  for (std::size_t call = 0; call < 2; ++call) {
-    const auto stats = harness->step({.input_ids = fixture_sequences()});
-    ASSERT_EQ(stats.history.size(), 2U);
-    EXPECT_EQ(stats.updates, 2);
-    for (std::size_t i = 0; i < 2; ++i) {
-      expect_update(stats.history[i], expected[2 * call + i], call == 0 && i == 0);
-    }
-    // The call's own loss is weighted by tokens over its updates: 12 and 10 of them.
-    EXPECT_NEAR(stats.loss, (12 * stats.history[0].loss + 10 * stats.history[1].loss) / 22, 1e-12);
+  for (const int num_ranks : {1, 2, 4}) {
+    SCOPED_TRACE(std::to_string(num_ranks) + " ranks");
+    on_ranks(num_ranks, [&](Communicator& comm) {
+      TrainerHarness harness{llama_.folder(), comm, options};
+      for (std::size_t call = 0; call < 2; ++call) {
+        const auto stats = harness->step({.input_ids = fixture_sequences()});
+        EXPECT_EQ(stats.updates, 2);
+        for (std::size_t i = 0; i < 2; ++i) {
+          expect_update(stats.history.at(i), expected[2 * call + i], call == 0 && i == 0);
+        }
+        // The call's own loss is weighted by tokens over its updates: 12 and 10 of them.
+        EXPECT_NEAR(stats.loss, (12 * stats.history[0].loss + 10 * stats.history[1].loss) / 22, 1e-12);
+      }
+      EXPECT_NEAR(sum_of_squares(harness.model()), 106.6432, kLater);
+      return 0;
+    });
   }
-  EXPECT_NEAR(sum_of_squares(harness.model()), 106.6432, kLater);
 }
 
 TEST_F(Golden, MicroBatchesChangeNothing) {
@@ -122,6 +123,26 @@ TEST_F(Golden, MicroBatchesChangeNothing) {
     const auto stats = first_step({.input_ids = fixture_sequences()}, options);
     EXPECT_NEAR(stats.loss, 3.81656, kFirst) << rows;
     EXPECT_NEAR(stats.grad_norm, 2.63377, kFirst) << rows;
+  }
+}
+
+TEST_F(Golden, Row28_AccumulationChangesNothing) {
+  std::vector<at::Tensor> expected;
+  for (const std::int64_t accumulated : {1, 2, 4}) {
+    auto options = one_update_a_call();
+    options.updates_per_step = "all";
+    options.per_device_train_batch_size = 4 / accumulated;
+    options.gradient_accumulation_steps = accumulated;
+    TrainerHarness harness{llama_.folder(), comm_, options};
+    const auto stats = harness->step({.input_ids = fixture_sequences()});
+    EXPECT_EQ(stats.updates, 1);
+    EXPECT_NEAR(stats.loss, 3.81656, kFirst) << accumulated;
+    EXPECT_NEAR(stats.grad_norm, 2.63377, kFirst) << accumulated;
+    const auto weights = weights_of(harness.model());
+    if (expected.empty()) expected = weights;
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      EXPECT_LT(relative_distance(weights[i], expected[i]), 1e-5) << accumulated;
+    }
   }
 }
 
@@ -194,8 +215,8 @@ TEST_F(Golden, Row10_TheEndTokenIsLearntWhereItIsThePadTokenToo) {
   config["pad_token_id"] = 2;
   const FixtureModel pad_is_eos{config};
   const collators::PaddingCollator collator{/*pad_id=*/2};
-  TrainerHarness harness{pad_is_eos.folder(), comm_, one_update_a_call(), {.collator = &collator}};
-  const auto stats = harness->step(first_two());
+  const auto stats =
+      first_step(first_two(), one_update_a_call(), {.collator = &collator}, pad_is_eos);
   EXPECT_NEAR(stats.loss, 3.53693, kFirst);  // 3.48234 over 10 without the end tokens
   EXPECT_EQ(stats.num_tokens, 12);
 }
@@ -231,8 +252,8 @@ TEST_F(Golden, Row11_PaddingSideIsNeutral) {
 TEST_F(Golden, PositionsDoNotCountPadding) {
   const FixtureModel gpt2{gpt2_config()};
   for (const bool left : {false, true}) {
-    TrainerHarness harness{gpt2.folder(), comm_, one_update_a_call()};
-    EXPECT_NEAR(harness->step(padded(11, 0, left)).loss, 4.22479, kFirst) << left;
+    const auto stats = first_step(padded(11, 0, left), one_update_a_call(), {}, gpt2);
+    EXPECT_NEAR(stats.loss, 4.22479, kFirst) << left;
   }
 }
 
@@ -240,14 +261,15 @@ TEST_F(Golden, SamplesCountByTheirWeights) {
   TrainerHarness harness{llama_.folder(), comm_, one_update_a_call()};
   const Batch weighted{.input_ids = fixture_sequences(), .weights = {1.0, 0.5, 0.0, 2.0}};
   EXPECT_NEAR(harness->evaluate(weighted).loss, 3.91601, kFirst);
-  EXPECT_NEAR(harness->step(weighted).loss, 3.91601, kFirst);
+  const auto stats = first_step(weighted);
+  EXPECT_NEAR(stats.loss, 3.91601, kFirst);
+  EXPECT_EQ(stats.target_weight, 7 + 0.5 * 5 + 2 * 8);
 }
 
 TEST_F(Golden, LabelSmoothing) {
   auto options = one_update_a_call();
   options.label_smoothing_factor = 0.1;
-  TrainerHarness harness{llama_.folder(), comm_, options};
-  EXPECT_NEAR(harness->step({.input_ids = {fixture_sequences()[0]}}).loss, 3.42915, kFirst);
+  EXPECT_NEAR(first_step({.input_ids = {fixture_sequences()[0]}}, options).loss, 3.42915, kFirst);
 }
 
 TEST_F(Golden, Row30_NoClippingStillReportsTheNorm) {

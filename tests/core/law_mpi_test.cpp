@@ -22,6 +22,11 @@ TEST_P(MpiLaw, GradientsInFloat32) {
   expect_gradients_independent_of_split(model_.folder(), comm_);
 }
 
+TEST(MpiGolden, OneUpdateACall) {
+  distributed::MpiCommunicator comm;
+  expect_one_update_a_call(comm);
+}
+
 /// A third of the golden models; golden_test has all of them on threads.
 TEST(MpiGolden, FourUpdates) {
   distributed::MpiCommunicator comm;

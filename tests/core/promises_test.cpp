@@ -1,11 +1,12 @@
 // Promises of TRL's trainer that no other suite has: docs/trainer.md counts them, all are tests Row*.
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
+#include <ATen/TensorOperators.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <set>
+#include <functional>
 
 #include "fakes/letter_tokenizer.hpp"
 #include "hone/collators/seq2seq_collator.hpp"
@@ -97,6 +98,73 @@ TEST_F(Promise, Row07_ACollatorOfOnesOwnIsCalledPerMicroBatch) {
   EXPECT_NEAR(stats.loss, (8.13652 + 33.38469) / 10, 1e-5);
 }
 
+TEST_F(Promise, Row12_EvaluationSetsMayBeTexts) {
+  TrainerHarness harness{llama_.folder(), comm_,
+                         {.eval_strategy = "steps", .eval_steps = 1},
+                         {.tokenizer = &tokenizer_,
+                          .eval_sets = {{"short", {.texts = {"ab", "cd"}}},
+                                        {"pairs", {.texts = {"ab"}, .texts_labels = {"xy"}}}}}};
+  const auto before = harness->evaluate();
+  EXPECT_EQ(before[0].num_tokens, 2);
+  EXPECT_EQ(before[1].num_tokens, 3) << "the label and the end token";
+  const auto expected = harness->evaluate({.input_ids = {{3, 4}, {5, 6}}});
+  EXPECT_EQ(before[0].loss, expected.loss);
+  const auto stats = harness->step({.texts = {"abcdef"}});
+  const auto has = [&](const std::string& key) {
+    return std::ranges::any_of(stats.eval, [&](const auto& figure) { return figure.first == key; });
+  };
+  EXPECT_TRUE(has("eval_short_loss") && has("eval_pairs_loss"));
+}
+
+/// What a collator of one's own may get wrong, on the last rank only.
+struct WrongCollator final : Collator {
+  CollatedBatch collate(std::span<const TokenRow> rows) const override {
+    auto batch = collators::PackingCollator{}.collate(rows);
+    if (wrong) wrong(batch);
+    return batch;
+  }
+  std::function<void(CollatedBatch&)> wrong;
+};
+
+TEST_F(Promise, Row07_WhatACollatorGetsWrongOnOneRankIsAnErrorOnAll) {
+  const std::vector<std::pair<std::function<void(CollatedBatch&)>, std::string>> cases{
+      {[](CollatedBatch&) { throw std::runtime_error{"out of ideas"}; }, "out of ideas"},
+      {[](CollatedBatch& batch) { batch.input_ids[0][1] = 37; }, "input_ids hold 37, outside the vocabulary of 37"},
+      {[](CollatedBatch& batch) { batch.labels[0][1] = -7; }, "labels hold -7"},
+      {[](CollatedBatch& batch) { batch.input_ids = batch.input_ids.to(at::kInt); }, "input_ids must be (B, T) int64"},
+      {[](CollatedBatch& batch) { batch.labels.reset(); }, "labels must be"}};
+  for (const auto& [wrong, expected] : cases) {
+    const auto messages = on_ranks(2, [&](Communicator& comm) {
+      WrongCollator collator;
+      TrainerHarness harness{llama_.folder(), comm, {.global_train_batch_size = 2}, {.collator = &collator}};
+      if (comm.rank() == 1) collator.wrong = wrong;
+      std::vector<std::string> messages;
+      const auto catch_into = [&](const auto& work) {
+        try {
+          work();
+        } catch (const Error& error) {
+          messages.push_back(error.what());
+        }
+      };
+      catch_into([&] { harness->step({.input_ids = fixture_sequences()}); });
+      catch_into([&] { harness->evaluate({.input_ids = fixture_sequences()}); });
+      collator.wrong = nullptr;
+      EXPECT_EQ(harness->state().global_step, 0);
+      EXPECT_EQ(harness->step({.input_ids = fixture_sequences()}).updates, 2) << "usable afterwards";
+      return messages;
+    });
+    EXPECT_THAT(messages[0], ElementsAre(HasSubstr(expected), HasSubstr(expected)));
+    EXPECT_EQ(messages[1], messages[0]);
+  }
+}
+
+TEST_F(Promise, ACollatorThatDropsSourcesIsFound) {
+  const FixtureModel t5{t5_config()};
+  const collators::PaddingCollator collator{/*pad_id=*/0};
+  TrainerHarness harness{t5.folder(), comm_, {}, {.collator = &collator}};
+  EXPECT_THROW(harness->step({.input_ids = {{3, 4}}, .labels = {{5, 1}}}), InputError);
+}
+
 TEST_F(Promise, Row17_FreeingCachesIsEachTrainersOwnAndChangesNothing) {
   TrainerHarness freeing{llama_.folder(), comm_, {.optimize_device_cache = true}};
   TrainerHarness keeping{llama_.folder(), comm_, {}};
@@ -180,8 +248,33 @@ TEST_F(Promise, Row31_PastTheEndNoScheduleRises) {
                          {.updates_per_step = "one", .lr_scheduler_type = "cosine", .max_steps = 2}};
   for (int call = 0; call < 2; ++call) harness->step({.input_ids = fixture_sequences()});
   const auto weights = weights_of(harness.model());
-  EXPECT_EQ(harness->step({.input_ids = fixture_sequences()}).updates, 0);
+  for (int call = 0; call < 2; ++call) {
+    EXPECT_EQ(harness->step({.input_ids = fixture_sequences()}).updates, 0);
+  }
   EXPECT_TRUE(same_weights(weights_of(harness.model()), weights));
+  EXPECT_THAT(harness.log().warnings, ElementsAre(HasSubstr("train nothing"))) << "once";
+}
+
+TEST_F(Promise, Row31_PastTheEndARunGoesOnOrFailsWhereAsked) {
+  TrainerOptions options{.updates_per_step = "one",
+                         .lr_scheduler_type = "cosine_with_min_lr",
+                         .lr_shape = {.min_lr_ratio = 0.1},
+                         .max_steps = 2,
+                         .past_max_steps = "hold"};
+  TrainerHarness holding{llama_.folder(), comm_, options};
+  for (int call = 0; call < 2; ++call) holding->step({.input_ids = fixture_sequences()});
+  for (int call = 0; call < 3; ++call) {
+    EXPECT_FALSE(holding->done());
+    const auto stats = holding->step({.input_ids = fixture_sequences()});
+    EXPECT_EQ(stats.updates, 1);
+    EXPECT_NEAR(stats.learning_rate, 0.1 * options.learning_rate, 1e-12);
+  }
+  EXPECT_THAT(holding.log().warnings, ElementsAre(HasSubstr("goes on at the last learning rate")));
+
+  options.past_max_steps = "error";
+  TrainerHarness failing{llama_.folder(), comm_, options};
+  for (int call = 0; call < 2; ++call) failing->step({.input_ids = fixture_sequences()});
+  EXPECT_THROW(failing->step({.input_ids = fixture_sequences()}), ConfigError);
 }
 
 TEST_F(Promise, EvaluationOfAnEncoderDecoderShowsPredictionsAtTheirLabels) {

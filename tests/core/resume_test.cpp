@@ -1,4 +1,6 @@
 // Training that was interrupted ends as training that was not: bit for bit on as many ranks.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/zeros_like.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -34,13 +36,46 @@ Batch samples(int call) {
   return {.input_ids = ragged_sequences(12, 30, static_cast<std::uint64_t>(call))};
 }
 
+using MakeOptimizer = std::function<std::unique_ptr<Optimizer>(ParameterStore&)>;
+
+/// A user's own: goes by the sign of a running mean of the gradients, which is its state.
+class SignDescent final : public Optimizer {
+ public:
+  explicit SignDescent(ParameterStore& parameters) : parameters_(parameters) {
+    for (const auto& group : parameters.groups()) mean_.push_back(at::zeros_like(group.trained()));
+  }
+  void step(double learning_rate) override {
+    for (std::size_t i = 0; i < mean_.size(); ++i) {
+      auto& group = parameters_.groups()[i];
+      mean_[i].mul_(0.5).add_(group.gradients);
+      group.trained().detach().sub_(mean_[i].sign(), learning_rate);
+    }
+    ++num_steps_;
+  }
+  std::int64_t num_steps() const override { return num_steps_; }
+  void set_num_steps(std::int64_t steps) override { num_steps_ = steps; }
+  std::vector<State> state() override { return {{"mean_gradient", mean_}}; }
+
+ private:
+  ParameterStore& parameters_;
+  std::vector<at::Tensor> mean_;
+  std::int64_t num_steps_ = 0;
+};
+
+std::unique_ptr<Optimizer> sign_descent(ParameterStore& parameters) {
+  return std::make_unique<SignDescent>(parameters);
+}
+
 /// A trainer with a checkpoint store in a folder that outlives both.
 struct TrainingRun {
   TrainingRun(const std::filesystem::path& folder, Communicator& comm,
-              TrainerOptions trainer_options, StopSignal* stop_signal = nullptr)
+              TrainerOptions trainer_options, StopSignal* stop_signal = nullptr,
+              MakeOptimizer optimizer = nullptr)
       : store{comm, log, {.run_directory = folder}},
         trainer{model().folder(), comm, std::move(trainer_options),
-                {.checkpoints = &store, .stop_signal = stop_signal}} {}
+                {.checkpoints = &store,
+                 .stop_signal = stop_signal,
+                 .optimizer = std::move(optimizer)}} {}
 
   NullLogger log;
   checkpoints::Hdf5CheckpointStore store;
@@ -136,6 +171,13 @@ TEST_P(Resume, Row34_SavesAsOftenAsAskedAndFromAnyOfThese) {
   on_ranks(GetParam(), [&](Communicator& comm) {
     const auto expected = undisturbed(comm);
     auto saving = options();
+    saving.save_steps = 1;
+    TrainingRun every{folder_.path() / "every", comm, saving};
+    every.trainer->step(samples(0));
+    for (const int step : {1, 2, 3}) {
+      EXPECT_TRUE(std::filesystem::exists(folder_.path() / "every" /
+                                          ("checkpoint-" + std::to_string(step))));
+    }
     saving.save_steps = 2;
     {
       TrainingRun first{folder_.path(), comm, saving};
@@ -163,6 +205,32 @@ TEST_P(Resume, SaveAndContinueSavesAndGoesOn) {
     EXPECT_EQ(stats.updates, 3);
     EXPECT_FALSE(stats.stopped);
     EXPECT_TRUE(std::filesystem::exists(folder_.path() / "checkpoint-2"));
+    return 0;
+  });
+}
+
+TEST_P(Resume, Row06_AnOptimizerOfOnesOwnTrainsAndIsSavedWithItsState) {
+  on_ranks(GetParam(), [&](Communicator& comm) {
+    TrainingRun whole{folder_.path() / "whole", comm, options(), nullptr, sign_descent};
+    const auto before = weights_of(whole.trainer.model());
+    const auto first = whole.trainer->step(samples(0));
+    double moved = 0.0;
+    for (const auto& update : first.history) moved += update.learning_rate;
+    const auto after = weights_of(whole.trainer.model());
+    for (std::size_t i = 0; i < after.size(); ++i) {
+      EXPECT_LT((after[i] - before[i]).abs().max().item<double>(), moved + 1e-6);
+    }
+    EXPECT_FALSE(same_weights(after, before));
+    whole.trainer->save();
+    whole.trainer->step(samples(1));
+
+    TrainingRun again{folder_.path() / "whole", comm, options(), nullptr, sign_descent};
+    again.trainer->resume();
+    again.trainer->step(samples(1));
+    EXPECT_TRUE(same_weights(weights_of(again.trainer.model()), weights_of(whole.trainer.model())));
+
+    TrainingRun other{folder_.path() / "whole", comm, options()};
+    EXPECT_THROW(other.trainer->resume(), Error) << "AdamW has another state";
     return 0;
   });
 }

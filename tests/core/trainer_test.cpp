@@ -23,6 +23,7 @@ using ::testing::Contains;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::Pair;
 
 const FixtureModel& model() {
@@ -63,6 +64,15 @@ class StepRecorder final : public TrainerCallback {
 
  private:
   std::vector<std::int64_t>& steps_;
+};
+
+/// Writes down the first token of each sample, in the order of the micro-batches.
+struct FirstTokens final : Collator {
+  CollatedBatch collate(std::span<const TokenRow> rows) const override {
+    for (const auto& row : rows) seen.push_back(row.ids[0]);
+    return collators::PackingCollator{}.collate(rows);
+  }
+  mutable std::vector<std::int64_t> seen;
 };
 
 Batch samples(std::int64_t count) { return {.input_ids = ragged_sequences(count, 30, 21)}; }
@@ -184,6 +194,7 @@ TEST(Trainer, Row36_NothingToLearnIsSkipped) {
       const auto stats = harness->step(batch);
       EXPECT_TRUE(same_weights(weights_of(harness.model()), before));
       EXPECT_EQ(stats.skipped, 1);
+      EXPECT_EQ(stats.non_finite, 0);
       EXPECT_EQ(stats.updates, 0);
       EXPECT_EQ(stats.num_samples, 2);
       EXPECT_EQ(stats.loss, 0.0);
@@ -260,7 +271,8 @@ TEST(Trainer, ReplicatedBatchesThatDifferAreRefused) {
     if (comm.rank() == 2) batch.input_ids[1][0] = 3 + (batch.input_ids[1][0] - 2) % 34;
     try {
       harness->step(batch);
-    } catch (const CommunicatorError&) {
+    } catch (const InputError&) {
+      EXPECT_EQ(harness->step(samples(3)).updates, 1) << "usable afterwards";
       return 1;
     }
     return 0;
@@ -502,12 +514,69 @@ TEST(Trainer, Row37_SkipsWhatIsNotFiniteAndSaysWhose) {
     const auto stats = harness->step({.input_ids = {{1, 4, 5}, {1, 36, 6}, {1, 7, 8}, {1, 9, 2}}});
     EXPECT_EQ(stats.updates, 1);
     EXPECT_EQ(stats.skipped, 1);
+    EXPECT_EQ(stats.non_finite, 1);
     EXPECT_TRUE(std::isfinite(stats.loss));
     EXPECT_TRUE(harness.model().parameters().at("lm_head.weight").isfinite().all().item<bool>());
     EXPECT_THAT(harness.log().warnings, ElementsAre(HasSubstr("among the samples 1 of the call")));
     return stats.step;
   });
   EXPECT_THAT(steps, Each(1));
+}
+
+TEST(Trainer, Row37_WhatIsNotFiniteOnOneRankIsSkippedByAll) {
+  const auto skipped = on_ranks(2, [&](Communicator& comm) {
+    auto skipping = options();
+    skipping.on_non_finite = "skip";
+    TrainerHarness harness{model().folder(), comm, skipping};
+    auto head = harness.model().parameters().at("lm_head.weight").detach();
+    const auto clean = head.clone();
+    if (comm.rank() == 1) head.fill_(std::numeric_limits<double>::infinity());
+    const auto stats = harness->step(samples(8));
+    EXPECT_EQ(stats.updates, 0);
+    EXPECT_EQ(stats.non_finite, stats.skipped);
+    EXPECT_EQ(harness->state().global_step, 0);
+    head.copy_(clean);
+    EXPECT_EQ(harness->step(samples(8)).updates, 2);
+    return stats.skipped;
+  });
+  EXPECT_THAT(skipped, Each(2));
+}
+
+TEST(Trainer, Row37_AGradientThatIsNotFiniteIsTracedToItsSamples) {
+  const auto messages = on_ranks(2, [&](Communicator& comm) -> std::string {
+    auto stopping = options();
+    stopping.shuffle_dataset = false;
+    stopping.per_device_train_batch_size = 1;
+    stopping.global_train_batch_size = 4;
+    const FirstTokens collator;
+    TrainerHarness harness{model().folder(), comm, stopping, {.collator = &collator}};
+    // Losses stay finite: the gradient of rank 1's second micro-batch does not, whenever it is computed.
+    bool poisons = comm.rank() == 1;
+    int backward = 0;
+    harness.model().parameters().at("model.norm.weight").register_hook([&](const at::Tensor& gradient) {
+      const bool is_second = backward++ % 2 == 1;
+      return poisons && is_second ? gradient * std::numeric_limits<double>::infinity() : gradient;
+    });
+    const auto before = weights_of(harness.model());
+    const Batch batch{.input_ids = {{10, 4, 5}, {11, 4, 5}, {12, 4, 5}, {13, 4, 5}}};
+    std::string message;
+    try {
+      harness->step(batch);
+    } catch (const DivergedError& error) {
+      message = error.what();
+    }
+    if (comm.rank() == 1) {
+      EXPECT_THAT(message, HasSubstr("(loss "));
+      EXPECT_THAT(message, Not(HasSubstr("loss nan")));
+      EXPECT_THAT(message, HasSubstr("rank 1: among the samples " +
+                                     std::to_string(collator.seen.at(1) - 10) + " of the call"));
+    }
+    EXPECT_TRUE(same_weights(weights_of(harness.model()), before));
+    poisons = false;
+    EXPECT_EQ(harness->step(batch).updates, 1) << "usable afterwards";
+    return message;
+  });
+  EXPECT_THAT(messages, Each(messages[0]));
 }
 
 TEST(Trainer, SgdIsWhatItSays) {
@@ -562,6 +631,21 @@ TEST(Trainer, TimesAddUpAndAreEqualOnAllRanks) {
   EXPECT_LT(sum, 2.0 * stats[0].step_time);
   EXPECT_GE(stats[0].skew, 1.0);
   EXPECT_LE(stats[0].skew, 2.0);
+}
+
+TEST(Trainer, EvaluationIsTimedApart) {
+  distributed::LoopbackCommunicator comm;
+  auto evaluating = options();
+  evaluating.eval_strategy = "steps";
+  evaluating.eval_steps = 1;
+  TrainerHarness harness{model().folder(), comm, evaluating, {.eval_sets = {{"", samples(64)}}}};
+  const auto stats = harness->step(samples(2));
+  const auto evaluate = stats.phase_times[static_cast<std::size_t>(Phase::Evaluate)];
+  const auto checkpoint = stats.phase_times[static_cast<std::size_t>(Phase::Checkpoint)];
+  EXPECT_GT(evaluate, checkpoint);
+  EXPECT_THAT(stats.to_map(), Contains(Pair("evaluate_time", evaluate)));
+  const auto training = static_cast<double>(stats.input_tokens) / stats.tokens_per_second;
+  EXPECT_NEAR(training, stats.step_time - evaluate - checkpoint, 1e-9);
 }
 
 TEST(Trainer, EvaluationCountsEverySampleOnceAndTrainsNothing) {
@@ -671,9 +755,58 @@ TEST(Trainer, EvaluationNeedsWhatItIsAskedFor) {
   bad.eval_strategy = "steps";
   bad.eval_steps = 1;
   EXPECT_THROW((TrainerHarness{model().folder(), comm, bad}), ConfigError) << "no set";
+  EXPECT_THROW((TrainerHarness{model().folder(), comm, {.metric_for_best_model = "eval_loss"}}),
+               ConfigError)
+      << "no set";
+  EXPECT_THROW((TrainerHarness{model().folder(), comm, {.eval_strategy = "end"},
+                               {.eval_sets = {{"", samples(2)}}}}),
+               ConfigError)
+      << "no end";
   bad.metric_for_best_model = "eval_bleu";
   TrainerHarness harness{model().folder(), comm, bad, {.eval_sets = {{"", samples(2)}}}};
   EXPECT_THROW(harness->step(samples(2)), ConfigError) << "no such metric";
+}
+
+TEST(Trainer, AHookThatFailsOnOneRankFailsOnAll) {
+  const auto messages = on_ranks(3, [](Communicator& comm) -> std::string {
+    bool fails = comm.rank() == 1;
+    const EvalHooks hooks{
+        .preprocess_logits_for_metrics =
+            [&](const at::Tensor& logits, const at::Tensor&) {
+              if (fails) throw std::runtime_error{"no such metric"};
+              return logits.argmax(-1);
+            },
+        .compute_metrics = [](const EvalPrediction&) { return Metrics{{"acc", 1.0}}; }};
+    TrainerHarness harness{model().folder(), comm, options(), {.eval_hooks = hooks}};
+    std::string message;
+    try {
+      harness->evaluate(samples(6));
+    } catch (const Error& error) {
+      message = error.what();
+    }
+    fails = false;
+    EXPECT_EQ(harness->evaluate(samples(6)).num_samples, 6) << "usable afterwards";
+    return message;
+  });
+  EXPECT_THAT(messages, Each("[rank 1] no such metric"));
+}
+
+TEST(Trainer, ACallbackThatThrowsEndsItsCallOnly) {
+  struct Thrower final : TrainerCallback {
+    void on_step_end(const TrainerState&, const UpdateStats& update) override {
+      if (update.step == 2) throw std::runtime_error{"the caller's own"};
+    }
+  };
+  distributed::LoopbackCommunicator comm;
+  TrainerHarness harness{model().folder(), comm, options()};
+  Thrower thrower;
+  harness->add_callback(thrower);
+  EXPECT_THROW(harness->step(samples(8)), std::runtime_error);
+  EXPECT_EQ(harness->state().global_step, 2);
+  EXPECT_EQ(harness->state().call, 1);
+  auto others = samples(6);
+  others.input_ids.erase(others.input_ids.begin(), others.input_ids.begin() + 2);
+  EXPECT_EQ(harness->step(others).updates, 2) << "other samples may follow";
 }
 
 TEST(Trainer, EvaluationOfNothingIsZero) {
@@ -699,6 +832,8 @@ TEST(Trainer, Row14_RefusesOptionsThatDoNotFit) {
   refuse({.lr_scheduler_type = "polynomal", .max_steps = 3});
   refuse({.lr_scheduler_type = "polynomial"});  // without max_steps
   refuse({.warmup_steps = 0.5});
+  refuse({.warmup_steps = 2.7});
+  refuse({.past_max_steps = "go on"});
   refuse({.max_steps = 0});
   refuse({.max_grad_norm = -1.0});
 }

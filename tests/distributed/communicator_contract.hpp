@@ -271,7 +271,7 @@ TEST_P(CommunicatorContract, OneFailingRankMakesAllThrowItsError) {
 TEST_P(CommunicatorContract, TheLowestFailingRankIsReported) {
   run([&](Communicator& comm) {
     const auto [message, code] = error_of(
-        [&] { agree_or_throw(comm, "bad " + std::to_string(comm.rank()), 65 + comm.rank()); });
+        [&] { agree_or_throw(comm, {"bad " + std::to_string(comm.rank()), ExitCode{65 + comm.rank()}}); });
     EXPECT_NE(message.find("bad 0"), std::string::npos) << message;
     EXPECT_EQ(code, ExitCode::InvalidData);
   });

@@ -1,5 +1,7 @@
 #include "support/golden_families.hpp"
 
+#include <ATen/core/Tensor.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "support/fixture_model.hpp"
@@ -21,6 +23,45 @@ void expect_update(const UpdateStats& got, const ExpectedUpdate& want, bool firs
   EXPECT_NEAR(got.loss, want.loss, first ? kFirst : kLater) << "step " << got.step;
   EXPECT_NEAR(got.grad_norm / want.norm, 1.0, first ? kFirst : kLater) << "step " << got.step;
   EXPECT_NEAR(got.learning_rate, want.rate, 1e-12) << "step " << got.step;
+}
+
+double sum_of_squares(LanguageModel& model) {
+  double sum = 0.0;
+  for (const auto& group : model.parameters().groups()) {
+    sum += group.values.to(at::kDouble).square().sum().item<double>();
+  }
+  return sum;
+}
+
+void expect_one_update_a_call(Communicator& comm) {
+  using ::testing::IsSupersetOf;
+  using ::testing::Pair;
+  const std::vector<ExpectedUpdate> expected{{3.81656, 2.63377, .01},
+                                             {3.39648, 1.38857, .0075},
+                                             {3.19472, 1.31423, .005},
+                                             {3.08270, .96694, .0025}};
+  const FixtureModel model{llama_config()};
+  TrainerHarness harness{model.folder(), comm, one_update_a_call()};
+  for (std::size_t call = 0; call < expected.size(); ++call) {
+    const auto stats = harness->step({.input_ids = fixture_sequences()});
+    ASSERT_EQ(stats.history.size(), 1U);
+    expect_update(stats.history[0], expected[call], call == 0);
+    const std::vector<std::pair<std::string, double>> figures{
+        {"step", call + 1.0},
+        {"updates", 1},
+        {"skipped", 0},
+        {"loss", stats.history[0].loss},
+        {"grad_norm", stats.history[0].grad_norm},
+        {"learning_rate", expected[call].rate},
+        {"num_samples", 4},
+        {"num_tokens", 22},
+        {"target_weight", 22},
+        {"input_tokens", 26},
+        {"truncated", 0}};
+    EXPECT_THAT(stats.to_map(), IsSupersetOf(figures));
+  }
+  EXPECT_NEAR(sum_of_squares(harness.model()), 106.9573, kLater);
+  EXPECT_TRUE(harness->done());
 }
 
 Batch GoldenFamily::batch() const {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "hone/core/communicator.hpp"
+#include "hone/core/model/language_model.hpp"
 #include "hone/core/training/batch.hpp"
 #include "hone/core/training/step_stats.hpp"
 #include "hone/core/training/trainer_options.hpp"
@@ -23,6 +24,12 @@ struct ExpectedUpdate {
 };
 
 void expect_update(const UpdateStats& got, const ExpectedUpdate& want, bool first);
+
+double sum_of_squares(LanguageModel& model);
+
+/// Four calls on a fresh llama of spec.md give what the specification has, and the dictionary with it.
+/// Collective.
+void expect_one_update_a_call(Communicator& comm);
 
 /// What transformers computes for one model family on the first two fixture sequences.
 struct GoldenFamily {

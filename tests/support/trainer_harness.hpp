@@ -26,6 +26,7 @@ class TrainerHarness {
     EvalHooks eval_hooks = {};
     bool deterministic = false;  ///< sums gradients in the order of a tree
     std::function<double(std::int64_t)> learning_rate = nullptr;
+    std::function<std::unique_ptr<Optimizer>(ParameterStore&)> optimizer = nullptr;
   };
 
   TrainerHarness(const std::filesystem::path& model_folder, Communicator& comm,
@@ -43,7 +44,7 @@ class TrainerHarness {
                        .tokenizer = extras.tokenizer,
                        .checkpoints = extras.checkpoints,
                        .stop_signal = extras.stop_signal,
-                       .optimizer = nullptr,
+                       .optimizer = extras.optimizer ? extras.optimizer(model_->parameters()) : nullptr,
                        .learning_rate = std::move(extras.learning_rate),
                        .model_folder = model_folder,
                        .eval_sets = std::move(extras.eval_sets),

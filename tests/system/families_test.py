@@ -87,6 +87,43 @@ class Gpt(WholeFamilyTest):
         self.check_loop()
 
 
+    def test_lists_beside_input_ids_must_be_as_long(self) -> None:
+        row = {"input_ids": [5, 6, 7]}
+        for name in ("labels", "attention_mask"):
+            write_lines(self.folder / "pairs.jsonl", [row, row | {name: [1, 1]}])
+            ended = self.hone(
+                *("train", "--model_name_or_path", "model", "--train_file", "pairs.jsonl", "--output_dir", "out"),
+                code=65,
+            )
+            self.assertIn(f"pairs.jsonl:2: {name} has 2 entries, input_ids has 3", ended.err)
+
+    def test_row37_a_run_of_nothing_but_lost_updates_ends(self) -> None:
+        """Left out one by one they would never end."""
+        ended = self.hone(
+            *("train", "--model_name_or_path", "model", "--train_file", "pairs.jsonl", "--output_dir", "out"),
+            *("--learning_rate", 1e38, "--on_non_finite", "skip", "--max_steps", 1000),
+            code=76,
+        )
+        self.assertIn("no update of the last two passes over", ended.err)
+        self.assertIn("Lower learning_rate", ended.err)
+
+    def test_a_sample_counts_by_its_weight(self) -> None:
+        # The one that does not count comes last, so that dropout is that of the others alone.
+        rows = [PAIRS[2], PAIRS[4], PAIRS[0] | {"weight": 0}]
+        losses = []
+        for count in (3, 2):
+            write_lines(self.folder / "pairs.jsonl", rows[:count])
+            updates = self.train(
+                *("--global_train_batch_size", count, "--max_steps", 2, "--shuffle_dataset", "false"),
+                *("--eval_file", "pairs.jsonl"),
+                output=f"of_{count}",
+            )
+            evaluated = read_metrics(self.folder / f"of_{count}", "eval")
+            losses.append([line["loss"] for line in updates] + [evaluated[-1]["eval_loss"]])
+        for weighted, without in zip(*losses, strict=True):
+            self.assertAlmostEqual(weighted, without, delta=1e-5)
+
+
 class EncoderDecoder(WholeFamilyTest):
     family = "t5"
 
@@ -95,6 +132,14 @@ class EncoderDecoder(WholeFamilyTest):
 
     def test_loop(self) -> None:
         self.check_loop()
+
+    def test_labels_are_as_many_as_they_are(self) -> None:
+        """Token ids and labels train what the texts they stand for do."""
+        rows = [{"input_ids": [5, 6, 7, 8], "labels": [9, 1]}, {"input_ids": [5], "labels": [10, 11, 12, 1]}]
+        write_lines(self.folder / "pairs.jsonl", rows)
+        updates = self.train("--global_train_batch_size", 2, "--max_steps", 2)
+        self.assertEqual([update["num_tokens"] for update in updates], [6, 6])
+        self.assertEqual([update["input_tokens"] for update in updates], [(4 + 1 + 2) + (1 + 1 + 4)] * 2, "sources, start tokens and labels")
 
     def test_row25_texts_without_targets_are_refused(self) -> None:
         """One message on any number of ranks, before anything is trained."""

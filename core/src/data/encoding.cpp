@@ -1,5 +1,6 @@
 #include "hone/core/data/encoding.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include "hone/core/error.hpp"
@@ -57,6 +58,12 @@ class RowEncoder {
   }
 
   Encoded operator()(const TokensRow& row) const {
+    if (row.attention_mask) require_beside_ids("attention_mask", *row.attention_mask, row);
+    if (options_.is_encoder_decoder) {
+      if (!row.labels) fail_without_target("input_ids");
+    } else if (row.labels) {
+      require_beside_ids("labels", *row.labels, row);
+    }
     return {row.input_ids, row.labels.value_or(row.input_ids),
             row.attention_mask.value_or(TokenIds(row.input_ids.size(), 1))};
   }
@@ -78,7 +85,13 @@ class RowEncoder {
  private:
   [[noreturn]] static void fail_without_target(const std::string& form) {
     throw InputError{"a {\"" + form + "\"} row has no target, which an encoder-decoder model needs. Use "
-                     "{\"prompt\", \"completion\"} rows"};
+                     "{\"prompt\", \"completion\"} or {\"input_ids\", \"labels\"} rows"};
+  }
+
+  static void require_beside_ids(const std::string& name, const TokenIds& list, const TokensRow& row) {
+    if (list.size() == row.input_ids.size()) return;
+    throw InputError{name + " has " + std::to_string(list.size()) + " entries, input_ids has " +
+                     std::to_string(row.input_ids.size()) + "; they must be as many"};
   }
 
   Encoded source_and_target(const CompletionRow& row) const {
@@ -124,18 +137,23 @@ EncodedRow encode_row(const Tokenizer& tokenizer, const DataRow& row,
   return encoded;
 }
 
-Batch encode_rows(const Tokenizer& tokenizer, std::span<const DataRow> rows,
+Batch encode_rows(const Tokenizer& tokenizer, std::span<const TrainingRow> rows,
                   const EncodingOptions& options) {
   Batch batch;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
+  for (const auto& row : rows) {
     try {
-      auto row = encode_row(tokenizer, rows[i], options);
-      batch.input_ids.push_back(std::move(row.ids));
-      batch.labels.push_back(std::move(row.labels));
-      batch.attention_mask.push_back(std::move(row.mask));
+      auto encoded = encode_row(tokenizer, row.data, options);
+      batch.input_ids.push_back(std::move(encoded.ids));
+      batch.labels.push_back(std::move(encoded.labels));
+      batch.attention_mask.push_back(std::move(encoded.mask));
+      batch.weights.push_back(row.weight);
     } catch (const InputError& error) {
-      throw InputError{"row " + std::to_string(i) + ": " + error.what()};
+      throw InputError{row.where + ": " + error.what()};
     }
+  }
+  // Collators that know nothing of weights serve where there are none.
+  if (std::ranges::all_of(batch.weights, [](double weight) { return weight == 1.0; })) {
+    batch.weights.clear();
   }
   return batch;
 }

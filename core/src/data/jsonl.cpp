@@ -147,23 +147,17 @@ std::vector<std::int64_t> numbers_at(const Place& place, const std::string& name
 }
 
 std::optional<std::vector<std::int64_t>> beside_input_ids(const Place& place,
-                                                          const std::string& name, Range range,
-                                                          std::size_t length) {
+                                                          const std::string& name, Range range) {
   if (!place.row.contains(name) || place.row[name].is_null()) return std::nullopt;
-  auto numbers = numbers_at(place, name, range);
-  if (numbers.size() != length) {
-    place.fail(name + " has " + std::to_string(numbers.size()) + " entries, input_ids has " +
-               std::to_string(length) + "; they must be as many");
-  }
-  return numbers;
+  return numbers_at(place, name, range);
 }
 
 TokensRow tokens_at(const Place& place) {
   for (const auto& item : place.row.items()) {
     const std::string& key = item.key();
-    if (key != "input_ids" && key != "attention_mask" && key != "labels") {
+    if (key != "input_ids" && key != "attention_mask" && key != "labels" && key != "weight") {
       place.fail("unknown key \"" + printable(key, 40) +
-                 "\"; expected keys {input_ids, attention_mask?, labels?}");
+                 "\"; expected keys {input_ids, attention_mask?, labels?, weight?}");
     }
   }
   constexpr Range kIds{0, std::numeric_limits<std::int32_t>::max(), false};
@@ -171,9 +165,8 @@ TokensRow tokens_at(const Place& place) {
   TokensRow row{.input_ids = numbers_at(place, "input_ids", kIds),
                 .attention_mask = std::nullopt,
                 .labels = std::nullopt};
-  row.attention_mask =
-      beside_input_ids(place, "attention_mask", Range{0, 1, false}, row.input_ids.size());
-  row.labels = beside_input_ids(place, "labels", kLabels, row.input_ids.size());
+  row.attention_mask = beside_input_ids(place, "attention_mask", Range{0, 1, false});
+  row.labels = beside_input_ids(place, "labels", kLabels);
   return row;
 }
 
@@ -195,6 +188,14 @@ DataRow row_of_form(const Place& place, Form form) {
   return tokens_at(place);
 }
 
+double weight_at(const Place& place) {
+  if (!place.row.contains("weight")) return 1.0;
+  const json& value = place.row["weight"];
+  // A JSON number is finite.
+  if (value.is_number() && value.get<double>() >= 0) return value.get<double>();
+  place.fail("weight must be a number >= 0, found " + printable(value.dump(), 60));
+}
+
 [[noreturn]] void throw_empty(const std::filesystem::path& path, const char* expected) {
   throw InputError(printable(path.string()) +
                    ": holds no rows; expected one JSON object per line: " + expected);
@@ -202,9 +203,9 @@ DataRow row_of_form(const Place& place, Form form) {
 
 }  // namespace
 
-std::vector<DataRow> read_training_rows(const std::filesystem::path& path, LineLimits limits) {
+std::vector<TrainingRow> read_training_rows(const std::filesystem::path& path, LineLimits limits) {
   LineReader reader{path, limits};
-  std::vector<DataRow> rows;
+  std::vector<TrainingRow> rows;
   std::optional<Form> form;
   std::string first_where;
   while (const auto line = reader.next()) {
@@ -217,7 +218,7 @@ std::vector<DataRow> read_training_rows(const std::filesystem::path& path, LineL
       place.fail(std::string{"expected keys "} + keys_of(*form) + " as in " + first_where +
                  ", found " + detail::key_list(object) + "; a file has one form");
     }
-    rows.push_back(row_of_form(place, *form));
+    rows.push_back({row_of_form(place, *form), weight_at(place), line->where});
   }
   if (rows.empty()) throw_empty(path, kTrainingForms);
   return rows;

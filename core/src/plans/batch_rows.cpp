@@ -1,6 +1,6 @@
 #include "hone/core/training/batch_rows.hpp"
 
-#include <cmath>
+#include <cstdio>
 #include <string>
 
 #include "hone/core/data/encoding.hpp"
@@ -133,13 +133,19 @@ std::vector<TokenRow> rows_of_ids(const Batch& batch, const RowRules& rules) {
   return rows;
 }
 
+std::string number_text(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", value);
+  return text;
+}
+
 void apply_weights(const std::vector<double>& weights, std::vector<TokenRow>& rows) {
   if (weights.empty()) return;
   require_count("weights", weights.size(), "the batch", rows.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (!std::isfinite(weights[i]) || weights[i] < 0) {
-      fail("weights", i, "must be a finite number >= 0, is " + std::to_string(weights[i]));
-    }
+    // Their ratios are what matters, and float32 must hold them.
+    const bool fits = weights[i] == 0 || (weights[i] >= 1e-30 && weights[i] <= 1e30);
+    if (!fits) fail("weights", i, "must be 0 or in [1e-30, 1e30], is " + number_text(weights[i]));
     rows[i].weight = weights[i];
   }
 }
@@ -177,6 +183,7 @@ LocalRows rows_of(const Batch& batch, const RowRules& rules) {
 }  // namespace
 
 GlobalRows agreed_rows(Communicator& comm, const Batch& batch, const RowRules& rules) {
+  require_one_scope(comm, batch.scope);
   LocalRows mine;
   const bool looked_at = batch.scope != BatchScope::Root || comm.rank() == 0;
   run_agreed(comm, [&] {

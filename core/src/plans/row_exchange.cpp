@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -22,13 +23,15 @@ void append(const TokenRow& row, Words& words) {
   }
 }
 
+/// Row `i` behind its number in the order.
+void append(const LocalRows& local, std::size_t i, Words& words) {
+  words.push_back(local.order.empty() ? 0 : local.order[i]);
+  append(local.rows[i], words);
+}
+
 Words pack(const LocalRows& local) {
   Words words{local.truncated};
-  for (std::size_t i = 0; i < local.rows.size(); ++i) {
-    const auto& row = local.rows[i];
-    words.push_back(local.order.empty() ? 0 : local.order[i]);
-    append(row, words);
-  }
+  for (std::size_t i = 0; i < local.rows.size(); ++i) append(local, i, words);
   return words;
 }
 
@@ -56,16 +59,45 @@ std::int64_t digest(const Words& words) {
   return static_cast<std::int64_t>(hash);
 }
 
-void require_replicated(Communicator& comm, const Words& words) {
-  const auto mine = digest(words);
-  const auto all = comm.all_gather_bytes(std::as_bytes(std::span{&mine, 1}));
-  for (std::size_t rank = 1; rank < all.size(); ++rank) {
-    if (all[rank] == all[0]) continue;
-    throw CommunicatorError{
-        "step: rank " + std::to_string(rank) +
-        " was given another batch than rank 0, but the scope is Replicated (the same on every "
-        "rank). Pass the same samples everywhere, or use BatchScope::PerRank or Root"};
+/// Of each row with its order.
+Words digests_of(const LocalRows& local) {
+  Words digests;
+  for (std::size_t i = 0; i < local.rows.size(); ++i) {
+    Words words;
+    append(local, i, words);
+    digests.push_back(digest(words));
   }
+  return digests;
+}
+
+/// What makes the rows of one rank, by their digests, another list than those of rank 0.
+std::string difference(const Words& rows, const Words& expected) {
+  if (rows.size() != expected.size()) {
+    return "was given " + std::to_string(rows.size()) + " samples and rank 0 " +
+           std::to_string(expected.size());
+  }
+  const auto [mine, theirs] = std::ranges::mismatch(rows, expected);
+  return "was given another sample " + std::to_string(mine - rows.begin()) + " than rank 0";
+}
+
+Words words_of(std::span<const std::byte> bytes) {
+  Words words(bytes.size() / sizeof(std::int64_t));
+  std::memcpy(words.data(), bytes.data(), bytes.size());
+  return words;
+}
+
+void require_replicated(Communicator& comm, const LocalRows& local) {
+  const auto digests = digests_of(local);
+  const auto mine = digest(digests);
+  const auto all = comm.all_gather_bytes(std::as_bytes(std::span{&mine, 1}));
+  if (std::ranges::all_of(all, [&](const auto& digest) { return digest == all[0]; })) return;
+  const auto of_ranks = comm.all_gather_bytes(std::as_bytes(std::span{digests}));
+  const auto odd = std::ranges::find_if(all, [&](const auto& digest) { return digest != all[0]; });
+  const auto rank = static_cast<std::size_t>(odd - all.begin());
+  throw InputError{"step: rank " + std::to_string(rank) + ' ' +
+                   difference(words_of(of_ranks[rank]), words_of(of_ranks[0])) +
+                   ", but the scope is Replicated (the same on every rank). Pass the same samples "
+                   "everywhere, or use BatchScope::PerRank or Root"};
 }
 
 GlobalRows sorted(LocalRows all) {
@@ -84,10 +116,23 @@ GlobalRows sorted(LocalRows all) {
 
 }  // namespace
 
+void require_one_scope(Communicator& comm, BatchScope scope) {
+  std::int64_t extremes[2] = {static_cast<std::int64_t>(scope), -static_cast<std::int64_t>(scope)};
+  comm.all_reduce(extremes, 2, DType::Int64, ReduceOp::Max);
+  if (extremes[0] == -extremes[1]) return;
+  constexpr const char* kNames[] = {"Replicated", "PerRank", "Root"};
+  std::string scopes;
+  for (const auto& name : all_gather_strings(comm, kNames[static_cast<int>(scope)])) {
+    scopes += (scopes.empty() ? "" : ", ") + name;
+  }
+  throw InputError{"step: the ranks passed batches of different scopes, by rank: " + scopes +
+                   ". Pass one scope on every rank"};
+}
+
 GlobalRows exchange_rows(Communicator& comm, BatchScope scope, LocalRows mine) {
   if (comm.size() == 1) return sorted(std::move(mine));
   if (scope == BatchScope::Replicated) {
-    require_replicated(comm, pack(mine));
+    require_replicated(comm, mine);
     return sorted(std::move(mine));
   }
   LocalRows all;

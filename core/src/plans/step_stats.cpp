@@ -9,6 +9,7 @@ std::vector<std::pair<std::string, double>> StepStats::to_map() const {
   std::vector<std::pair<std::string, double>> all{{"step", number(step)},
           {"updates", number(updates)},
           {"skipped", number(skipped)},
+          {"non_finite", number(non_finite)},
           {"loss", loss},
           {"grad_norm", grad_norm},
           {"learning_rate", learning_rate},
@@ -24,7 +25,8 @@ std::vector<std::pair<std::string, double>> StepStats::to_map() const {
           {"backward_time", phase_times[2]},
           {"reduce_time", phase_times[3]},
           {"optimizer_time", phase_times[4]},
-          {"checkpoint_time", phase_times[5]},
+          {"evaluate_time", phase_times[5]},
+          {"checkpoint_time", phase_times[6]},
           {"slowest_rank", number(slowest_rank)},
           {"skew", skew},
           {"peak_memory", number(peak_memory)}};

@@ -115,6 +115,14 @@ void TrainerOptions::validate() const {
   require(warmup_steps == 0 || warmup_steps >= 1 || max_steps > 0,
           "warmup_steps below 1 is a share of max_steps, which is not set");
   require(max_steps == -1 || max_steps > 0, "max_steps must be > 0, or -1 for no end" + got(max_steps));
+  require(past_max_steps == "stop" || past_max_steps == "hold" || past_max_steps == "error",
+          "past_max_steps must be stop, hold or error, got \"" + past_max_steps + "\"");
+  for (const auto& [name, steps] : {std::pair{"warmup_steps", warmup_steps},
+                                    {"eval_steps", eval_steps},
+                                    {"logging_steps", logging_steps}}) {
+    require(steps < 1 || steps == std::floor(steps),
+            std::string{name} + " must be a whole number, or below 1 for a share of max_steps" + got(steps));
+  }
   require(weight_decay >= 0, "weight_decay must be >= 0" + got(weight_decay));
   require(adam_beta1 >= 0 && adam_beta1 < 1, "adam_beta1 must be in [0, 1)" + got(adam_beta1));
   require(adam_beta2 >= 0 && adam_beta2 < 1, "adam_beta2 must be in [0, 1)" + got(adam_beta2));

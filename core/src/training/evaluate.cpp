@@ -42,28 +42,32 @@ EvalStats evaluate(LanguageModel& model, Communicator& comm, const Sharding& sha
   std::vector<std::int64_t> everything(rows.rows.size());
   std::iota(everything.begin(), everything.end(), 0);
   detail::GatheredPredictions predictions{rows.rows, hooks};
-  constexpr std::size_t kNumSums = 3;  // loss, weight of targets, targets
+  constexpr std::size_t kNumSums = 4;  // loss, weight of targets, targets; failures
   std::vector<double> of_shards;
-  for (const auto& share : shards_of_rank(sharding, rows.rows, everything)) {
-    double sums[kNumSums] = {0.0, 0.0, 0.0};
-    for (const auto& micro : micro_batches(rows.rows, share, collator, rows_per_micro_batch,
-                                           model.parameters().options())) {
-      if (micro.num_targets() == 0 && !hooks.compute_metrics) continue;
-      const PackedForward forward{model, micro};
-      const auto& hidden = forward.hidden();
-      if (hooks.compute_metrics) {
-        predictions.add(micro.samples, micro.lengths, at::mm(hidden, model.output_weight().t()));
+  const auto failure = failure_of([&] {
+    for (const auto& share : shards_of_rank(sharding, rows.rows, everything)) {
+      double sums[kNumSums] = {};
+      for (const auto& micro :
+           micro_batches(rows.rows, share, collator, rows_per_micro_batch, model)) {
+        if (micro.num_targets() == 0 && !hooks.compute_metrics) continue;
+        const PackedForward forward{model, micro};
+        const auto& hidden = forward.hidden();
+        if (hooks.compute_metrics) {
+          predictions.add(micro.samples, micro.lengths, at::mm(hidden, model.output_weight().t()));
+        }
+        const auto head =
+            head_loss(at::index_select(hidden, 0, micro.predictors), model.output_weight(),
+                      micro.targets, {.target_weights = micro.weights});
+        sums[0] += head.loss_sum.item<double>();
+        sums[1] += micro.target_weight;
+        sums[2] += static_cast<double>(micro.num_targets());
       }
-      const auto head =
-          head_loss(at::index_select(hidden, 0, micro.predictors), model.output_weight(),
-                    micro.targets, {.target_weights = micro.weights});
-      sums[0] += head.loss_sum.item<double>();
-      sums[1] += micro.target_weight;
-      sums[2] += static_cast<double>(micro.num_targets());
+      of_shards.insert(of_shards.end(), sums, sums + kNumSums);
     }
-    of_shards.insert(of_shards.end(), sums, sums + kNumSums);
-  }
+  });
+  if (failure.happened()) of_shards = {0.0, 0.0, 0.0, 1.0};
   const auto sums = sum_over_shards(comm, sharding, of_shards, kNumSums);
+  if (sums[3] > 0) agree_or_throw(comm, failure);
   EvalStats stats{.name = {},
                   .loss = sums[1] > 0 ? sums[0] / sums[1] : 0.0,
                   .num_samples = static_cast<std::int64_t>(rows.rows.size()),

@@ -61,8 +61,9 @@ std::vector<double> sum_over_shards(Communicator& comm, const Sharding& sharding
 std::vector<PackedBatch> micro_batches(std::span<const TokenRow> rows,
                                        std::span<const std::int64_t> share,
                                        const Collator& collator,
-                                       std::int64_t rows_per_micro_batch,
-                                       at::TensorOptions model) {
+                                       std::int64_t rows_per_micro_batch, LanguageModel& model) {
+  const auto tensors = model.parameters().options();
+  const auto vocab_size = model.shape().vocab_size;
   std::vector<TokenRow> own;
   for (const auto index : share) own.push_back(rows[static_cast<std::size_t>(index)]);
   std::vector<PackedBatch> batches;
@@ -72,7 +73,7 @@ std::vector<PackedBatch> micro_batches(std::span<const TokenRow> rows,
                                              static_cast<std::size_t>(end - begin));
     const auto collated = collator.collate(part);
     require_complete(part, collated);
-    batches.push_back(unpad(collated, model));
+    batches.push_back(unpad(collated, tensors, vocab_size));
     batches.back().samples.assign(share.begin() + begin, share.begin() + end);
   }
   return batches;

@@ -11,6 +11,11 @@
 namespace hone {
 namespace {
 
+void require_ids(const char* name, const at::Tensor& tensor) {
+  if (tensor.defined() && tensor.dim() == 2 && tensor.is_cpu() && tensor.scalar_type() == at::kLong) return;
+  throw InputError{std::string{"collated batch: "} + name + " must be (B, T) int64 on the CPU"};
+}
+
 /// Row-major real tokens of a collated batch, on the host.
 struct RealTokens {
   std::vector<std::int64_t> ids, labels, positions;
@@ -64,15 +69,27 @@ std::vector<std::int64_t> lengths_of(const char* name, const std::vector<std::in
                    " but the rows hold " + std::to_string(sum(per_row)) + " real tokens"};
 }
 
+void require_in_vocabulary(const char* name, const std::vector<std::int64_t>& ids,
+                           std::int64_t vocab_size, bool or_ignored = false) {
+  for (const auto id : ids) {
+    if ((id >= 0 && id < vocab_size) || (or_ignored && id == kIgnoredLabel)) continue;
+    throw InputError{std::string{"collated batch: "} + name + " hold " + std::to_string(id) +
+                     ", outside the vocabulary of " + std::to_string(vocab_size)};
+  }
+}
+
 /// The sources without padding, one for each sequence.
-void unpad_sources(const CollatedBatch& batch, at::Device device, PackedBatch& packed) {
+void unpad_sources(const CollatedBatch& batch, at::Device device, std::int64_t vocab_size,
+                   PackedBatch& packed) {
   if (!batch.source_ids.defined()) return;
+  require_ids("source_ids", batch.source_ids);
   if (batch.source_mask.defined() && batch.source_mask.sizes() != batch.source_ids.sizes()) {
     throw InputError{"collated batch: source_ids and source_mask must have one shape"};
   }
   const auto tokens = real_tokens({.input_ids = batch.source_ids,
                                    .labels = batch.source_ids,
                                    .attention_mask = batch.source_mask});
+  require_in_vocabulary("source_ids", tokens.ids, vocab_size);
   packed.source_ids = at::tensor(tokens.ids, at::kLong).to(device);
   packed.source_lengths = lengths_of("source_lengths", batch.source_lengths, tokens.per_row);
   if (packed.source_lengths.size() == packed.lengths.size()) return;
@@ -94,7 +111,10 @@ void unpad_extra(const CollatedBatch& batch, const RealTokens& tokens, at::Devic
 
 }  // namespace
 
-PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model) {
+PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model, std::int64_t vocab_size) {
+  require_ids("input_ids", batch.input_ids);
+  require_ids("labels", batch.labels);
+  if (batch.position_ids.defined()) require_ids("position_ids", batch.position_ids);
   for (const auto* tensor :
        {&batch.labels, &batch.attention_mask, &batch.position_ids, &batch.weights}) {
     const bool optional = tensor != &batch.labels;
@@ -104,6 +124,8 @@ PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model) {
                      "have one shape"};
   }
   const auto tokens = real_tokens(batch);
+  require_in_vocabulary("input_ids", tokens.ids, vocab_size);
+  require_in_vocabulary("labels", tokens.labels, vocab_size, /*or_ignored=*/true);
   PackedBatch packed;
   packed.lengths = lengths_of("sequence_lengths", batch.sequence_lengths, tokens.per_row);
   std::vector<std::int64_t> positions, predictors, targets;
@@ -134,7 +156,7 @@ PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model) {
   packed.positions = to_device(positions);
   packed.predictors = to_device(predictors);
   packed.targets = to_device(targets);
-  unpad_sources(batch, model.device(), packed);
+  unpad_sources(batch, model.device(), vocab_size, packed);
   unpad_extra(batch, tokens, model.device(), packed);
   return packed;
 }

@@ -1,7 +1,6 @@
 #include "hone/core/training/trainer.hpp"
 
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/zeros.h>
 #include <sys/resource.h>
 
@@ -16,6 +15,7 @@
 #include "hone/core/training/micro_batches.hpp"
 #include "hone/core/training/packed_forward.hpp"
 #include "hone/core/training/plans.hpp"
+#include "training/gradient_norm.hpp"
 #include "training/gradient_tree.hpp"
 #include "training/memory_caches.hpp"
 #include "training/tensor_bytes.hpp"
@@ -71,6 +71,7 @@ struct Trainer::Update {
 StepStats Trainer::step(const Batch& batch) {
   const double started = now_seconds();
   clock_ = {};
+  look_past_end();
   const auto [rows, truncated] = agreed_rows(parts_.communicator, batch, row_rules());
   begin_call(rows);
   tell(&TrainerCallback::on_round_begin);
@@ -83,17 +84,23 @@ StepStats Trainer::step(const Batch& batch) {
   const std::span pending =
       std::span{updates}.subspan(std::min(updates.size(), updates_done_in_call()));
   if (pending.empty()) end_call();
-  for (std::size_t i = 0; i < pending.size() && !done(); ++i) {
-    tell(&TrainerCallback::on_step_begin);
-    auto update = begin_update(rows, pending[i]);
-    accumulate_gradients(update);
-    reduce_gradients();
-    agree_on(update);
-    if (update.applies()) clip_and_apply(update);
-    record(update, stats);
-    if (i + 1 == pending.size()) end_call();
-    evaluate_if_due(update, stats);
-    save_if_due(update);
+  const auto call = state_.call;
+  try {
+    for (std::size_t i = 0; i < pending.size() && !done(); ++i) {
+      tell(&TrainerCallback::on_step_begin);
+      auto update = begin_update(rows, pending[i]);
+      accumulate_gradients(update);
+      reduce_gradients();
+      agree_on(update);
+      if (update.applies()) clip_and_apply(update);
+      record(update, stats);
+      if (i + 1 == pending.size()) end_call();
+      evaluate_if_due(update, stats);
+      save_if_due(update);
+    }
+  } catch (...) {
+    if (state_.call == call) end_call();  // its other updates are given up
+    throw;
   }
   finish(stats, started);
   tell(&TrainerCallback::on_round_end, stats);
@@ -137,29 +144,33 @@ std::int64_t Trainer::samples_per_update(std::int64_t num_samples) const {
 
 Trainer::Update Trainer::begin_update(std::span<const TokenRow> rows,
                                       std::span<const std::int64_t> chunk) {
+  constexpr std::size_t kNumCounts = 4;  // targets, tokens, the targets' weights; failures
   Update update;
   update.started = now_seconds();
-  update.learning_rate = learning_rate_at(state_.global_step);
   update.num_samples = static_cast<std::int64_t>(chunk.size());
   std::vector<double> of_shards;  // whole numbers are exact here up to 2^53
-  for (const auto& share : shards_of_rank(sharding_, rows, chunk)) {
-    parts_.log.debug("update " + std::to_string(state_.global_step + 1) + " trains samples" +
-                     listed(share) + " of the call here");
-    auto& shard = update.shards.emplace_back();
-    shard.micro_batches =
-        micro_batches(rows, share, parts_.collator, options_.per_device_train_batch_size,
-                      parts_.model.parameters().options());
-    double counts[3] = {0, 0, 0};
-    for (const auto& micro : shard.micro_batches) {
-      counts[0] += static_cast<double>(micro.num_targets());
-      counts[1] += static_cast<double>(micro.num_tokens());
-      counts[2] += micro.target_weight;
+  const auto failure = failure_of([&] {
+    update.learning_rate = learning_rate_at(state_.global_step);
+    for (const auto& share : shards_of_rank(sharding_, rows, chunk)) {
+      parts_.log.debug("update " + std::to_string(state_.global_step + 1) + " trains samples" +
+                       listed(share) + " of the call here");
+      auto& shard = update.shards.emplace_back();
+      shard.micro_batches = micro_batches(rows, share, parts_.collator,
+                                          options_.per_device_train_batch_size, parts_.model);
+      double counts[kNumCounts] = {};
+      for (const auto& micro : shard.micro_batches) {
+        counts[0] += static_cast<double>(micro.num_targets());
+        counts[1] += static_cast<double>(micro.num_tokens());
+        counts[2] += micro.target_weight;
+      }
+      of_shards.insert(of_shards.end(), std::begin(counts), std::end(counts));
     }
-    of_shards.insert(of_shards.end(), std::begin(counts), std::end(counts));
-  }
+  });
+  if (failure.happened()) of_shards = {0.0, 0.0, 0.0, 1.0};
   clock_.lap(Phase::Data);
   // Before the first forward: the loss is divided by what *all* ranks train on.
-  const auto counts = sum_over_shards(parts_.communicator, sharding_, of_shards, 3);
+  const auto counts = sum_over_shards(parts_.communicator, sharding_, of_shards, kNumCounts);
+  if (counts[3] > 0) agree_or_throw(parts_.communicator, failure);
   clock_.lap(Phase::Reduce);
   update.num_targets = static_cast<std::int64_t>(counts[0]);
   update.input_tokens = static_cast<std::int64_t>(counts[1]);
@@ -210,20 +221,12 @@ void Trainer::reduce_gradients() {
 }
 
 void Trainer::agree_on(Update& update) {
-  double norm_squared = 0.0;
-  for (const auto& group : parts_.model.parameters().groups()) {
-    // Blocks keep the float32 sums short; their results add up in float64.
-    for (const auto& block : group.gradients.split(std::int64_t{1} << 16)) {
-      const double norm = at::linalg_vector_norm(block).item<double>();
-      norm_squared += norm * norm;
-    }
-  }
-  update.grad_norm = std::sqrt(norm_squared);
+  update.grad_norm = detail::norm_of_gradients(parts_.model.parameters());
   std::vector<double> of_shards;  // loss and failures
   for (const auto& shard : update.shards) {
     double loss_sum = 0.0;
     for (const auto& sum : shard.loss_sums) loss_sum += sum.item<double>();
-    of_shards.insert(of_shards.end(), {loss_sum, std::isfinite(norm_squared) ? 0.0 : 1.0});
+    of_shards.insert(of_shards.end(), {loss_sum, std::isfinite(update.grad_norm) ? 0.0 : 1.0});
   }
   clock_.lap(Phase::Optimizer);
   const auto sums = sum_over_shards(parts_.communicator, sharding_, of_shards, 2);
@@ -233,13 +236,24 @@ void Trainer::agree_on(Update& update) {
   if (!update.is_finite) judge(update);
 }
 
-/// Ranks and samples whose loss is not finite. Collective.
+/// Whether this micro-batch alone gives a gradient that is finite. Overwrites the gradients.
+bool Trainer::has_finite_gradient(const PackedBatch& micro, double scale) {
+  parts_.model.parameters().zero_gradients();
+  forward_backward(micro, scale);
+  return std::isfinite(detail::norm_of_gradients(parts_.model.parameters()));
+}
+
+/// Ranks and samples whose loss is not finite or, where all are, whose gradient is not. The update is lost
+/// already, so that its gradients may go. Collective.
 std::string Trainer::describe_non_finite(const Update& update) {
+  const bool by_loss = !std::isfinite(update.loss);
   std::string mine;
   for (const auto& shard : update.shards) {
     for (std::size_t i = 0; i < shard.loss_sums.size(); ++i) {
-      if (std::isfinite(shard.loss_sums[i].item<double>())) continue;
-      mine += listed(shard.micro_batches[i].samples);
+      const auto& micro = shard.micro_batches[i];
+      const bool is_finite = by_loss ? std::isfinite(shard.loss_sums[i].item<double>())
+                                     : has_finite_gradient(micro, 1.0 / update.target_weight);
+      if (!is_finite) mine += listed(micro.samples);
     }
   }
   std::string text;
@@ -249,7 +263,7 @@ std::string Trainer::describe_non_finite(const Update& update) {
     text += (text.empty() ? "" : "; ") + std::string{"rank "} + std::to_string(rank) +
             ": among the samples" + all[rank];
   }
-  return text.empty() ? "every sample's loss is finite, the gradient overflowed" : text + " of the call";
+  return text.empty() ? "each micro-batch's is finite, their sum is not" : text + " of the call";
 }
 
 /// An update whose loss or gradient is not finite, the same on all ranks.
@@ -260,9 +274,7 @@ void Trainer::judge(Update& update) {
                     std::to_string(update.grad_norm) + "; " + describe_non_finite(update) +
                     "). The update was not applied";
   if (options_.on_non_finite == "skip") return parts_.log.warning(what);
-  const auto applied = state_.updates_in_call;
-  end_call();
-  throw DivergedError{what + "; " + std::to_string(applied) +
+  throw DivergedError{what + "; " + std::to_string(state_.updates_in_call) +
                       " earlier updates of this call were. Lower learning_rate or look at the samples"};
 }
 
@@ -288,6 +300,7 @@ void Trainer::record(const Update& update, StepStats& stats) {
   stats.input_tokens += update.input_tokens;
   if (!update.applies()) {
     ++stats.skipped;
+    if (!update.is_finite) ++stats.non_finite;
     return;
   }
   const auto before = stats.target_weight;
@@ -359,13 +372,16 @@ void Trainer::evaluate_if_due(const Update& update, StepStats& stats) {
     const auto figures = set.to_map();
     stats.eval.insert(stats.eval.end(), figures.begin(), figures.end());
   }
+  clock_.lap(Phase::Evaluate);
 }
 
 void Trainer::save_if_due(const Update& update) {
   const bool due = update.applies() && options_.save_steps > 0 &&
                    state_.global_step % options_.save_steps == 0;
+  if (due && parts_.checkpoints != nullptr) save();
+  // Behind it, for on_save may have asked.
   const auto asked = agreed_request();
-  if (parts_.checkpoints != nullptr && (due || asked != StopRequest::None)) save();
+  if (!due && parts_.checkpoints != nullptr && asked != StopRequest::None) save();
   if (asked == StopRequest::SaveAndStop) stopped_ = true;
   clock_.lap(Phase::Checkpoint);
 }
@@ -376,12 +392,14 @@ void Trainer::finish(StepStats& stats, double started) {
   }
   struct RankTimes {
     std::array<double, kNumPhases> phases;
-    double step, computing, peak_memory;
+    double step, peak_memory;
+    double of(Phase phase) const { return phases[static_cast<std::size_t>(phase)]; }
+    double computing() const { return of(Phase::Data) + of(Phase::Forward) + of(Phase::Backward); }
+    double training() const { return step - of(Phase::Evaluate) - of(Phase::Checkpoint); }
   };
-  const auto& phases = clock_.seconds();
-  const RankTimes mine{phases, now_seconds() - started, phases[0] + phases[1] + phases[2],
+  const RankTimes mine{clock_.seconds(), now_seconds() - started,
                        static_cast<double>(peak_resident_bytes())};
-  double longest = -1.0, total = 0.0, peak = 0.0;
+  double longest = -1.0, total = 0.0, peak = 0.0, training = 1e-9;
   const auto all = parts_.communicator.all_gather_bytes(std::as_bytes(std::span{&mine, 1}));
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     RankTimes times;
@@ -390,17 +408,17 @@ void Trainer::finish(StepStats& stats, double started) {
       stats.phase_times[i] = std::max(stats.phase_times[i], times.phases[i]);
     }
     stats.step_time = std::max(stats.step_time, times.step);
+    training = std::max(training, times.training());
     peak = std::max(peak, times.peak_memory);
-    total += times.computing;
-    if (times.computing <= longest) continue;
-    longest = times.computing;
+    total += times.computing();
+    if (times.computing() <= longest) continue;
+    longest = times.computing();
     stats.slowest_rank = static_cast<std::int64_t>(rank);
   }
   stats.stopped = stopped_;
   stats.peak_memory = static_cast<std::int64_t>(peak);
   stats.skew = total > 0 ? longest * static_cast<double>(all.size()) / total : 1.0;
-  stats.tokens_per_second =
-      static_cast<double>(stats.input_tokens) / std::max(stats.step_time, 1e-9);
+  stats.tokens_per_second = static_cast<double>(stats.input_tokens) / training;
 }
 
 }  // namespace hone

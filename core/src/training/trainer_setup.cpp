@@ -89,13 +89,25 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
     }
     eval_rows_.push_back(agreed_rows(parts_.communicator, set.batch, row_rules()));
   }
-  if (options_.eval_strategy != "no" && eval_rows_.empty()) {
-    throw ConfigError{"eval_strategy is \"" + options_.eval_strategy +
-                      "\" but there is no evaluation set"};
-  }
+  require_evaluation_fits();
 }
 
 Trainer::~Trainer() = default;
+
+void Trainer::require_evaluation_fits() const {
+  const bool evaluates = options_.eval_strategy != "no";
+  if (evaluates && eval_rows_.empty()) {
+    throw ConfigError{"eval_strategy is \"" + options_.eval_strategy +
+                      "\" but there is no evaluation set"};
+  }
+  if (options_.eval_strategy == "end" && options_.max_steps <= 0) {
+    throw ConfigError{"eval_strategy is \"end\", which is at max_steps, and that is not set"};
+  }
+  if (!options_.metric_for_best_model.empty() && eval_rows_.empty()) {
+    throw ConfigError{"metric_for_best_model is \"" + options_.metric_for_best_model +
+                      "\" but there is no evaluation set"};
+  }
+}
 
 void Trainer::require_determinism() {
   if (parts_.communicator.size() > 1 && !parts_.reducer.is_deterministic()) {
@@ -216,8 +228,19 @@ void Trainer::require_not_past_end(std::int64_t step) const {
                     ". Go on: max_steps of more than " + std::to_string(step)};
 }
 
-bool Trainer::done() const {
-  return stopped_ || (options_.max_steps > 0 && state_.global_step >= options_.max_steps);
+bool Trainer::done() const { return stopped_ || (at_end() && options_.past_max_steps != "hold"); }
+
+/// A call that begins at the end of the run.
+void Trainer::look_past_end() {
+  if (!at_end() || stopped_) return;
+  const auto where = "step: all " + std::to_string(options_.max_steps) + " updates of max_steps are made";
+  if (options_.past_max_steps == "error") {
+    throw ConfigError{where + ". End the loop where done() is true, or raise max_steps"};
+  }
+  if (std::exchange(warned_of_end_, true)) return;
+  parts_.log.warning(where + (options_.past_max_steps == "hold"
+                                  ? ": this call goes on at the last learning rate"
+                                  : ": this call and those after it train nothing"));
 }
 
 bool Trainer::stop_if_asked() {

@@ -162,6 +162,7 @@ class FileTraining final : private TrainerCallback {
       batch.input_ids.push_back(train_rows_.input_ids[i]);
       batch.labels.push_back(train_rows_.labels[i]);
       batch.attention_mask.push_back(train_rows_.attention_mask[i]);
+      if (!train_rows_.weights.empty()) batch.weights.push_back(train_rows_.weights[i]);
     }
     return batch;
   }
@@ -182,10 +183,16 @@ class FileTraining final : private TrainerCallback {
     return every > 0 && trainer().state().global_step % every == 0;
   }
 
-  /// Samples without a target token make no update; a file of nothing else would never end.
+  /// Samples without a target token make no update, nor do those left out by on_non_finite; a file of
+  /// nothing else would never end.
   void require_progress(const StepStats& stats) {
     idle_samples_ = stats.updates > 0 ? 0 : idle_samples_ + stats.num_samples;
     if (idle_samples_ < 2 * num_rows()) return;
+    if (stats.non_finite > 0) {
+      throw DivergedError{"no update of the last two passes over " + options_.train_file.string() +
+                          " was finite, all were left out. Lower learning_rate, or go on from an earlier "
+                          "checkpoint"};
+    }
     throw InputError{options_.train_file.string() +
                      ": no sample has a token to train on (all labels are -100, or max_length cuts "
                      "them off), so no update can be made"};

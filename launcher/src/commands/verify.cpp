@@ -296,6 +296,7 @@ int run_verify(const CommandContext& context, Arguments arguments) {
                           "micro-batches and padding."};
   options.bind(registry);
   if (!parse_options(context, registry, arguments)) return 0;
+  if (options.model.bf16) options.dtype = "bfloat16";
   Session session{options.model.session_options(/*watch_signals=*/false), context.environment,
                   context.screen};
   return session.run([&] { return Verification{session, options}.run(); });

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hone/core/dtype.hpp"
+#include "hone/core/error.hpp"
 
 namespace hone {
 
@@ -58,10 +59,22 @@ std::vector<std::string> all_gather_strings(Communicator& comm, std::string_view
 /// The text of `root` on every rank. Collective.
 std::string broadcast_string(Communicator& comm, std::string_view mine, int root = 0);
 
-/// Makes a local failure everybody's: returns where no rank passes a message, else throws on *every*
-/// rank the failure of the lowest failing rank, so that no rank enters the next collective alone.
-/// An empty `message` means "no failure here". Collective. Throws: the Error type of that exit code.
-void agree_or_throw(Communicator& comm, std::string_view message, int exit_code);
+/// What a rank's own work failed with. An empty message: it did not.
+struct LocalFailure {
+  std::string message;
+  ExitCode code = ExitCode::Success;
+
+  bool happened() const { return !message.empty(); }
+};
+
+/// Runs `local` and says what it threw, whatever that was: for ranks that must meet the others first.
+template <typename Function>
+LocalFailure failure_of(Function&& local);
+
+/// Makes a local failure everybody's: returns where no rank has one, else throws on *every* rank the
+/// failure of the lowest failing rank, so that no rank enters the next collective alone.
+/// Collective. Throws: the Error type of that exit code.
+void agree_or_throw(Communicator& comm, const LocalFailure& failure);
 
 /// Runs `local` (which must not communicate) on every rank and lets its Error travel: all ranks
 /// return, or all throw the same Error. Collective.

@@ -36,7 +36,7 @@ struct EncodedRow {
 ///   completion, then the end token; a conversation's end comes from its template. The prompt is not
 ///   trained under completion_only_loss.
 /// - {"messages"}: the whole conversation through the template, all tokens are targets.
-/// - {"input_ids", ...}: as they are.
+/// - {"input_ids", ...}: as they are; all ids are targets where there are no labels.
 ///
 /// For an encoder-decoder ids are the prompt's and labels the completion's, each with the special tokens
 /// that the tokenizer adds, the end token behind the completion in any case; there {"text"} and
@@ -45,9 +45,9 @@ struct EncodedRow {
 EncodedRow encode_row(const Tokenizer& tokenizer, const DataRow& row,
                       const EncodingOptions& options);
 
-/// Rows of a training file, each as encode_row() has it, in order.
-/// Throws: InputError that says which row (from 0).
-Batch encode_rows(const Tokenizer& tokenizer, std::span<const DataRow> rows,
+/// Rows of a training file with their weights, each as encode_row() has it, in order.
+/// Throws: InputError that says which row and where it stands.
+Batch encode_rows(const Tokenizer& tokenizer, std::span<const TrainingRow> rows,
                   const EncodingOptions& options);
 
 }  // namespace hone

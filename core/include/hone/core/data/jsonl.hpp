@@ -31,8 +31,8 @@ struct MessagesRow {
   std::vector<ChatMessage> messages;
 };
 
-/// {"input_ids": [...], "attention_mask"?: [...], "labels"?: [...]}, all of one length: ids in
-/// [0, 2^31), mask 0 or 1, labels an id or -100 (no target).
+/// {"input_ids": [...], "attention_mask"?: [...], "labels"?: [...]}: ids in [0, 2^31), as many mask
+/// entries of 0 or 1, labels an id or -100 (no target).
 struct TokensRow {
   std::vector<std::int64_t> input_ids;
   std::optional<std::vector<std::int64_t>> attention_mask;
@@ -40,6 +40,13 @@ struct TokensRow {
 };
 
 using DataRow = std::variant<TextRow, CompletionRow, MessagesRow, TokensRow>;
+
+/// One sample of a training file. Any form may have a "weight" beside its own keys: a number >= 0.
+struct TrainingRow {
+  DataRow data;
+  double weight = 1.0;
+  std::string where;  ///< "train.jsonl:12", for messages about it
+};
 
 /// One prompt to complete.
 struct PromptRow {
@@ -49,11 +56,11 @@ struct PromptRow {
 };
 
 /// Reads training data: one JSON object a line, the same form in the whole file, blank lines
-/// skipped. Keys beyond the form's own are ignored, except beside input_ids, where a misspelt
-/// "labels" would silently train something else.
+/// skipped. Keys beyond the form's own and "weight" are ignored, except beside input_ids, where a
+/// misspelt "labels" would silently train something else.
 /// Throws: MissingInputError; InputError that names file:line, the keys expected and those found,
 /// for anything else, an empty file included.
-std::vector<DataRow> read_training_rows(const std::filesystem::path& path, LineLimits limits = {});
+std::vector<TrainingRow> read_training_rows(const std::filesystem::path& path, LineLimits limits = {});
 
 /// Reads prompts: {"prompt": "..." or [{role, content}, ...], and anything else}. Throws: as above.
 std::vector<PromptRow> read_prompts(const std::filesystem::path& path, LineLimits limits = {});

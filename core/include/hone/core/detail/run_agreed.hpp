@@ -11,29 +11,30 @@
 namespace hone {
 
 template <typename Function>
-void run_agreed(Communicator& comm, Function&& local) {
-  std::string message;
-  ExitCode code = ExitCode::Success;
-  const auto failed = [&](const std::string& what, ExitCode exit_code) {
-    // agree_or_throw() takes an empty text for success.
-    message = what.empty() ? "an error without a message" : what;
-    code = exit_code;
+LocalFailure failure_of(Function&& local) {
+  const auto failed = [](const std::string& what, ExitCode code) {
+    return LocalFailure{what.empty() ? "an error without a message" : what, code};
   };
-  // Nothing may escape here: the other ranks wait for this one in the agreement below.
+  // Nothing may escape here: the other ranks wait for this one in the agreement that follows.
   try {
     std::forward<Function>(local)();
   } catch (const Error& error) {
-    failed(error.what(), error.exit_code());
+    return failed(error.what(), error.exit_code());
   } catch (const std::bad_alloc&) {
-    failed("out of memory", ExitCode::OutOfMemory);
+    return failed("out of memory", ExitCode::OutOfMemory);
   } catch (const std::system_error& error) {
-    failed(error.what(), exit_code_of(error));
+    return failed(error.what(), exit_code_of(error));
   } catch (const std::exception& error) {
-    failed(error.what(), ExitCode::Internal);
+    return failed(error.what(), ExitCode::Internal);
   } catch (...) {
-    failed("an exception of unknown type", ExitCode::Internal);
+    return failed("an exception of unknown type", ExitCode::Internal);
   }
-  agree_or_throw(comm, message, static_cast<int>(code));
+  return {};
+}
+
+template <typename Function>
+void run_agreed(Communicator& comm, Function&& local) {
+  agree_or_throw(comm, failure_of(std::forward<Function>(local)));
 }
 
 }  // namespace hone

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "hone/core/model/language_model.hpp"
@@ -34,8 +35,9 @@ struct PackedBatch {
 
 /// Drops padding by mask (never by id) and pairs every trained label with its predecessor. A first
 /// token of a sequence, and one whose predecessor is padding, is never a target.
-/// Throws: InputError for shapes that do not fit together.
 /// `model`: the device, and the type of what is not whole numbers.
-PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model);
+/// Throws: InputError for shapes that do not fit together, and for real tokens outside the vocabulary.
+PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model,
+                  std::int64_t vocab_size = std::numeric_limits<std::int64_t>::max());
 
 }  // namespace hone

@@ -13,9 +13,10 @@ enum class Phase {
   Backward,
   Reduce,     ///< gradients and counts over all ranks; waiting for slower ranks included
   Optimizer,  ///< norm, clipping, update
+  Evaluate,   ///< what callbacks do included
   Checkpoint,
 };
-constexpr std::size_t kNumPhases = 6;
+constexpr std::size_t kNumPhases = 7;
 
 /// Adds up the time of each phase, as the host sees it.
 class PhaseClock {

@@ -27,8 +27,12 @@ struct LocalRows {
 /// PerRank joins the ranks' lists in rank order and sorts them by `order` where there is one, Root
 /// sends rank 0's. Ids are a few bytes a token, so that all ranks can hold the whole list and every later
 /// decision (order, shares) needs no further communication.
-/// Collective. Throws: CommunicatorError naming a rank whose replicated batch differs.
+/// Collective. Throws: InputError, on every rank alike, naming a rank whose replicated batch differs and
+/// where.
 GlobalRows exchange_rows(Communicator& comm, BatchScope scope, LocalRows mine);
+
+/// Before ranks take different ways by their scopes. Collective. Throws: InputError, on every rank alike.
+void require_one_scope(Communicator& comm, BatchScope scope);
 
 /// A number that equal lists of rows share, and others practically never do.
 std::int64_t digest_of(std::span<const TokenRow> rows);

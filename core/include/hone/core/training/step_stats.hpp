@@ -26,7 +26,7 @@ struct UpdateStats {
 /// What is logged every `logging_steps` updates, under transformers' names.
 struct LogRecord {
   std::int64_t step = 0;
-  double loss = 0.0;           ///< over all targets since the last record
+  double loss = 0.0;           ///< over all targets since the last record, or since the trainer was made
   double grad_norm = 0.0;      ///< of the last update
   double learning_rate = 0.0;  ///< the one that it used
 };
@@ -36,6 +36,7 @@ struct StepStats {
   std::int64_t step = 0;     ///< updates applied since the run began
   std::int64_t updates = 0;  ///< updates applied by this call
   std::int64_t skipped = 0;  ///< chunks that made no update: no target token, or not finite
+  std::int64_t non_finite = 0;  ///< those of them whose loss or gradient was not finite
   double loss = 0.0;         ///< over all target tokens of the call, as each update saw them
   double grad_norm = 0.0;    ///< of the last update, before clipping
   double learning_rate = 0.0;    ///< of the last update
@@ -44,14 +45,14 @@ struct StepStats {
   double target_weight = 0.0;    ///< what the loss is the mean over
   std::int64_t input_tokens = 0;
   std::int64_t truncated = 0;    ///< samples cut to max_length
-  double tokens_per_second = 0.0;  ///< real tokens of all ranks
+  double tokens_per_second = 0.0;  ///< real tokens of all ranks, by the time without evaluation and saving
   double step_time = 0.0;          ///< seconds, of the slowest rank
   /// Seconds by Phase, each of the rank that took longest.
   std::array<double, kNumPhases> phase_times{};
   std::int64_t slowest_rank = 0;   ///< it computed longest: data, forward and backward
   double skew = 1.0;               ///< its computing over the mean of all ranks; 1 is balanced
   std::int64_t peak_memory = 0;    ///< bytes resident, of the rank that had most
-  bool stopped = false;            ///< a stop request ended the call early; everything is saved
+  bool stopped = false;            ///< a stop request was obeyed, in this call or before; all is saved
 
   std::vector<UpdateStats> history;
   /// The latest evaluation of the call under its keys (EvalStats::to_map()); empty without one.

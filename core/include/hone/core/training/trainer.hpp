@@ -92,9 +92,12 @@ class Trainer {
   /// every rank.
   /// Throws: InputError for a bad sample, on every rank alike and before anything changed, and where
   /// a resumed call is given other samples than it began with;
-  /// DivergedError for a non-finite loss or gradient, naming rank and samples: the update is not
-  /// applied, earlier ones of the call are, and the call is over: the next one may be given other
-  /// samples. With on_non_finite "skip" that update is left out instead, with a warning.
+  /// ConfigError after max_steps where past_max_steps is "error";
+  /// InputError where a collator drops or invents something, on every rank alike;
+  /// DivergedError for a non-finite loss or gradient, naming rank and samples. With on_non_finite
+  /// "skip" that update is left out instead, with a warning.
+  /// After an error in the midst of a call that update is not applied, earlier ones are, and the call
+  /// is over: the next one may be given other samples.
   StepStats step(const Batch& batch);
 
   /// Completions of `prompts` under the current weights. Every rank passes the same prompts and gets
@@ -123,7 +126,7 @@ class Trainer {
   /// Moves the run's end, and the schedule with it: for callers whose max_steps depends on what
   /// resume() found, between that and the first step. Throws: ConfigError.
   void set_max_steps(std::int64_t max_steps);
-  /// max_steps is reached, or a stop request was obeyed.
+  /// No call trains any more: max_steps is reached (and not to be passed), or a stop request was obeyed.
   bool done() const;
   /// A stop request was obeyed: everything is saved.
   bool stopped() const { return stopped_; }
@@ -141,7 +144,8 @@ class Trainer {
   /// Its methods are called from now on; it must outlive the trainer.
   void add_callback(TrainerCallback& callback) { callbacks_.push_back(&callback); }
   /// From a callback, or between calls: after the update at hand every rank saves (where it has a
-  /// checkpoint store) and done() is true. One rank that asks is enough. Not collective.
+  /// checkpoint store) and done() is true. One rank that asks is enough. Between calls, on_round_end
+  /// included, that is the next call's first update, or stop_if_asked(). Not collective.
   void request_stop() { stop_requested_ = true; }
 
  private:
@@ -149,12 +153,16 @@ class Trainer {
 
   RowRules row_rules() const;
   void require_determinism();
+  void require_evaluation_fits() const;
   double learning_rate_at(std::int64_t step) const;
   double rewarming(std::int64_t step) const;
   void require_not_past_end(std::int64_t step) const;
+  bool at_end() const { return options_.max_steps > 0 && state_.global_step >= options_.max_steps; }
+  void look_past_end();
   void begin_call(std::span<const TokenRow> rows);
   void forget_optimizer_state();
   void judge(Update& update);
+  bool has_finite_gradient(const PackedBatch& micro, double scale);
   std::string describe_non_finite(const Update& update);
   std::int64_t whole_steps(double steps) const;
   void log_if_due(const UpdateStats& update);
@@ -191,6 +199,7 @@ class Trainer {
   TrainerState state_;
   bool stopped_ = false;
   bool stop_requested_ = false;
+  bool warned_of_end_ = false;
   std::int64_t saves_requested_ = 0;  ///< of this rank, since it began
   std::int64_t saves_obeyed_ = 0;     ///< equal on all ranks
   double saves_obeyed_at_ = 0.0;

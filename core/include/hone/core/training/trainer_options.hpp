@@ -32,6 +32,9 @@ struct TrainerOptions {
   ScheduleShape lr_shape = {};                   ///< what only some of these look at
   double warmup_steps = 0;                       ///< below 1: a share of max_steps
   std::int64_t max_steps = -1;                   ///< optimizer updates in all; -1: no end
+  /// Where step is called after max_steps updates. stop: it trains nothing | hold: it goes on at the rates
+  /// that the schedule ends with | error: ConfigError. The first two warn once.
+  std::string past_max_steps = "stop";
   double weight_decay = 0.0;
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.999;
@@ -63,7 +66,8 @@ struct TrainerOptions {
   void validate() const;
 };
 
-/// Registers every field under its own name. `prefix` nests them ("train.") in a YAML file.
+/// Registers what the programs' users set under each field's own name. `prefix` nests them ("train.") in a
+/// YAML file.
 void register_trainer_options(OptionRegistry& registry, TrainerOptions& options,
                               const std::string& prefix = "");
 
