@@ -55,6 +55,17 @@ TEST(BatchRows, ATokenBehindAGapIsNoTarget) {
   EXPECT_THAT(rows[0].labels, ElementsAre(kIgnoredLabel, kIgnoredLabel, 6));
 }
 
+TEST(BatchRows, Row14_SpecialTokensOfATextAreCutLikeOthers) {
+  LetterTokenizer tokenizer;
+  tokenizer.begins = true;
+  auto rules = kRules;
+  rules.tokenizer = &tokenizer;
+  rules.max_length = 3;
+  EXPECT_THAT(rows_of({.texts = {"abcd"}}, rules).rows[0].ids, ElementsAre(4, 5, 6));
+  rules.truncation_mode = TruncationMode::KeepStart;
+  EXPECT_THAT(rows_of({.texts = {"abcd"}}, rules).rows[0].ids, ElementsAre(1, 3, 4));
+}
+
 TEST(BatchRows, TruncationCutsIdsAndLabelsAlike) {
   const Batch batch{.input_ids = {{3, 4, 5}, {6, 7}}, .labels = {{-100, 4, 5}, {6, 7}}};
   auto rules = kRules;
@@ -284,6 +295,20 @@ TEST(BatchScopes, ReplicatedComparesLabelsAndWeightsToo) {
     return Batch{.input_ids = {{3}, {4}}, .weights = {1.0, rank == 2 ? 0.5 : 1.0}};
   };
   EXPECT_THAT(refused(weights), HasSubstr("rank 2 was given another sample 1"));
+}
+
+TEST(BatchScopes, AllRanksPassTheirOrderOrNone) {
+  const auto some = [](int rank) {
+    Batch batch{.input_ids = {{3}}, .scope = BatchScope::PerRank};
+    if (rank == 1) batch.order = {5};
+    return batch;
+  };
+  EXPECT_THAT(refused(some), HasSubstr("rank 1 passed order and rank 0 did not"));
+  const auto ids = exchanged(2, [](int rank) {
+    return rank == 0 ? Batch{.scope = BatchScope::PerRank}
+                     : Batch{.input_ids = {{3}}, .scope = BatchScope::PerRank, .order = {5}};
+  });
+  EXPECT_EQ(ids[0].size(), 1U) << "a rank without samples has none to order";
 }
 
 TEST(BatchScopes, AllRanksPassOne) {

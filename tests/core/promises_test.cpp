@@ -1,6 +1,7 @@
 // Promises of TRL's trainer that no other suite has: docs/trainer.md counts them, all are tests Row*.
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/TensorOperators.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,6 +12,7 @@
 #include "fakes/letter_tokenizer.hpp"
 #include "hone/collators/seq2seq_collator.hpp"
 #include "hone/core/error.hpp"
+#include "hone/distributed/all_reduce_gradient_reducer.hpp"
 #include "hone/distributed/loopback_communicator.hpp"
 #include "support/fixture_model.hpp"
 #include "support/rank_threads.hpp"
@@ -87,6 +89,50 @@ TEST_F(Promise, Row06_ARateOfOnesOwnIsUsedOncePerUpdate) {
   EXPECT_THROW(bad->step({.input_ids = fixture_sequences()}), ConfigError);
 }
 
+/// Another model, which keeps what it is given beside ids and positions.
+class ListeningModel final : public LanguageModel {
+ public:
+  explicit ListeningModel(std::unique_ptr<LanguageModel> inner) : inner_(std::move(inner)) {}
+  const ModelShape& shape() const override { return inner_->shape(); }
+  ParameterStore& parameters() override { return inner_->parameters(); }
+  const at::Tensor& output_weight() override { return inner_->output_weight(); }
+  at::Tensor forward(const TokenInput& tokens, Attention& attention) override {
+    heard = tokens.extra;
+    positions = tokens.positions;
+    return inner_->forward(tokens, attention);
+  }
+  ExtraTensors heard;
+  at::Tensor positions;
+
+ private:
+  std::unique_ptr<LanguageModel> inner_;
+};
+
+TEST_F(Promise, Row07_TensorsOfOnesOwnReachTheModelWithoutPadding) {
+  struct Speakers final : Collator {
+    CollatedBatch collate(std::span<const TokenRow> rows) const override {
+      auto batch = collators::PaddingCollator{/*pad_id=*/0}.collate(rows);
+      const auto width = batch.input_ids.size(1);
+      batch.extra["speaker"] = at::arange(batch.input_ids.numel(), at::kLong).view_as(batch.input_ids);
+      batch.position_ids = at::arange(5, 5 + width, at::kLong).expand_as(batch.input_ids);
+      return batch;
+    }
+  };
+  ListeningModel model{load_model(llama_.folder())};
+  distributed::AllReduceGradientReducer reducer{comm_};
+  const Speakers collator;
+  NullLogger log;
+  Trainer trainer{{.model = model, .communicator = comm_, .reducer = reducer, .collator = collator, .log = log,
+                   .optimizer = nullptr},
+                  {.shuffle_dataset = false}};
+  trainer.step({.input_ids = {{3, 4}, {5, 6, 7}}});
+  const auto longest_first = model.positions[2].item<std::int64_t>() == 7;
+  const auto speakers = longest_first ? at::tensor({0, 1, 2, 3, 4}, at::kLong) : at::tensor({0, 1, 3, 4, 5}, at::kLong);
+  const auto positions = longest_first ? at::tensor({5, 6, 7, 5, 6}, at::kLong) : at::tensor({5, 6, 5, 6, 7}, at::kLong);
+  EXPECT_TRUE(model.heard.at("speaker").equal(speakers)) << model.heard.at("speaker");
+  EXPECT_TRUE(model.positions.equal(positions)) << model.positions;
+}
+
 TEST_F(Promise, Row07_ACollatorOfOnesOwnIsCalledPerMicroBatch) {
   const RecordingCollator collator;
   TrainerHarness harness{llama_.folder(), comm_,
@@ -132,7 +178,9 @@ TEST_F(Promise, Row07_WhatACollatorGetsWrongOnOneRankIsAnErrorOnAll) {
       {[](CollatedBatch& batch) { batch.input_ids[0][1] = 37; }, "input_ids hold 37, outside the vocabulary of 37"},
       {[](CollatedBatch& batch) { batch.labels[0][1] = -7; }, "labels hold -7"},
       {[](CollatedBatch& batch) { batch.input_ids = batch.input_ids.to(at::kInt); }, "input_ids must be (B, T) int64"},
-      {[](CollatedBatch& batch) { batch.labels.reset(); }, "labels must be"}};
+      {[](CollatedBatch& batch) { batch.labels.reset(); }, "labels must be"},
+      {[](CollatedBatch& batch) { batch.weights = at::full(batch.input_ids.sizes(), -1.0, at::kDouble); },
+       "weights hold -1"}};
   for (const auto& [wrong, expected] : cases) {
     const auto messages = on_ranks(2, [&](Communicator& comm) {
       WrongCollator collator;
@@ -185,6 +233,17 @@ TEST_F(Promise, Row24_TheLabelsOfAnEncoderDecoderAreTheTargetsText) {
   const auto expected = by_ids->step({.input_ids = {{3, 4, 5}}, .labels = {{26, 27, 2}}});
   EXPECT_EQ(stats.num_tokens, 3);
   EXPECT_EQ(stats.loss, expected.loss);
+  TrainerHarness by_prose{t5.folder(), comm_, {}, {.tokenizer = &tokenizer_}};
+  EXPECT_EQ(by_prose->step({.texts = {"abc"}, .text_labels = {"xy"}}).loss, expected.loss);
+  EXPECT_THROW(by_prose->step({.texts = {"abc"}, .texts_labels = {"xy"}, .text_labels = {"xy"}}), InputError);
+}
+
+TEST_F(Promise, Row23_ATextThatTheModelDoesNotKnowIsNamedBeforeAnythingChanges) {
+  TrainerHarness harness{llama_.folder(), comm_, {.global_train_batch_size = 1}, {.tokenizer = &tokenizer_}};
+  EXPECT_THAT([&] { harness->step({.texts = {"abc", "def", "aAz"}}); },
+              ::testing::ThrowsMessage<InputError>(
+                  AllOf(HasSubstr("texts[2]"), HasSubstr("outside the model's vocabulary of 37"))));
+  EXPECT_EQ(harness->state().global_step, 0);
 }
 
 TEST_F(Promise, Row25_AnEncoderDecoderWithoutLabelsIsAnErrorOnAllRanks) {

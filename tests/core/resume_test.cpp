@@ -209,6 +209,30 @@ TEST_P(Resume, SaveAndContinueSavesAndGoesOn) {
   });
 }
 
+TEST_P(Resume, ACallbackOfOneRankMayStopTheRunWhenItIsSaved) {
+  struct StopWhenSaved final : TrainerCallback {
+    void on_save(const TrainerState& state, const std::filesystem::path& checkpoint) override {
+      EXPECT_EQ(checkpoint.filename(), "checkpoint-" + std::to_string(state.global_step));
+      if (trainer != nullptr) trainer->request_stop();
+      ++saves;
+    }
+    Trainer* trainer = nullptr;
+    int saves = 0;
+  };
+  on_ranks(GetParam(), [&](Communicator& comm) {
+    auto saving = options();
+    saving.save_steps = 1;
+    TrainingRun run{folder_.path(), comm, saving};
+    StopWhenSaved stop;
+    if (comm.rank() == comm.size() - 1) stop.trainer = run.trainer.operator->();
+    run.trainer->add_callback(stop);
+    EXPECT_EQ(run.trainer->step(samples(0)).updates, 1);
+    EXPECT_TRUE(run.trainer->stopped());
+    EXPECT_EQ(stop.saves, 1);
+    return 0;
+  });
+}
+
 TEST_P(Resume, Row06_AnOptimizerOfOnesOwnTrainsAndIsSavedWithItsState) {
   on_ranks(GetParam(), [&](Communicator& comm) {
     TrainingRun whole{folder_.path() / "whole", comm, options(), nullptr, sign_descent};
@@ -303,6 +327,62 @@ TEST_F(ResumeAlone, OtherOrderOfSamplesIsRefused) {
     EXPECT_THAT(error.what(), HasSubstr("global_train_batch_size 4, this run asks for 6"));
   }
   EXPECT_TRUE(same_weights(weights_of(sized.trainer.model()), before));
+}
+
+TEST_F(ResumeAlone, AnInterruptedCallKeepsItsUpdates) {
+  {
+    StopAtRead signal{1, StopRequest::SaveAndStop};
+    TrainingRun run{folder_.path(), comm_, options(), &signal};
+    run.trainer->step(samples(0));
+  }
+  auto unshuffled = options(), one = options();
+  unshuffled.shuffle_dataset = false;
+  one.updates_per_step = "one";
+  for (const auto& [other, name] : {std::pair{unshuffled, "shuffle_dataset"}, {one, "updates_per_step"}}) {
+    TrainingRun run{folder_.path(), comm_, other};
+    EXPECT_THAT([&] { run.trainer->resume(); }, ::testing::ThrowsMessage<ConfigError>(HasSubstr(name)));
+  }
+  save_one();  // between two calls they are free
+  TrainingRun run{folder_.path(), comm_, unshuffled};
+  EXPECT_TRUE(run.trainer->resume());
+}
+
+TEST_F(ResumeAlone, Row31_ARunPastItsEndGoesOn) {
+  auto holding = options();
+  holding.max_steps = 2;
+  holding.past_max_steps = "hold";
+  TrainingRun first{folder_.path(), comm_, holding};
+  EXPECT_EQ(first.trainer->step(samples(0)).updates, 3);
+  first.trainer->save();
+  TrainingRun again{folder_.path(), comm_, holding};
+  EXPECT_TRUE(again.trainer->resume());
+  EXPECT_EQ(again.trainer->step(samples(1)).updates, 3);
+}
+
+TEST_F(ResumeAlone, Row33_LogRecordsGoOnToo) {
+  struct Losses final : TrainerCallback {
+    void on_log(const TrainerState&, const LogRecord& record) override { seen.push_back(record.to_map()); }
+    std::vector<std::vector<std::pair<std::string, double>>> seen;
+  };
+  auto logging = options();
+  logging.logging_steps = 2;
+  logging.updates_per_step = "one";
+  Losses expected, got;
+  TrainingRun whole{folder_.path() / "whole", comm_, logging};
+  whole.trainer->add_callback(expected);
+  for (int call = 0; call < 2; ++call) whole.trainer->step(samples(call));
+  {
+    TrainingRun first{folder_.path() / "halves", comm_, logging};
+    first.trainer->step(samples(0));
+    first.trainer->save();
+  }
+  TrainingRun second{folder_.path() / "halves", comm_, logging};
+  second.trainer->resume();
+  second.trainer->add_callback(got);
+  second.trainer->step(samples(1));
+  ASSERT_EQ(expected.seen.size(), 1U);
+  EXPECT_EQ(expected.seen[0][0].first, "step");
+  EXPECT_EQ(got.seen, expected.seen);
 }
 
 TEST_F(ResumeAlone, SamplesGoOnWithTheirNumbers) {

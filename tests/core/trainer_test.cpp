@@ -469,6 +469,7 @@ TEST(Trainer, TellsCallbacksInOrder) {
   EXPECT_THAT(diary.entries, ElementsAre("round 0", "step 0", "step done 1", "step 1", "step done 2",
                                          "log 2", "round done 2", "evaluated 3"));
   EXPECT_NEAR(diary.losses.at(0), stats.loss, 1e-12);
+  EXPECT_THAT(stats.summary(), ::testing::StartsWith("step=2 updates=2 loss="));
 }
 
 TEST(Trainer, Row33_LogsAShareOfAllUpdates) {
@@ -791,22 +792,140 @@ TEST(Trainer, AHookThatFailsOnOneRankFailsOnAll) {
   EXPECT_THAT(messages, Each("[rank 1] no such metric"));
 }
 
-TEST(Trainer, ACallbackThatThrowsEndsItsCallOnly) {
+TEST(Trainer, ACallbackThatThrowsOnOneRankEndsItsCallOnAll) {
   struct Thrower final : TrainerCallback {
     void on_step_end(const TrainerState&, const UpdateStats& update) override {
-      if (update.step == 2) throw std::runtime_error{"the caller's own"};
+      if (update.step == throws_at) throw std::runtime_error{"the caller's own"};
     }
+    void on_evaluate(const TrainerState&, const EvalStats&) override {
+      if (throws_at >= 0) throw std::runtime_error{"of the evaluation"};
+    }
+    std::int64_t throws_at = -1;
   };
+  for (const int ranks : {1, 3}) {
+    const auto messages = on_ranks(ranks, [&](Communicator& comm) {
+      auto four = options();
+      four.global_train_batch_size = 4;
+      TrainerHarness harness{model().folder(), comm, four};
+      Thrower thrower;
+      thrower.throws_at = comm.rank() == ranks - 1 ? 2 : -1;
+      harness->add_callback(thrower);
+      std::vector<std::string> messages;
+      const auto catch_into = [&](const auto& work) {
+        try {
+          work();
+        } catch (const Error& error) {
+          messages.push_back(error.what());
+        }
+      };
+      catch_into([&] { harness->step(samples(16)); });
+      EXPECT_EQ(harness->state().global_step, 2);
+      EXPECT_EQ(harness->state().call, 1);
+      catch_into([&] { harness->evaluate(samples(3)); });
+      auto others = samples(10);
+      others.input_ids.erase(others.input_ids.begin(), others.input_ids.begin() + 2);
+      EXPECT_EQ(harness->step(others).updates, 2) << "other samples may follow";
+      return messages;
+    });
+    EXPECT_THAT(messages, Each(ElementsAre(HasSubstr("the caller's own"), HasSubstr("of the evaluation"))));
+  }
+}
+
+TEST(Trainer, WhatFailsInForwardOnOneRankFailsOnAll) {
+  const auto messages = on_ranks(2, [](Communicator& comm) -> std::string {
+    TrainerHarness harness{model().folder(), comm, options()};
+    auto norm = harness.model().parameters().at("model.norm.weight");
+    bool fails = comm.rank() == 1;
+    norm.register_hook([&](const at::Tensor& gradient) {
+      if (fails) throw std::runtime_error{"out of luck"};
+      return gradient;
+    });
+    std::string message;
+    try {
+      harness->step(samples(8));
+    } catch (const Error& error) {
+      message = error.what();
+    }
+    fails = false;
+    EXPECT_EQ(harness->state().global_step, 0);
+    EXPECT_EQ(harness->step(samples(8)).updates, 2) << "usable afterwards";
+    return message;
+  });
+  EXPECT_THAT(messages[0], HasSubstr("[rank 1] out of luck"));
+  EXPECT_THAT(messages, Each(messages[0]));
+}
+
+TEST(Trainer, RanksThatAreToldOtherwiseAreRefused) {
+  const std::vector<std::pair<TrainerOptions, std::string>> others{
+      {{.seed = 43}, "seed: 43"}, {{.learning_rate = 1e-3}, "learning_rate"}, {{.past_max_steps = "hold"}, "past_max_steps"}};
+  for (const auto& [other, named] : others) {
+    const auto messages = on_ranks(3, [&](Communicator& comm) -> std::string {
+      try {
+        TrainerHarness{model().folder(), comm, comm.rank() == 2 ? other : TrainerOptions{}};
+      } catch (const ConfigError& error) {
+        return error.what();
+      }
+      return "";
+    });
+    EXPECT_THAT(messages, Each(HasSubstr("rank 2 was given " + named))) << named;
+  }
+  const auto hooks = on_ranks(2, [&](Communicator& comm) -> std::string {
+    EvalHooks hooks;
+    if (comm.rank() == 0) hooks.compute_metrics = [](const EvalPrediction&) { return Metrics{}; };
+    try {
+      TrainerHarness{model().folder(), comm, {}, {.eval_hooks = hooks}};
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "";
+  });
+  EXPECT_THAT(hooks, Each(HasSubstr("compute_metrics")));
+}
+
+TEST(Trainer, SamplesLeftAtTheEndAreToldOf) {
   distributed::LoopbackCommunicator comm;
-  TrainerHarness harness{model().folder(), comm, options()};
-  Thrower thrower;
-  harness->add_callback(thrower);
-  EXPECT_THROW(harness->step(samples(8)), std::runtime_error);
-  EXPECT_EQ(harness->state().global_step, 2);
-  EXPECT_EQ(harness->state().call, 1);
-  auto others = samples(6);
-  others.input_ids.erase(others.input_ids.begin(), others.input_ids.begin() + 2);
-  EXPECT_EQ(harness->step(others).updates, 2) << "other samples may follow";
+  auto ending = options();
+  ending.max_steps = 1;
+  TrainerHarness harness{model().folder(), comm, ending};
+  EXPECT_EQ(harness->step(samples(7)).updates, 1);
+  EXPECT_THAT(harness.log().warnings, ElementsAre(HasSubstr("5 samples of this call were not trained")));
+}
+
+TEST(Trainer, AStoppedCallStaysUnfinished) {
+  distributed::LoopbackCommunicator comm;
+  StopAtRead signal{1, StopRequest::SaveAndStop};
+  TrainerHarness harness{model().folder(), comm, options(), {.stop_signal = &signal}};
+  EXPECT_EQ(harness->step(samples(8)).updates, 1);
+  EXPECT_EQ(harness->step(samples(2)).updates, 0);
+  EXPECT_EQ(harness->state().call, 0);
+  EXPECT_EQ(harness->state().updates_in_call, 1);
+}
+
+TEST(Trainer, PredictionsOfAnyShapeDoNotDependOnBatches) {
+  distributed::LoopbackCommunicator comm;
+  at::Tensor first;
+  for (const std::int64_t rows : {1, 2}) {
+    MetricsLog log;
+    auto hooks = hooks_into(log);
+    hooks.per_token = false;
+    hooks.preprocess_logits_for_metrics = [](const at::Tensor& logits, const at::Tensor&) {
+      return logits.select(1, 0).narrow(-1, 0, 3);  // (n, 3), and one sample has three tokens
+    };
+    auto batched = options();
+    batched.per_device_eval_batch_size = rows;
+    TrainerHarness harness{model().folder(), comm, batched, {.eval_hooks = hooks}};
+    harness->evaluate({.input_ids = {{5, 6, 7}, {8, 9}}});
+    if (rows == 1) first = log.got.predictions;
+    EXPECT_TRUE(log.got.predictions.allclose(first, 1e-4, 1e-5)) << log.got.predictions;
+    EXPECT_GT(log.got.predictions.min().item<double>(), -99.0);
+  }
+  EvalHooks wrong;
+  wrong.preprocess_logits_for_metrics = [](const at::Tensor& logits, const at::Tensor&) {
+    return logits.select(1, 0);
+  };
+  wrong.compute_metrics = [](const EvalPrediction&) { return Metrics{}; };
+  TrainerHarness harness{model().folder(), comm, options(), {.eval_hooks = wrong}};
+  EXPECT_THROW(harness->evaluate({.input_ids = {{5, 6, 7}}}), InputError) << "(n, V) without per_token false";
 }
 
 TEST(Trainer, EvaluationOfNothingIsZero) {
@@ -834,6 +953,8 @@ TEST(Trainer, Row14_RefusesOptionsThatDoNotFit) {
   refuse({.warmup_steps = 0.5});
   refuse({.warmup_steps = 2.7});
   refuse({.past_max_steps = "go on"});
+  refuse({.weight_decay = std::numeric_limits<double>::infinity()});
+  refuse({.adam_epsilon = -1.0});
   refuse({.max_steps = 0});
   refuse({.max_grad_norm = -1.0});
 }

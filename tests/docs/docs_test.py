@@ -201,7 +201,7 @@ class OutputKeys(unittest.TestCase):
     def test_inspect(self) -> None:
         whole = json.loads(hone("inspect", "run/checkpoint-1", "--json", cwd=self.place.path))
         self.assert_documented("hone inspect", whole)
-        self.assert_documented("hone inspect: `state`", whole["state"] | {"best_metric": None})
+        self.assert_documented("hone inspect: `state`", whole["state"] | {"best_metric": None, "best_metric_name": None})
         tensor_row = next(row for row in rows(self.page["hone inspect"]) if row[0] == "`tensors`")
         self.assertEqual(re.findall(r"`(\w+)`", tensor_row[1]), list(whole["tensors"][0]))
         listed = json.loads(hone("inspect", "run", "--json", cwd=self.place.path))

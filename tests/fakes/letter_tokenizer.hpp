@@ -7,8 +7,9 @@ namespace hone::testing {
 /// One id per letter: a is 3, b is 4 ... No pad token.
 class LetterTokenizer final : public Tokenizer {
  public:
-  std::vector<std::int64_t> encode(std::string_view text, bool) const override {
+  std::vector<std::int64_t> encode(std::string_view text, bool add_special_tokens) const override {
     std::vector<std::int64_t> ids;
+    if (begins && add_special_tokens) ids.push_back(1);
     for (const char letter : text) ids.push_back(letter - 'a' + 3);
     return ids;
   }
@@ -19,6 +20,8 @@ class LetterTokenizer final : public Tokenizer {
   std::optional<std::int64_t> bos_id() const override { return std::nullopt; }
   std::optional<std::int64_t> eos_id() const override { return 2; }
   std::optional<std::int64_t> pad_id() const override { return std::nullopt; }
+
+  bool begins = false;  ///< adds a token of its own, 1, in front of a text
 };
 
 }  // namespace hone::testing

@@ -135,6 +135,10 @@ MUTANTS = [
            "a rank whose collator failed goes on without its samples",
            TRAINER, "if (counts[3] > 0) agree_or_throw(parts_.communicator, failure);", "",
            "promises_test", "Promise.Row07_WhatACollator*"),
+    Mutant("failure_of_forward_kept_to_oneself",
+           "a rank whose forward pass failed goes on without its gradients",
+           TRAINER, "if (sums[2] > 0) agree_or_throw(parts_.communicator, update.failure);", "",
+           "trainer_test", "Trainer.WhatFailsInForward*"),
     # Rounds and the end.
     Mutant("optimizer_not_reset",
            "on_new_round reset_optimizer forgets nothing",
@@ -150,7 +154,7 @@ MUTANTS = [
            "promises_test", "Promise.Row31_*"),
     Mutant("evaluation_timed_as_saving",
            "the time of evaluations counts as that of checkpoints",
-           TRAINER, "  clock_.lap(Phase::Evaluate);\n", "",
+           TRAINER, "  clock_.enter(Phase::Evaluate);\n", "  clock_.enter(Phase::Checkpoint);\n",
            "trainer_test", "Trainer.EvaluationIsTimedApart"),
     # The optimizer.
     Mutant("gradients_not_cleared",

@@ -97,6 +97,22 @@ class Gpt(WholeFamilyTest):
             )
             self.assertIn(f"pairs.jsonl:2: {name} has 2 entries, input_ids has 3", ended.err)
 
+    def test_what_was_done_is_told_at_the_end(self) -> None:
+        self.train("--max_length", 5)
+        (record,) = read_metrics(self.folder / "out", "train")
+        self.assertEqual(record["updates"], 6)
+        self.assertEqual(record["step"], 6)
+        self.assertGreater(record["truncated"], 0)
+        self.assertGreater(record["train_loss"], 0)
+
+    def test_an_id_that_the_model_does_not_know_is_named_before_training(self) -> None:
+        write_lines(self.folder / "pairs.jsonl", [{"input_ids": [5, 6]}] * 9 + [{"input_ids": [5, 10**6]}])
+        ended = self.hone(
+            *("train", "--model_name_or_path", "model", "--train_file", "pairs.jsonl", "--output_dir", "out"),
+            code=65,
+        )
+        self.assertIn("pairs.jsonl:10: input_ids hold 1000000, outside the model's vocabulary", ended.err)
+
     def test_row37_a_run_of_nothing_but_lost_updates_ends(self) -> None:
         """Left out one by one they would never end."""
         ended = self.hone(
@@ -163,7 +179,9 @@ class Precision(FamilyTest):
         self.assertAlmostEqual(whole[0]["loss"] / exact[0]["loss"], 1.0, delta=3e-3)
         self.assertLess(whole[-1]["loss"], whole[0]["loss"])
         config = json.loads((self.folder / "out/config.json").read_text())
-        self.assertEqual(config["torch_dtype"], "bfloat16")
+        self.assertEqual(config["torch_dtype"], "float32", "what was trained are the masters")
+        self.hone("export", "out", "--output_dir", "exported")
+        self.assertEqual(self.weights("exported"), self.weights("out"))
         described = json.loads(self.hone("inspect", "out/checkpoint-3", "--json").out)
         self.assertEqual({tensor["dtype"] for tensor in described["tensors"]}, {"float32"})
         self.train("--bf16", "true", "--resume_from_checkpoint", "out/checkpoint-3", output="again")

@@ -177,7 +177,7 @@ class Evaluation(TrainTest):
             results.append(json.loads(ended.out))
         one, two = results
         self.assertEqual(
-            set(one), {"eval_loss", "eval_perplexity", "eval_samples", "eval_tokens", "eval_runtime"}
+            set(one), {"eval_loss", "eval_perplexity", "eval_samples", "eval_tokens", "eval_truncated", "eval_runtime"}
         )
         self.assertEqual(one["eval_samples"], len(TEXTS))
         self.assertEqual(one["eval_tokens"], sum(len(row["text"]) - 1 for row in TEXTS))

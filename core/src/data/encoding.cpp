@@ -25,6 +25,14 @@ Encoded join(TokenIds prompt, const TokenIds& completion, bool completion_only) 
   return row;
 }
 
+void require_known(const char* name, const TokenIds& ids, std::int64_t vocab_size, bool or_ignored) {
+  for (const auto id : ids) {
+    if ((id >= 0 && id < vocab_size) || (or_ignored && id == kIgnoredLabel)) continue;
+    throw InputError{std::string{name} + " hold " + std::to_string(id) +
+                     ", outside the model's vocabulary of " + std::to_string(vocab_size)};
+  }
+}
+
 /// What the template adds to the rendered prompt for the completion's messages, its end included.
 std::string rendered_completion(const Tokenizer& tokenizer, const std::vector<ChatMessage>& prompt,
                                 const std::vector<ChatMessage>& completion) {
@@ -134,6 +142,10 @@ EncodedRow encode_row(const Tokenizer& tokenizer, const DataRow& row,
                       const EncodingOptions& options) {
   auto encoded = std::visit(RowEncoder{tokenizer, options}, row);
   if (encoded.ids.empty()) throw InputError{"has no tokens"};
+  if (options.vocab_size > 0) {
+    require_known("input_ids", encoded.ids, options.vocab_size, /*or_ignored=*/false);
+    require_known("labels", encoded.labels, options.vocab_size, /*or_ignored=*/true);
+  }
   return encoded;
 }
 

@@ -191,9 +191,9 @@ DataRow row_of_form(const Place& place, Form form) {
 double weight_at(const Place& place) {
   if (!place.row.contains("weight")) return 1.0;
   const json& value = place.row["weight"];
-  // A JSON number is finite.
-  if (value.is_number() && value.get<double>() >= 0) return value.get<double>();
-  place.fail("weight must be a number >= 0, found " + printable(value.dump(), 60));
+  const double weight = value.is_number() ? value.get<double>() : -1.0;
+  if (weight == 0 || (weight >= 1e-30 && weight <= 1e30)) return weight;
+  place.fail("weight must be 0 or a number in [1e-30, 1e30], found " + printable(value.dump(), 60));
 }
 
 [[noreturn]] void throw_empty(const std::filesystem::path& path, const char* expected) {

@@ -162,7 +162,7 @@ void fit_config(LanguageModel& model, const std::filesystem::path& config_file) 
   const auto before = config;
   for (const char* key : {"torch_dtype", "dtype"}) {
     if (config.contains(key)) {
-      config[key] = config_name(c10::typeMetaToScalarType(model.parameters().options().dtype()));
+      config[key] = config_name(model.parameters().trained(0).scalar_type());
     }
   }
   const bool untied = model.parameters().contains("lm_head.weight");
@@ -220,10 +220,11 @@ void save_model(LanguageModel& model, const std::filesystem::path& source_folder
   copy_model_files(model, source_folder, folder);
   std::vector<SafetensorsEntry> entries;
   std::vector<at::Tensor> on_host;  // keeps copies from a device alive until they are written
-  for (const auto& parameter : model.parameters().all()) {
-    on_host.push_back(parameter.value.detach().cpu());
+  const auto& parameters = model.parameters();
+  for (std::size_t i = 0; i < parameters.all().size(); ++i) {
+    on_host.push_back(parameters.trained(i).detach().cpu());
     const auto& value = on_host.back();
-    entries.push_back({parameter.name, dtype_of(value.scalar_type()), value.sizes().vec(),
+    entries.push_back({parameters.all()[i].name, dtype_of(value.scalar_type()), value.sizes().vec(),
                        {static_cast<const std::byte*>(value.const_data_ptr()), value.nbytes()}});
   }
   write_safetensors(folder, entries, max_shard_bytes);

@@ -19,11 +19,11 @@ void require_count(const char* field, std::size_t count, const char* other, std:
                    other + " has " + std::to_string(expected)};
 }
 
-void check_ids(const TokenIds& ids, std::size_t sample, std::int64_t vocab_size) {
-  if (ids.empty()) fail("input_ids", sample, "is empty");
+void check_ids(const char* field, const TokenIds& ids, std::size_t sample, std::int64_t vocab_size) {
+  if (ids.empty()) fail(field, sample, "is empty");
   for (const auto id : ids) {
     if (id < 0 || id >= vocab_size) {
-      fail("input_ids", sample,
+      fail(field, sample,
            "holds id " + std::to_string(id) + ", outside the vocabulary of " +
                std::to_string(vocab_size));
     }
@@ -79,22 +79,23 @@ void begin_target(TokenRow& row, const RowRules& rules) {
 }
 
 std::vector<TokenRow> rows_of_texts(const Batch& batch, const RowRules& rules) {
-  if (rules.is_encoder_decoder && batch.texts_labels.empty()) fail_without_targets("texts_labels");
+  const auto& answers = batch.texts_labels.empty() ? batch.text_labels : batch.texts_labels;
+  if (rules.is_encoder_decoder && answers.empty()) fail_without_targets("texts_labels");
   if (rules.tokenizer == nullptr) {
     throw InputError{"step: texts need a tokenizer, and the trainer was given none. Pass one, or "
                      "input_ids"};
   }
-  if (!batch.texts_labels.empty()) require_count("texts_labels", batch.texts_labels.size(), "texts", batch.texts.size());
+  if (!answers.empty()) require_count("texts_labels", answers.size(), "texts", batch.texts.size());
   std::vector<TokenRow> rows;
   rows.reserve(batch.texts.size());
   for (std::size_t i = 0; i < batch.texts.size(); ++i) {
-    const DataRow row = batch.texts_labels.empty()
-                            ? DataRow{TextRow{batch.texts[i]}}
-                            : DataRow{CompletionRow{batch.texts[i], batch.texts_labels[i]}};
+    const DataRow row = answers.empty() ? DataRow{TextRow{batch.texts[i]}}
+                                        : DataRow{CompletionRow{batch.texts[i], answers[i]}};
     try {
       auto encoded = encode_row(*rules.tokenizer, row,
                                 {.append_eos = rules.append_eos,
-                                 .is_encoder_decoder = rules.is_encoder_decoder});
+                                 .is_encoder_decoder = rules.is_encoder_decoder,
+                                 .vocab_size = rules.vocab_size});
       rows.push_back({std::move(encoded.ids), std::move(encoded.labels)});
     } catch (const InputError& error) {
       fail("texts", i, error.what());
@@ -116,7 +117,7 @@ std::vector<TokenRow> rows_of_ids(const Batch& batch, const RowRules& rules) {
   rows.reserve(batch.input_ids.size());
   for (std::size_t i = 0; i < batch.input_ids.size(); ++i) {
     const auto& ids = batch.input_ids[i];
-    check_ids(ids, i, rules.vocab_size);
+    check_ids("input_ids", ids, i, rules.vocab_size);
     TokenRow row{ids, batch.labels.empty() ? ids : batch.labels[i]};
     check_labels(row.labels, i, rules.vocab_size);
     if (rules.is_encoder_decoder) {
@@ -155,7 +156,10 @@ LocalRows rows_of(const Batch& batch, const RowRules& rules) {
     throw InputError{"step: both texts and input_ids were given; labels and masks could belong to "
                      "either. Pass one of them"};
   }
-  if (batch.texts.empty() && !batch.texts_labels.empty()) {
+  if (!batch.texts_labels.empty() && !batch.text_labels.empty()) {
+    throw InputError{"step: texts_labels and text_labels are two names of one thing. Pass one of them"};
+  }
+  if (batch.texts.empty() && !(batch.texts_labels.empty() && batch.text_labels.empty())) {
     throw InputError{"step: texts_labels go with texts, which are missing"};
   }
   if (batch.input_ids.empty() && (!batch.labels.empty() || !batch.attention_mask.empty())) {

@@ -28,6 +28,13 @@ double cosine(double p, double cycles) {
   return 0.5 * (1.0 + std::cos(2.0 * std::numbers::pi * cycles * p));
 }
 
+/// From 1 to 0 while p goes from 0 to 1.
+double decay(const std::string& type, double p) {
+  if (type == "linear") return 1.0 - p;
+  if (type == "1-sqrt") return 1.0 - std::sqrt(p);
+  return cosine(p, 0.5);
+}
+
 double above_floor(double factor, double floor) { return factor * (1.0 - floor) + floor; }
 
 void require(bool holds, const std::string& message) {
@@ -62,6 +69,8 @@ void LrSchedule::validate() const {
             "lr_end must be in [0, learning_rate]: the schedule goes down to it");
   }
   if (kind == ScheduleKind::WarmupStableDecay) {
+    require(shape.decay_type == "cosine" || shape.decay_type == "linear" || shape.decay_type == "1-sqrt",
+            "lr_decay_type must be cosine, linear or 1-sqrt, got \"" + shape.decay_type + "\"");
     require(shape.num_decay_steps > 0 && warmup_steps + shape.num_decay_steps <= max_steps,
             "warmup_stable_decay needs lr_decay_steps > 0, and with warmup_steps no more than "
             "max_steps");
@@ -109,7 +118,7 @@ double LrSchedule::factor_after_warmup(std::int64_t update) const {
     case ScheduleKind::WarmupStableDecay: {
       const auto decayed = static_cast<double>(update - (max_steps - shape.num_decay_steps)) /
                            static_cast<double>(shape.num_decay_steps);
-      return above_floor(cosine(std::clamp(decayed, 0.0, 1.0), 0.5), shape.min_lr_ratio);
+      return above_floor(decay(shape.decay_type, std::clamp(decayed, 0.0, 1.0)), shape.min_lr_ratio);
     }
     default: return 1.0;
   }

@@ -29,15 +29,21 @@ void append(const LocalRows& local, std::size_t i, Words& words) {
   append(local.rows[i], words);
 }
 
+/// Whether samples came with their places in one order: ranks without samples have nothing to say.
+enum class Ordered : std::int64_t { Nothing, No, Yes };
+
 Words pack(const LocalRows& local) {
-  Words words{local.truncated};
+  const auto ordered = local.rows.empty()    ? Ordered::Nothing
+                       : local.order.empty() ? Ordered::No
+                                             : Ordered::Yes;
+  Words words{local.truncated, static_cast<std::int64_t>(ordered)};
   for (std::size_t i = 0; i < local.rows.size(); ++i) append(local, i, words);
   return words;
 }
 
 void unpack_into(std::span<const std::int64_t> words, LocalRows& all) {
   all.truncated += words[0];
-  for (std::size_t at = 1; at < words.size();) {
+  for (std::size_t at = 2; at < words.size();) {
     all.order.push_back(words[at++]);
     const auto length = static_cast<std::size_t>(words[at++]);
     const auto source_length = static_cast<std::size_t>(words[at++]);
@@ -100,6 +106,19 @@ void require_replicated(Communicator& comm, const LocalRows& local) {
                    "everywhere, or use BatchScope::PerRank or Root"};
 }
 
+void require_one_order(const std::vector<Words>& of_ranks) {
+  const auto rank_with = [&](Ordered ordered) {
+    return std::ranges::find_if(of_ranks, [&](const Words& words) {
+      return words[1] == static_cast<std::int64_t>(ordered);
+    });
+  };
+  const auto with = rank_with(Ordered::Yes), without = rank_with(Ordered::No);
+  if (with == of_ranks.end() || without == of_ranks.end()) return;
+  throw InputError{"step: rank " + std::to_string(with - of_ranks.begin()) + " passed order and rank " +
+                   std::to_string(without - of_ranks.begin()) +
+                   " did not. Pass it on every rank that has samples, or on none"};
+}
+
 GlobalRows sorted(LocalRows all) {
   std::vector<std::size_t> places(all.rows.size());
   std::iota(places.begin(), places.end(), std::size_t{0});
@@ -138,10 +157,12 @@ GlobalRows exchange_rows(Communicator& comm, BatchScope scope, LocalRows mine) {
   LocalRows all;
   if (scope == BatchScope::PerRank) {
     const auto words = pack(mine);
+    std::vector<Words> of_ranks;
     for (const auto& bytes : comm.all_gather_bytes(std::as_bytes(std::span{words}))) {
-      unpack_into({reinterpret_cast<const std::int64_t*>(bytes.data()),
-                   bytes.size() / sizeof(std::int64_t)}, all);
+      of_ranks.push_back(words_of(bytes));
     }
+    require_one_order(of_ranks);
+    for (const auto& rank : of_ranks) unpack_into(rank, all);
     return sorted(std::move(all));
   }
   auto words = comm.rank() == 0 ? pack(mine) : Words{};

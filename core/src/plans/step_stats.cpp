@@ -34,6 +34,20 @@ std::vector<std::pair<std::string, double>> StepStats::to_map() const {
   return all;
 }
 
+std::vector<std::pair<std::string, double>> LogRecord::to_map() const {
+  return {{"step", static_cast<double>(step)},
+          {"loss", loss},
+          {"grad_norm", grad_norm},
+          {"learning_rate", learning_rate}};
+}
+
+std::string LogRecord::summary() const {
+  char line[128];
+  std::snprintf(line, sizeof line, "step=%lld loss=%.5f grad_norm=%.4f learning_rate=%.3g",
+                static_cast<long long>(step), loss, grad_norm, learning_rate);
+  return line;
+}
+
 std::string StepStats::summary() const {
   char line[256];
   std::snprintf(line, sizeof line,

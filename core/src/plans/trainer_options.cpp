@@ -68,6 +68,8 @@ void add_optimizer_options(OptionGroup group, TrainerOptions& o) {
             "Of inverse_sqrt, in updates; null: warmup_steps, or 10000.", at_least(1));
   group.add("lr_decay_steps", &o.lr_shape.num_decay_steps,
             "The last updates, in which warmup_stable_decay goes down.", non_negative());
+  group.add_choice("lr_decay_type", &o.lr_shape.decay_type, "How it goes down.",
+                   {"cosine", "linear", "1-sqrt"});
   group.add("warmup_steps", &o.warmup_steps,
             "Updates until the peak; below 1: that share of max_steps.", non_negative());
   group.add("max_steps", &o.max_steps, "Optimizer updates in all; -1: no end.", at_least(-1));
@@ -123,7 +125,10 @@ void TrainerOptions::validate() const {
     require(steps < 1 || steps == std::floor(steps),
             std::string{name} + " must be a whole number, or below 1 for a share of max_steps" + got(steps));
   }
-  require(weight_decay >= 0, "weight_decay must be >= 0" + got(weight_decay));
+  require(std::isfinite(weight_decay) && weight_decay >= 0,
+          "weight_decay must be a finite number >= 0" + got(weight_decay));
+  require(std::isfinite(adam_epsilon) && adam_epsilon >= 0,
+          "adam_epsilon must be a finite number >= 0" + got(adam_epsilon));
   require(adam_beta1 >= 0 && adam_beta1 < 1, "adam_beta1 must be in [0, 1)" + got(adam_beta1));
   require(adam_beta2 >= 0 && adam_beta2 < 1, "adam_beta2 must be in [0, 1)" + got(adam_beta2));
   require(max_grad_norm >= 0, "max_grad_norm must be >= 0" + got(max_grad_norm));
@@ -149,6 +154,22 @@ void TrainerOptions::validate() const {
           "logging_steps below 1 is a share of max_steps, which is not set");
   require(seed >= 0, "seed must be >= 0" + got(seed));
   require(save_steps >= 0, "save_steps must be >= 0" + got(save_steps));
+}
+
+std::string TrainerOptions::to_lines() const {
+  auto copy = *this;
+  OptionRegistry registry{"trainer", ""};
+  register_trainer_options(registry, copy);
+  auto rest = registry.group("Run");
+  rest.add("past_max_steps", &copy.past_max_steps, "");
+  rest.add("seed", &copy.seed, "");
+  rest.add("logging_steps", &copy.logging_steps, "");
+  rest.add("eval_strategy", &copy.eval_strategy, "");
+  rest.add("eval_steps", &copy.eval_steps, "");
+  rest.add("metric_for_best_model", &copy.metric_for_best_model, "");
+  rest.add("greater_is_better", &copy.greater_is_better, "");
+  rest.add("save_steps", &copy.save_steps, "");
+  return registry.dump_yaml();
 }
 
 void register_trainer_options(OptionRegistry& registry, TrainerOptions& options,

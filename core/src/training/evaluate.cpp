@@ -25,11 +25,14 @@ std::string prefixed(const std::string& prefix, const std::string& name) {
 
 Metrics EvalStats::to_map() const {
   const std::string prefix = name.empty() ? "eval_" : "eval_" + name + '_';
-  const auto rate = static_cast<double>(num_samples) / std::max(seconds, 1e-9);
+  const auto per_second = [&](std::int64_t count) {
+    return static_cast<double>(count) / std::max(seconds, 1e-9);
+  };
   Metrics all{{prefix + "loss", loss},
               {prefix + "tokens", static_cast<double>(num_tokens)},
               {prefix + "runtime", seconds},
-              {prefix + "samples_per_second", rate}};
+              {prefix + "samples_per_second", per_second(num_samples)},
+              {prefix + "steps_per_second", per_second(num_batches)}};
   for (const auto& [metric, value] : metrics) all.emplace_back(prefixed(prefix, metric), value);
   return all;
 }
@@ -42,13 +45,14 @@ EvalStats evaluate(LanguageModel& model, Communicator& comm, const Sharding& sha
   std::vector<std::int64_t> everything(rows.rows.size());
   std::iota(everything.begin(), everything.end(), 0);
   detail::GatheredPredictions predictions{rows.rows, hooks};
-  constexpr std::size_t kNumSums = 4;  // loss, weight of targets, targets; failures
+  constexpr std::size_t kNumSums = 5;  // loss, weight of targets, targets, micro-batches; failures
   std::vector<double> of_shards;
   const auto failure = failure_of([&] {
     for (const auto& share : shards_of_rank(sharding, rows.rows, everything)) {
       double sums[kNumSums] = {};
       for (const auto& micro :
            micro_batches(rows.rows, share, collator, rows_per_micro_batch, model)) {
+        sums[3] += 1;
         if (micro.num_targets() == 0 && !hooks.compute_metrics) continue;
         const PackedForward forward{model, micro};
         const auto& hidden = forward.hidden();
@@ -65,13 +69,16 @@ EvalStats evaluate(LanguageModel& model, Communicator& comm, const Sharding& sha
       of_shards.insert(of_shards.end(), sums, sums + kNumSums);
     }
   });
-  if (failure.happened()) of_shards = {0.0, 0.0, 0.0, 1.0};
+  if (failure.happened()) of_shards = {0.0, 0.0, 0.0, 0.0, 1.0};
   const auto sums = sum_over_shards(comm, sharding, of_shards, kNumSums);
-  if (sums[3] > 0) agree_or_throw(comm, failure);
+  if (sums[4] > 0) agree_or_throw(comm, failure);
   EvalStats stats{.name = {},
                   .loss = sums[1] > 0 ? sums[0] / sums[1] : 0.0,
                   .num_samples = static_cast<std::int64_t>(rows.rows.size()),
                   .num_tokens = static_cast<std::int64_t>(sums[2]),
+                  .target_weight = sums[1],
+                  .truncated = rows.truncated,
+                  .num_batches = static_cast<std::int64_t>(sums[3]),
                   .metrics = predictions.metrics(comm)};
   stats.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();

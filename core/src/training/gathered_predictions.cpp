@@ -147,11 +147,17 @@ void GatheredPredictions::add(std::span<const std::int64_t> samples,
     throw InputError{"preprocess_logits_for_metrics must return a row for each of its " +
                      std::to_string(samples.size()) + " samples"};
   }
+  const bool per_token = hooks_.per_token && predicted.dim() > 1;
+  if (per_token && predicted.size(1) != batch.size(1)) {
+    throw InputError{"preprocess_logits_for_metrics returned " + std::to_string(predicted.size(1)) +
+                     " places for each sample of " + std::to_string(batch.size(1)) +
+                     " tokens. Return (n, T, ...), or say EvalHooks::per_token = false"};
+  }
   if (packed_.empty()) put(packed_, static_cast<std::int64_t>(predicted.scalar_type()));
   for (std::size_t i = 0; i < samples.size(); ++i) {
     auto value = predicted[static_cast<std::int64_t>(i)].to(at::kCPU, at::kDouble);
-    // Of what has a place for each token, this sample's own: the rest is its neighbours' length.
-    if (value.dim() > 0 && predicted.size(1) == batch.size(1)) value = value.narrow(0, 0, lengths[i] - num_start_tokens());
+    // The rest is its neighbours' length.
+    if (per_token) value = value.narrow(0, 0, lengths[i] - num_start_tokens());
     value = value.contiguous();
     put(packed_, samples[i]);
     put(packed_, value.dim());

@@ -3,6 +3,7 @@
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 
+#include <cmath>
 #include <numeric>
 
 #include "hone/core/error.hpp"
@@ -126,6 +127,11 @@ PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model, std::int6
   const auto tokens = real_tokens(batch);
   require_in_vocabulary("input_ids", tokens.ids, vocab_size);
   require_in_vocabulary("labels", tokens.labels, vocab_size, /*or_ignored=*/true);
+  for (const double weight : tokens.weights) {
+    if (std::isfinite(weight) && weight >= 0) continue;
+    throw InputError{"collated batch: weights hold " + std::to_string(weight) +
+                     ": they must be finite numbers >= 0"};
+  }
   PackedBatch packed;
   packed.lengths = lengths_of("sequence_lengths", batch.sequence_lengths, tokens.per_row);
   std::vector<std::int64_t> positions, predictors, targets;

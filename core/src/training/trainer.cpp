@@ -55,6 +55,7 @@ struct Trainer::Update {
     std::vector<at::Tensor> loss_sums;  ///< of each of these; on the device until agree_on()
   };
   std::vector<Shard> shards;     ///< of this rank
+  LocalFailure failure = {};     ///< of this rank's forward and backward; until agree_on()
   std::int64_t num_samples = 0;  ///< over all ranks, as the counts below
   std::int64_t num_targets = 0;
   std::int64_t input_tokens = 0;
@@ -70,7 +71,7 @@ struct Trainer::Update {
 
 StepStats Trainer::step(const Batch& batch) {
   const double started = now_seconds();
-  clock_ = {};
+  clock_ = PhaseClock{parts_.activity};
   look_past_end();
   const auto [rows, truncated] = agreed_rows(parts_.communicator, batch, row_rules());
   begin_call(rows);
@@ -83,13 +84,14 @@ StepStats Trainer::step(const Batch& batch) {
   // A resumed call starts behind the updates that were applied before the interruption.
   const std::span pending =
       std::span{updates}.subspan(std::min(updates.size(), updates_done_in_call()));
-  if (pending.empty()) end_call();
+  if (pending.empty() && !done()) end_call();
   const auto call = state_.call;
   try {
     for (std::size_t i = 0; i < pending.size() && !done(); ++i) {
+      clock_.enter(Phase::Data);
       tell(&TrainerCallback::on_step_begin);
       auto update = begin_update(rows, pending[i]);
-      accumulate_gradients(update);
+      update.failure = failure_of([&] { accumulate_gradients(update); });
       reduce_gradients();
       agree_on(update);
       if (update.applies()) clip_and_apply(update);
@@ -102,8 +104,10 @@ StepStats Trainer::step(const Batch& batch) {
     if (state_.call == call) end_call();  // its other updates are given up
     throw;
   }
+  warn_of_untrained(stats, pending);
   finish(stats, started);
   tell(&TrainerCallback::on_round_end, stats);
+  agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   return stats;
 }
 
@@ -167,11 +171,10 @@ Trainer::Update Trainer::begin_update(std::span<const TokenRow> rows,
     }
   });
   if (failure.happened()) of_shards = {0.0, 0.0, 0.0, 1.0};
-  clock_.lap(Phase::Data);
+  clock_.enter(Phase::Reduce);
   // Before the first forward: the loss is divided by what *all* ranks train on.
   const auto counts = sum_over_shards(parts_.communicator, sharding_, of_shards, kNumCounts);
   if (counts[3] > 0) agree_or_throw(parts_.communicator, failure);
-  clock_.lap(Phase::Reduce);
   update.num_targets = static_cast<std::int64_t>(counts[0]);
   update.input_tokens = static_cast<std::int64_t>(counts[1]);
   update.target_weight = counts[2];
@@ -195,6 +198,7 @@ void Trainer::accumulate_gradients(Update& update) {
 at::Tensor Trainer::forward_backward(const PackedBatch& micro, double scale) {
   auto& model = parts_.model;
   if (micro.num_targets() == 0) return at::zeros({}, at::kDouble);
+  clock_.enter(Phase::Forward);
   const DropoutKey dropout{static_cast<std::uint64_t>(state_.seed),
                            static_cast<std::uint64_t>(state_.global_step)};
   PackedForward forward{model, micro, model.has_dropout() ? &dropout : nullptr};
@@ -204,33 +208,36 @@ at::Tensor Trainer::forward_backward(const PackedBatch& micro, double scale) {
                                .scale = scale,
                                .label_smoothing = options_.label_smoothing_factor,
                                .target_weights = micro.weights});
-  clock_.lap(Phase::Forward);
+  clock_.enter(Phase::Backward);
   forward.backward(predicting, head.hidden_gradient);
-  clock_.lap(Phase::Backward);
   return head.loss_sum;
 }
 
 void Trainer::reduce_gradients() {
+  clock_.enter(Phase::Reduce);
   std::vector<GradientBuffer> buffers;
   for (auto& group : parts_.model.parameters().groups()) {
     buffers.push_back({group.gradients.mutable_data_ptr(), group.gradients.numel(),
                        detail::dtype_of(group.gradients)});
   }
   parts_.reducer.reduce(buffers);
-  clock_.lap(Phase::Reduce);
 }
 
 void Trainer::agree_on(Update& update) {
+  clock_.enter(Phase::Optimizer);
   update.grad_norm = detail::norm_of_gradients(parts_.model.parameters());
-  std::vector<double> of_shards;  // loss and failures
+  constexpr std::size_t kNumSums = 3;  // losses; gradients that are not finite; failures
+  std::vector<double> of_shards;
   for (const auto& shard : update.shards) {
     double loss_sum = 0.0;
     for (const auto& sum : shard.loss_sums) loss_sum += sum.item<double>();
-    of_shards.insert(of_shards.end(), {loss_sum, std::isfinite(update.grad_norm) ? 0.0 : 1.0});
+    of_shards.insert(of_shards.end(), {loss_sum, std::isfinite(update.grad_norm) ? 0.0 : 1.0,
+                                       update.failure.happened() ? 1.0 : 0.0});
   }
-  clock_.lap(Phase::Optimizer);
-  const auto sums = sum_over_shards(parts_.communicator, sharding_, of_shards, 2);
-  clock_.lap(Phase::Reduce);
+  clock_.enter(Phase::Reduce);
+  const auto sums = sum_over_shards(parts_.communicator, sharding_, of_shards, kNumSums);
+  if (sums[2] > 0) agree_or_throw(parts_.communicator, update.failure);
+  clock_.enter(Phase::Optimizer);
   if (update.target_weight > 0) update.loss = sums[0] / update.target_weight;
   update.is_finite = std::isfinite(update.loss) && sums[1] == 0;
   if (!update.is_finite) judge(update);
@@ -248,14 +255,16 @@ bool Trainer::has_finite_gradient(const PackedBatch& micro, double scale) {
 std::string Trainer::describe_non_finite(const Update& update) {
   const bool by_loss = !std::isfinite(update.loss);
   std::string mine;
-  for (const auto& shard : update.shards) {
-    for (std::size_t i = 0; i < shard.loss_sums.size(); ++i) {
-      const auto& micro = shard.micro_batches[i];
-      const bool is_finite = by_loss ? std::isfinite(shard.loss_sums[i].item<double>())
-                                     : has_finite_gradient(micro, 1.0 / update.target_weight);
-      if (!is_finite) mine += listed(micro.samples);
+  run_agreed(parts_.communicator, [&] {
+    for (const auto& shard : update.shards) {
+      for (std::size_t i = 0; i < shard.loss_sums.size(); ++i) {
+        const auto& micro = shard.micro_batches[i];
+        const bool is_finite = by_loss ? std::isfinite(shard.loss_sums[i].item<double>())
+                                       : has_finite_gradient(micro, 1.0 / update.target_weight);
+        if (!is_finite) mine += listed(micro.samples);
+      }
     }
-  }
+  });
   std::string text;
   const auto all = all_gather_strings(parts_.communicator, mine);
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
@@ -286,16 +295,18 @@ void Trainer::clip_and_apply(const Update& update) {
       for (auto& group : parts_.model.parameters().groups()) group.gradients.mul_(scale);
     }
   }
-  optimizer_->step(update.learning_rate);
-  parts_.model.parameters().round_masters();
+  keep_failure([&] {
+    optimizer_->step(update.learning_rate);
+    parts_.model.parameters().round_masters();
+  });
   ++state_.global_step;
-  clock_.lap(Phase::Optimizer);
 }
 
 void Trainer::record(const Update& update, StepStats& stats) {
+  clock_.enter(Phase::Evaluate);
   ++state_.updates_in_call;
   state_.samples_seen += update.num_samples;
-  state_.tokens_seen += update.num_targets;
+  if (update.applies()) state_.tokens_seen += update.num_targets;
   stats.num_samples += update.num_samples;
   stats.input_tokens += update.input_tokens;
   if (!update.applies()) {
@@ -324,6 +335,17 @@ void Trainer::record(const Update& update, StepStats& stats) {
   log_if_due(stats.history.back());
 }
 
+/// Samples of a call that ended at max_steps before all were trained.
+void Trainer::warn_of_untrained(const StepStats& stats,
+                                std::span<const std::vector<std::int64_t>> pending) {
+  if (!at_end() || stopped_ || options_.past_max_steps == "hold") return;
+  std::int64_t num_samples = -stats.num_samples;
+  for (const auto& chunk : pending) num_samples += static_cast<std::int64_t>(chunk.size());
+  if (num_samples == 0 || stats.num_samples == 0) return;
+  parts_.log.warning("step: max_steps is reached, " + std::to_string(num_samples) +
+                     " samples of this call were not trained");
+}
+
 /// A number of updates that may be given as a share of all.
 std::int64_t Trainer::whole_steps(double steps) const {
   return static_cast<std::int64_t>(
@@ -332,14 +354,15 @@ std::int64_t Trainer::whole_steps(double steps) const {
 
 void Trainer::log_if_due(const UpdateStats& update) {
   if (options_.logging_steps == 0) return;
-  logged_loss_ += update.loss * update.target_weight;
-  logged_weight_ += update.target_weight;
+  state_.logged_loss += update.loss * update.target_weight;
+  state_.logged_weight += update.target_weight;
   if (update.step % whole_steps(options_.logging_steps) != 0) return;
   const LogRecord record{.step = update.step,
-                         .loss = logged_loss_ / logged_weight_,
+                         .loss = state_.logged_loss / state_.logged_weight,
                          .grad_norm = update.grad_norm,
                          .learning_rate = update.learning_rate};
-  logged_loss_ = logged_weight_ = 0.0;
+  state_.logged_loss = state_.logged_weight = 0.0;
+  if (parts_.communicator.rank() == 0) parts_.log.info(record.summary());
   tell(&TrainerCallback::on_log, record);
 }
 
@@ -353,8 +376,9 @@ StopRequest Trainer::agreed_request() {
     saves_requested_ = std::max(saves_requested_, saves_obeyed_);
   }
   saves_requested_ += mine == StopRequest::SaveAndContinue ? 1 : 0;
-  std::int64_t all[2] = {stop_requested_ ? 1 : 0, saves_requested_};
-  parts_.communicator.all_reduce(all, 2, DType::Int64, ReduceOp::Max);
+  std::int64_t all[3] = {stop_requested_ ? 1 : 0, saves_requested_, failure_.happened() ? 1 : 0};
+  parts_.communicator.all_reduce(all, 3, DType::Int64, ReduceOp::Max);
+  if (all[2] > 0) agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   if (all[0] > 0) return StopRequest::SaveAndStop;
   if (all[1] <= saves_obeyed_) return StopRequest::None;
   saves_obeyed_ = all[1];
@@ -372,21 +396,23 @@ void Trainer::evaluate_if_due(const Update& update, StepStats& stats) {
     const auto figures = set.to_map();
     stats.eval.insert(stats.eval.end(), figures.begin(), figures.end());
   }
-  clock_.lap(Phase::Evaluate);
 }
 
 void Trainer::save_if_due(const Update& update) {
+  clock_.enter(Phase::Checkpoint);
   const bool due = update.applies() && options_.save_steps > 0 &&
                    state_.global_step % options_.save_steps == 0;
   if (due && parts_.checkpoints != nullptr) save();
+  clock_.enter(Phase::Reduce);
   // Behind it, for on_save may have asked.
   const auto asked = agreed_request();
   if (!due && parts_.checkpoints != nullptr && asked != StopRequest::None) save();
   if (asked == StopRequest::SaveAndStop) stopped_ = true;
-  clock_.lap(Phase::Checkpoint);
 }
 
 void Trainer::finish(StepStats& stats, double started) {
+  clock_.stop();
+  turn_to("between steps");
   if (options_.optimize_device_cache) {
     detail::release_memory_caches(parts_.model.parameters().options().device());
   }

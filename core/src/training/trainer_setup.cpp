@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 
 #include "hone/core/error.hpp"
 #include "hone/core/training/row_rules.hpp"
@@ -73,6 +74,7 @@ std::int64_t agreed_threads(Communicator& comm) {
 Trainer::Trainer(TrainerParts parts, TrainerOptions options)
     : parts_(std::move(parts)), options_(std::move(options)) {
   options_.validate();
+  require_equal_options();
   schedule_ = make_schedule(options_);
   state_.seed = options_.seed;
   sharding_ = sharding_for(options_, parts_.communicator);
@@ -84,8 +86,10 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
                                 : make_optimizer(parts_.model.parameters(), options_);
   detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());
   for (const auto& set : parts_.eval_sets) {
-    if (set.name.empty() && parts_.eval_sets.size() > 1) {
-      throw ConfigError{"of several evaluation sets each needs a name"};
+    const auto same_name = [&](const EvalSet& other) { return other.name == set.name; };
+    if (std::ranges::count_if(parts_.eval_sets, same_name) > 1) {
+      throw ConfigError{set.name.empty() ? "of several evaluation sets each needs a name"
+                                         : "two evaluation sets have the name \"" + set.name + '"'};
     }
     eval_rows_.push_back(agreed_rows(parts_.communicator, set.batch, row_rules()));
   }
@@ -93,6 +97,25 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
 }
 
 Trainer::~Trainer() = default;
+
+/// Ranks that are told otherwise would train other samples, or in other steps.
+void Trainer::require_equal_options() const {
+  auto mine = options_.to_lines();
+  const auto& hooks = parts_.eval_hooks;
+  mine += std::string{"preprocess_logits_for_metrics "} +
+          (hooks.preprocess_logits_for_metrics ? "given" : "not given") + "\ncompute_metrics " +
+          (hooks.compute_metrics ? "given" : "not given") + '\n';
+  const auto all = all_gather_strings(parts_.communicator, mine);
+  for (std::size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    std::istringstream theirs{all[rank]}, expected{all[0]};
+    std::string other, line;
+    while (std::getline(theirs, other) && std::getline(expected, line) && other == line) continue;
+    throw ConfigError{"rank " + std::to_string(rank) + " was given " + other + ", rank 0 " + line +
+                      ". Give all ranks the same (the seed too: hone keys random numbers by more than "
+                      "that; compute_metrics is given everywhere and called on rank 0)"};
+  }
+}
 
 void Trainer::require_evaluation_fits() const {
   const bool evaluates = options_.eval_strategy != "no";
@@ -138,11 +161,13 @@ double Trainer::learning_rate_at(std::int64_t step) const {
 
 std::vector<Completion> Trainer::generate(std::span<const PromptTokens> prompts,
                                           const GenerationOptions& options) {
+  turn_to("generate");
   auto completions = generate_share(parts_.model, parts_.communicator, sharding_, parts_.tokenizer,
                                     prompts, options, static_cast<std::uint64_t>(state_.seed),
                                     static_cast<std::uint64_t>(state_.generate_call));
   // Greedy completions draw no numbers: an evaluation between rounds changes no later sample.
   if (options.do_sample) ++state_.generate_call;
+  turn_to("between steps");
   return completions;
 }
 
@@ -160,14 +185,17 @@ std::vector<Completion> Trainer::generate(std::span<const std::string> prompts,
 }
 
 EvalStats Trainer::evaluate(const Batch& batch) {
+  turn_to("evaluate");
   const auto stats = hone::evaluate(parts_.model, parts_.communicator, sharding_, parts_.collator,
                                     agreed_rows(parts_.communicator, batch, row_rules()),
                                     options_.per_device_eval_batch_size, parts_.eval_hooks);
   tell(&TrainerCallback::on_evaluate, stats);
+  agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   return stats;
 }
 
 std::vector<EvalStats> Trainer::evaluate() {
+  turn_to("evaluate");
   std::vector<EvalStats> sets;
   Metrics all;
   for (std::size_t i = 0; i < eval_rows_.size(); ++i) {
@@ -178,6 +206,7 @@ std::vector<EvalStats> Trainer::evaluate() {
     tell(&TrainerCallback::on_evaluate, stats);
     sets.push_back(std::move(stats));
   }
+  agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   if (!options_.metric_for_best_model.empty()) note_best(all);
   return sets;
 }
@@ -198,6 +227,8 @@ void Trainer::note_best(const Metrics& metrics) {
                        std::to_string(state_.global_step) + ": it counts as no better than the best");
     return;
   }
+  const auto name = options_.metric_for_best_model + (options_.greater_is_better ? " up" : " down");
+  if (std::exchange(state_.best_metric_name, name) != name) state_.best_metric.reset();
   const bool better = !state_.best_metric || (options_.greater_is_better ? value > *state_.best_metric
                                                                          : value < *state_.best_metric);
   if (!better) return;
@@ -223,6 +254,7 @@ void Trainer::set_max_steps(std::int64_t max_steps) {
 
 void Trainer::require_not_past_end(std::int64_t step) const {
   if (options_.max_steps <= 0 || step <= options_.max_steps) return;
+  if (options_.past_max_steps == "hold") return;
   throw ConfigError{"the checkpoint is from after update " + std::to_string(step) +
                     ", this run would end after " + std::to_string(options_.max_steps) +
                     ". Go on: max_steps of more than " + std::to_string(step)};

@@ -1,5 +1,10 @@
 // A Trainer's state in and out of checkpoints.
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/linalg_vector_norm.h>
+
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "hone/core/error.hpp"
 #include "hone/core/training/checkpoint_tensors.hpp"
@@ -26,28 +31,54 @@ void visit_numbers(TrainerState& state, Visitor&& visit) {
   visit("best_step", state.best_step);
 }
 
-std::string to_json(TrainerState state, std::int64_t optimizer_steps,
-                    const std::string& on_new_round) {
+/// What of the options decides which samples an update has: a call goes on with what it began with.
+struct RunChoices {
+  std::string on_new_round, updates_per_step;
+  bool shuffle_dataset = true;
+};
+
+struct SavedState {
+  TrainerState state;
+  std::int64_t optimizer_steps = 0;
+  RunChoices choices;
+};
+
+std::string to_json(SavedState saved) {
+  auto& state = saved.state;
   nlohmann::ordered_json json;
   visit_numbers(state, [&](const char* name, std::int64_t value) { json[name] = value; });
-  json["optimizer_steps"] = optimizer_steps;
-  json["on_new_round"] = on_new_round;
-  if (state.best_metric) json["best_metric"] = *state.best_metric;
+  json["optimizer_steps"] = saved.optimizer_steps;
+  json["on_new_round"] = saved.choices.on_new_round;
+  json["updates_per_step"] = saved.choices.updates_per_step;
+  json["shuffle_dataset"] = saved.choices.shuffle_dataset;
+  if (state.best_metric) {
+    json["best_metric"] = *state.best_metric;
+    json["best_metric_name"] = state.best_metric_name;
+  }
+  json["logged_loss"] = state.logged_loss;
+  json["logged_weight"] = state.logged_weight;
   json["user"] = state.user;
   return json.dump();
 }
 
-TrainerState from_json(const std::string& text, std::int64_t& optimizer_steps,
-                       std::string& on_new_round) {
+SavedState from_json(const std::string& text) {
   try {
     const auto json = nlohmann::json::parse(text);
-    TrainerState state;
+    SavedState saved;
+    auto& state = saved.state;
     visit_numbers(state, [&](const char* name, std::int64_t& value) { value = json.at(name); });
-    optimizer_steps = json.at("optimizer_steps");
-    on_new_round = json.at("on_new_round");
-    if (json.contains("best_metric")) state.best_metric = json.at("best_metric").get<double>();
+    saved.optimizer_steps = json.at("optimizer_steps");
+    saved.choices.on_new_round = json.at("on_new_round");
+    saved.choices.updates_per_step = json.at("updates_per_step");
+    saved.choices.shuffle_dataset = json.at("shuffle_dataset");
+    if (json.contains("best_metric")) {
+      state.best_metric = json.at("best_metric").get<double>();
+      state.best_metric_name = json.at("best_metric_name");
+    }
+    state.logged_loss = json.at("logged_loss");
+    state.logged_weight = json.at("logged_weight");
     state.user = json.at("user");
-    return state;
+    return saved;
   } catch (const nlohmann::json::exception& error) {
     throw CheckpointError{std::string{"the checkpoint's trainer state cannot be read: "} +
                           error.what()};
@@ -66,9 +97,12 @@ std::filesystem::path Trainer::save() {
   if (parts_.checkpoints == nullptr) {
     throw ConfigError{"save: the trainer was built without a checkpoint store"};
   }
+  require_finite_parameters();
   CheckpointContent content{.step = state_.global_step,
                             .tensors = tensors(),
-                            .state_json = to_json(state_, optimizer_->num_steps(), options_.on_new_round),
+                            .state_json = to_json({state_, optimizer_->num_steps(),
+                                                   {options_.on_new_round, options_.updates_per_step,
+                                                    options_.shuffle_dataset}}),
                             .add_files = {}};
   if (!parts_.model_folder.empty()) {
     content.add_files = [&](const std::filesystem::path& folder) {
@@ -77,6 +111,7 @@ std::filesystem::path Trainer::save() {
   }
   const auto folder = parts_.checkpoints->save(content);
   tell(&TrainerCallback::on_save, folder);
+  agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   return folder;
 }
 
@@ -91,9 +126,7 @@ bool Trainer::resume(const std::optional<std::filesystem::path>& checkpoint) {
 }
 
 void Trainer::restore(const std::filesystem::path& checkpoint) {
-  std::int64_t optimizer_steps = 0;
-  std::string on_new_round;
-  auto state = from_json(parts_.checkpoints->load_state(checkpoint), optimizer_steps, on_new_round);
+  auto [state, optimizer_steps, choices] = from_json(parts_.checkpoints->load_state(checkpoint));
   const auto require_equal = [&](const std::string& name, const std::string& saved,
                                  const std::string& asked, const char* why) {
     if (saved == asked) return;
@@ -105,7 +138,13 @@ void Trainer::restore(const std::filesystem::path& checkpoint) {
     require_equal(name, std::to_string(saved), std::to_string(asked),
                   "Samples and their order would not fit");
   };
-  require_equal("on_new_round", on_new_round, options_.on_new_round, "Its rounds would not fit");
+  require_equal("on_new_round", choices.on_new_round, options_.on_new_round, "Its rounds would not fit");
+  if (state.updates_in_call > 0) {
+    constexpr const char* kWhy = "It was made in the midst of a call, whose other updates would not fit";
+    require_equal("updates_per_step", choices.updates_per_step, options_.updates_per_step, kWhy);
+    require_equal("shuffle_dataset", choices.shuffle_dataset ? "true" : "false",
+                  options_.shuffle_dataset ? "true" : "false", kWhy);
+  }
   require_same("seed", state.seed, options_.seed);
   if (options_.global_train_batch_size) {
     require_same("global_train_batch_size", state.global_train_batch_size,
@@ -122,7 +161,19 @@ void Trainer::restore(const std::filesystem::path& checkpoint) {
   detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());
 }
 
+/// An update of finite gradients may still be too large: what it leaves is never taken for a model.
+void Trainer::require_finite_parameters() const {
+  const auto& parameters = parts_.model.parameters();
+  for (std::size_t i = 0; i < parameters.all().size(); ++i) {
+    if (at::isfinite(at::linalg_vector_norm(parameters.trained(i).detach(), INFINITY)).item<bool>()) continue;
+    throw DivergedError{"after update " + std::to_string(state_.global_step) + " the weights of " +
+                        parameters.all()[i].name + " are not finite, so they are not saved. Lower "
+                        "learning_rate and go on from the last checkpoint, or start anew"};
+  }
+}
+
 void Trainer::save_model(const std::filesystem::path& folder) {
+  require_finite_parameters();
   run_agreed(parts_.communicator, [&] {
     if (parts_.communicator.rank() == 0) {
       hone::save_model(parts_.model, parts_.model_folder, folder);

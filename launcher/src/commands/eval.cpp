@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hone/core/data/encoding.hpp"
+#include "hone/core/error.hpp"
 #include "hone/core/data/jsonl.hpp"
 #include "hone/core/training/evaluate.hpp"
 #include "hone/core/training/row_rules.hpp"
@@ -51,6 +52,7 @@ int run_eval(const CommandContext& context, Arguments arguments) {
         load_for_session(session, options.model.folder({}), options.model.load_options());
     const auto& shape = loaded.model->shape();
     options.encoding.is_encoder_decoder = shape.is_encoder_decoder;
+    options.encoding.vocab_size = shape.vocab_size;
     Batch batch;
     run_agreed(session.communicator(), [&] {
       batch = encode_rows(*loaded.tokenizer, read_training_rows(options.eval_file),
@@ -61,10 +63,16 @@ int run_eval(const CommandContext& context, Arguments arguments) {
     const auto rows = agreed_rows(comm, batch, row_rules_of(shape, options.max_length));
     const auto stats = evaluate(*loaded.model, comm, Sharding::of_ranks(comm), collator, rows,
                                 options.per_device_eval_batch_size);
+    if (stats.target_weight == 0) {
+      throw InputError{options.eval_file.string() +
+                       ": no sample has a token to be evaluated on (all labels are -100, max_length "
+                       "cuts them off, or their weights are 0)"};
+    }
     const nlohmann::ordered_json result{{"eval_loss", stats.loss},
                                         {"eval_perplexity", std::exp(stats.loss)},
                                         {"eval_samples", stats.num_samples},
                                         {"eval_tokens", stats.num_tokens},
+                                        {"eval_truncated", stats.truncated},
                                         {"eval_runtime", stats.seconds}};
     std::string text = options.json ? result.dump(2) + '\n' : "";
     if (!options.json) {

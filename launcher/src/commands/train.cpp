@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -64,6 +65,11 @@ struct TrainCommandOptions {
     encoding.append_eos = train.append_eos;
     if (!eval_file.empty()) train.eval_strategy = eval_steps > 0 ? "steps" : "end";
     train.eval_steps = static_cast<double>(eval_steps);
+    if (eval_steps > 0 && eval_file.empty()) throw ConfigError{"eval_steps needs eval_file"};
+    for (const auto& file : {train_file, eval_file}) {
+      if (file.empty() || std::filesystem::exists(file)) continue;
+      throw MissingInputError{file.string() + ": there is no such file"};
+    }
     if (keep_best_model) {
       if (eval_file.empty()) throw ConfigError{"keep_best_model needs eval_file"};
       train.metric_for_best_model = "eval_loss";
@@ -84,6 +90,54 @@ Batch read_rows(Session& session, const Tokenizer& tokenizer, const std::filesys
   return rows;
 }
 
+/// What the step() calls since this start did, together.
+struct Totals {
+  StepStats sums;
+  double loss_times_weight = 0.0;
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+
+  void add(const StepStats& stats) {
+    sums.updates += stats.updates;
+    sums.skipped += stats.skipped;
+    sums.non_finite += stats.non_finite;
+    sums.truncated += stats.truncated;
+    sums.num_samples += stats.num_samples;
+    sums.num_tokens += stats.num_tokens;
+    sums.input_tokens += stats.input_tokens;
+    sums.target_weight += stats.target_weight;
+    loss_times_weight += stats.loss * stats.target_weight;
+    for (std::size_t i = 0; i < kNumPhases; ++i) sums.phase_times[i] += stats.phase_times[i];
+    sums.peak_memory = std::max(sums.peak_memory, stats.peak_memory);
+  }
+
+  /// Under transformers' names where it has them.
+  nlohmann::ordered_json record() const {
+    const double runtime =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    const auto per_second = [&](std::int64_t count) {
+      return static_cast<double>(count) / std::max(runtime, 1e-9);
+    };
+    nlohmann::ordered_json record{
+        {"kind", "train"},
+        {"train_runtime", runtime},
+        {"train_samples_per_second", per_second(sums.num_samples)},
+        {"train_steps_per_second", per_second(sums.updates)},
+        {"train_loss", sums.target_weight > 0 ? loss_times_weight / sums.target_weight : 0.0},
+        {"updates", sums.updates},
+        {"skipped", sums.skipped},
+        {"non_finite", sums.non_finite},
+        {"truncated", sums.truncated},
+        {"num_samples", sums.num_samples},
+        {"num_tokens", sums.num_tokens},
+        {"input_tokens", sums.input_tokens}};
+    for (std::size_t i = 0; i < kNumPhases; ++i) {
+      record[std::string{kPhaseNames[i]} + "_time"] = sums.phase_times[i];
+    }
+    record["peak_memory"] = sums.peak_memory;
+    return record;
+  }
+};
+
 /// Supervised training over a file: each update is one Trainer::step() call on its own samples, so
 /// that the trainer's call count is the position in the data.
 class FileTraining final : private TrainerCallback {
@@ -101,6 +155,7 @@ class FileTraining final : private TrainerCallback {
     auto loaded = load_for_session(session, model_folder_, options.model.load_options(true));
     auto encoding = options.encoding;
     encoding.is_encoder_decoder = loaded.model->shape().is_encoder_decoder;
+    encoding.vocab_size = loaded.model->shape().vocab_size;
     train_rows_ = read_rows(session, *loaded.tokenizer, options.train_file, encoding);
     std::vector<EvalSet> eval_sets;
     if (!options.eval_file.empty()) {
@@ -116,6 +171,8 @@ class FileTraining final : private TrainerCallback {
 
   int run() {
     const bool resumed = job_->resume(options_.resume);
+    if (resumed) saved_step_ = trainer().state().global_step;
+    look_at_samples(resumed);
     job_->record_options(directory_, resolved_yaml_, resumed);
     trainer().set_max_steps(updates_in_all(batch_size()));
     directory_.discard_metrics_after(resumed ? trainer().state().global_step : -1, 0);
@@ -123,7 +180,12 @@ class FileTraining final : private TrainerCallback {
     session_.screen().print("hone " HONE_VERSION "  " + session_.describe() + "\ndata   " +
                             counted(num_rows(), "sample") + ", " +
                             counted(trainer().options().max_steps, "update") + '\n');
-    while (!trainer().done()) require_progress(trainer().step(next_batch()));
+    while (!trainer().done()) {
+      const auto stats = trainer().step(next_batch());
+      totals_.add(stats);
+      require_progress(stats);
+    }
+    record_totals();
     if (trainer().stopped()) {
       session_.screen().print("stopped, everything is saved. Go on with the same command and "
                               "--resume_from_checkpoint auto\n");
@@ -138,6 +200,22 @@ class FileTraining final : private TrainerCallback {
 
   /// Samples of one update. A resumed run keeps what it began with, whatever the number of ranks.
   std::int64_t batch_size() const { return job_->trainer().state().global_train_batch_size; }
+
+  /// A resumed run goes on with the samples that it began with, or its user knows that it does not.
+  void look_at_samples(bool resumed) {
+    std::vector<TokenRow> rows;
+    for (std::size_t i = 0; i < train_rows_.input_ids.size(); ++i) {
+      rows.push_back({.ids = train_rows_.input_ids[i], .labels = train_rows_.labels[i]});
+    }
+    const auto digest = "samples " + std::to_string(digest_of(rows));
+    const auto& before = trainer().state().user;
+    if (resumed && !before.empty() && before != digest) {
+      session_.log().warning(options_.train_file.string() +
+                             " holds other samples than when the run was last started: it no longer "
+                             "ends as the undisturbed run would");
+    }
+    trainer().set_user_state(digest);
+  }
 
   std::int64_t updates_in_all(std::int64_t batch_size) const {
     if (options_.train.max_steps != -1) return options_.train.max_steps;
@@ -194,8 +272,8 @@ class FileTraining final : private TrainerCallback {
                           "checkpoint"};
     }
     throw InputError{options_.train_file.string() +
-                     ": no sample has a token to train on (all labels are -100, or max_length cuts "
-                     "them off), so no update can be made"};
+                     ": no sample has a token to train on (all labels are -100, max_length cuts "
+                     "them off, or their weights are 0), so no update can be made"};
   }
 
   void on_step_end(const TrainerState&, const UpdateStats& stats) override {
@@ -219,19 +297,36 @@ class FileTraining final : private TrainerCallback {
         due(options_.logging_steps) || stats.step == trainer().options().max_steps);
   }
 
+  void on_save(const TrainerState& state, const std::filesystem::path&) override {
+    saved_step_ = state.global_step;
+  }
+
   void on_evaluate(const TrainerState&, const EvalStats& stats) override {
-    directory_.append_metrics(nlohmann::ordered_json{{"kind", "eval"},
-                                                     {"step", trainer().state().global_step},
-                                                     {"eval_loss", stats.loss},
-                                                     {"eval_tokens", stats.num_tokens},
-                                                     {"eval_runtime", stats.seconds}}
-                                  .dump());
+    if (stats.target_weight == 0) {
+      throw InputError{options_.eval_file.string() +
+                       ": no sample has a token to be evaluated on (all labels are -100, max_length "
+                       "cuts them off, or their weights are 0)"};
+    }
+    nlohmann::ordered_json record{{"kind", "eval"}, {"step", trainer().state().global_step}};
+    for (const auto& [name, value] : stats.to_map()) record[name] = value;
+    record["eval_tokens"] = stats.num_tokens;  // a whole number
+    directory_.append_metrics(record.dump());
     session_.screen().print("step=" + std::to_string(trainer().state().global_step) +
                             " eval_loss=" + std::to_string(stats.loss) + '\n');
   }
 
+  void record_totals() {
+    auto record = totals_.record();
+    record["step"] = trainer().state().global_step;
+    directory_.append_metrics(record.dump());
+    if (totals_.sums.truncated == 0) return;
+    session_.log().warning(counted(totals_.sums.truncated, "sample") + " of " +
+                           std::to_string(totals_.sums.num_samples) + " were cut to max_length (" +
+                           options_.train.truncation_mode + ")");
+  }
+
   int finish() {
-    trainer().save();
+    if (saved_step_ != trainer().state().global_step) trainer().save();
     trainer().save_model(options_.output_dir);
     session_.screen().print("done: " + counted(trainer().state().global_step, "update") +
                             ". Model, checkpoints and metrics.jsonl are in " +
@@ -246,6 +341,8 @@ class FileTraining final : private TrainerCallback {
   std::string resolved_yaml_;
   Batch train_rows_;
   std::int64_t idle_samples_ = 0;  ///< that made no update since the last one
+  std::int64_t saved_step_ = -1;   ///< of the newest checkpoint; -1: none
+  Totals totals_;
   std::unique_ptr<TrainingJob> job_;
 };
 

@@ -101,6 +101,7 @@ Batch laid_out(const Batch& samples, Layout layout, bool is_encoder_decoder) {
 /// What one step computed, on rank 0.
 struct Outcome {
   double loss = 0.0, grad_norm = 0.0;
+  std::int64_t num_tokens = 0;  ///< targets
   std::vector<at::Tensor> gradients;
 };
 
@@ -146,6 +147,10 @@ class Verification {
 
   int run() {
     const auto reference = on_one_rank({});
+    if (reference.num_tokens == 0) {
+      throw InputError{options_.train_file.string() +
+                       ": none of the samples has a token to train on, so nothing can be compared"};
+    }
     measure_rounding(reference);
     add(name_of(Split{}), reference, reference);
     for (const auto& split : splits()) add(name_of(split), compute(split), reference);
@@ -169,7 +174,9 @@ class Verification {
     auto rows = read_training_rows(options_.train_file);
     const auto count = std::min(rows.size(), static_cast<std::size_t>(options_.num_samples));
     auto encoding = options_.encoding;
-    encoding.is_encoder_decoder = build_model(folder_)->shape().is_encoder_decoder;
+    const auto shape = build_model(folder_)->shape();
+    encoding.is_encoder_decoder = shape.is_encoder_decoder;
+    encoding.vocab_size = shape.vocab_size;
     samples_ = encode_rows(*load_tokenizer(folder_), std::span{rows}.first(count), encoding);
   }
 
@@ -232,7 +239,10 @@ class Verification {
                      .max_grad_norm = 0.0,
                      .optim = "sgd"}};
     const auto stats = trainer.step(laid_out(samples_, split.layout, model->shape().is_encoder_decoder));
-    Outcome outcome{.loss = stats.loss, .grad_norm = stats.grad_norm, .gradients = {}};
+    Outcome outcome{.loss = stats.loss,
+                    .grad_norm = stats.grad_norm,
+                    .num_tokens = stats.num_tokens,
+                    .gradients = {}};
     for (const auto& parameter : model->parameters().all()) {
       outcome.gradients.push_back(parameter.value.grad().detach().clone());
     }

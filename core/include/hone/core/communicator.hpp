@@ -12,7 +12,7 @@
 
 namespace hone {
 
-enum class ReduceOp { Sum, Min, Max };
+enum class ReduceOp : std::uint8_t { Sum, Min, Max };
 
 /// The ranks of one job and what they can do together, on raw host buffers.
 ///

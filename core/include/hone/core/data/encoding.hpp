@@ -14,6 +14,7 @@ struct EncodingOptions {
   bool completion_only_loss = true;  ///< of a prompt and its completion, train the completion alone
   bool append_eos = false;           ///< add the end token to {"text"} rows
   bool is_encoder_decoder = false;   ///< the prompt is read by an encoder, the completion is the target
+  std::int64_t vocab_size = 0;       ///< of the model: ids must be below it; 0: they are not checked
 };
 
 /// The ids that a model continues: plain text as the tokenizer encodes it, a conversation through the
@@ -41,7 +42,7 @@ struct EncodedRow {
 /// For an encoder-decoder ids are the prompt's and labels the completion's, each with the special tokens
 /// that the tokenizer adds, the end token behind the completion in any case; there {"text"} and
 /// {"messages"} are refused.
-/// Throws: InputError that says what the row lacks.
+/// Throws: InputError that says what the row lacks, or which id the model does not know.
 EncodedRow encode_row(const Tokenizer& tokenizer, const DataRow& row,
                       const EncodingOptions& options);
 

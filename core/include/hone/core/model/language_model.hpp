@@ -100,7 +100,7 @@ std::unique_ptr<LanguageModel> load_model(const std::filesystem::path& folder,
 std::unique_ptr<LanguageModel> build_model(const std::filesystem::path& folder,
                                            const LoadOptions& options = {});
 
-/// Writes model.safetensors (or shards) and copies config.json, generation_config.json and tokenizer
+/// Writes model.safetensors (or shards), the float32 masters where the model has some, and copies config.json, generation_config.json and tokenizer
 /// files from `source_folder`, so that transformers and load_model() read `folder`. Aliases of tied
 /// weights are not written.
 void save_model(LanguageModel& model, const std::filesystem::path& source_folder,

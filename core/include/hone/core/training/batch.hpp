@@ -21,6 +21,7 @@ struct Batch {
   /// What each text is to be answered with: then only these are trained, and closed with the end
   /// token. Empty: the texts themselves are trained.
   std::vector<std::string> texts_labels;
+  std::vector<std::string> text_labels;  ///< the same under the other name that TRL's page has for it
   /// One list of token ids a sample.
   std::vector<TokenIds> input_ids;
   /// 0 marks padding, on whichever side; empty means all ones.

@@ -32,9 +32,12 @@ struct EvalPrediction {
 /// predictions are the likeliest ids, and compute_metrics runs on rank 0, for all.
 struct EvalHooks {
   /// Called on each rank for each of its micro-batches. Shape: logits (n, T, V), labels (n, T) padded
-  /// with -100; returns (n, ...). What it returns is gathered, so that (N, T, V) never exists.
+  /// with -100; returns (n), or (n, T, ...) with `per_token`, or (n, ...) without. What it returns is
+  /// gathered, so that (N, T, V) never exists.
   std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& labels)>
       preprocess_logits_for_metrics;
+  /// What it returns has a place for each token: each sample's own are kept, whatever was beside it.
+  bool per_token = true;
   /// Called once an evaluation. Names get "eval_" in front unless they have it.
   std::function<Metrics(const EvalPrediction&)> compute_metrics;
 };
@@ -45,10 +48,14 @@ struct EvalStats {
   double loss = 0.0;  ///< nats per target token
   std::int64_t num_samples = 0;
   std::int64_t num_tokens = 0;  ///< targets
+  double target_weight = 0.0;   ///< what the loss is the mean over; 0: there is none
+  std::int64_t truncated = 0;   ///< samples cut to max_length
+  std::int64_t num_batches = 0;  ///< micro-batches, over all ranks
   double seconds = 0.0;         ///< of the slowest rank
   Metrics metrics;              ///< of compute_metrics, as it named them
 
-  /// eval_loss, eval_runtime, eval_samples_per_second, eval_tokens and the metrics; eval_NAME_... for a
+  /// eval_loss, eval_tokens, eval_runtime, eval_samples_per_second, eval_steps_per_second (these steps are
+  /// micro-batches) and the metrics; eval_NAME_... for a
   /// named set. Source: transformers' keys.
   Metrics to_map() const;
 };

@@ -30,6 +30,7 @@ struct ScheduleShape {
   double lr_end = 1e-7;       ///< of polynomial, a rate
   std::optional<std::int64_t> timescale;  ///< of inverse_sqrt; null: the warm-up, or 10000
   std::int64_t num_decay_steps = 0;       ///< of warmup_stable_decay: its last updates
+  std::string decay_type = "cosine";      ///< and how it goes down in them: cosine | linear | 1-sqrt
 };
 
 /// The learning rate of each optimizer update, as a pure function of the update's index.

@@ -3,6 +3,9 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <string_view>
+
+#include "hone/core/activity.hpp"
 
 namespace hone {
 
@@ -17,14 +20,24 @@ enum class Phase {
   Checkpoint,
 };
 constexpr std::size_t kNumPhases = 7;
+constexpr std::array<std::string_view, kNumPhases> kPhaseNames{
+    "data", "forward", "backward", "reduce", "optimizer", "evaluate", "checkpoint"};
 
 /// Adds up the time of each phase, as the host sees it.
 class PhaseClock {
  public:
-  /// Ends the running stretch of time: it was spent on `phase`.
-  void lap(Phase phase) {
+  /// Begins in Phase::Data. `activity` is told of every phase; null: nobody is.
+  explicit PhaseClock(Activity* activity) : activity_(activity) { enter(Phase::Data); }
+
+  void enter(Phase phase) {
+    stop();
+    phase_ = phase;
+    if (activity_ != nullptr) activity_->enter(kPhaseNames[static_cast<std::size_t>(phase)]);
+  }
+  /// The running stretch of time ends.
+  void stop() {
     const auto now = std::chrono::steady_clock::now();
-    seconds_[static_cast<std::size_t>(phase)] +=
+    seconds_[static_cast<std::size_t>(phase_)] +=
         std::chrono::duration<double>(now - last_).count();
     last_ = now;
   }
@@ -32,6 +45,8 @@ class PhaseClock {
   const std::array<double, kNumPhases>& seconds() const { return seconds_; }
 
  private:
+  Activity* activity_;
+  Phase phase_ = Phase::Data;
   std::array<double, kNumPhases> seconds_{};
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };

@@ -20,15 +20,20 @@ struct UpdateStats {
   std::int64_t num_tokens = 0;    ///< targets
   double target_weight = 0.0;     ///< their weights added up: num_tokens where all are 1
   std::int64_t input_tokens = 0;  ///< real tokens, no padding
-  double seconds = 0.0;
+  double seconds = 0.0;  ///< on this rank: the one figure that ranks need not agree on
 };
 
 /// What is logged every `logging_steps` updates, under transformers' names.
 struct LogRecord {
   std::int64_t step = 0;
-  double loss = 0.0;           ///< over all targets since the last record, or since the trainer was made
+  double loss = 0.0;           ///< over all targets since the last record
   double grad_norm = 0.0;      ///< of the last update
   double learning_rate = 0.0;  ///< the one that it used
+
+  /// The numbers above by their names, in this order.
+  std::vector<std::pair<std::string, double>> to_map() const;
+  /// One line of key=value pairs.
+  std::string summary() const;
 };
 
 /// What one step() call did, over all ranks; equal on every rank.

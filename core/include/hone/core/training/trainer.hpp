@@ -7,8 +7,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "hone/core/activity.hpp"
 #include "hone/core/checkpoint_store.hpp"
 #include "hone/core/communicator.hpp"
 #include "hone/core/generation/generator.hpp"
@@ -48,6 +50,7 @@ struct TrainerParts {
   const Tokenizer* tokenizer = nullptr;     ///< needed for texts only
   CheckpointStore* checkpoints = nullptr;   ///< needed for save() and resume() only
   StopSignal* stop_signal = nullptr;        ///< null: never asked to stop
+  Activity* activity = nullptr;             ///< told what this rank is at; null: nobody is
   std::unique_ptr<Optimizer> optimizer;     ///< null: by the options
   /// The rate of update `step`, from 0; equal on all ranks. Null: the schedule of the options.
   std::function<double(std::int64_t step)> learning_rate = nullptr;
@@ -65,13 +68,16 @@ struct TrainerState {
   std::int64_t call_began = 0;       ///< global_step when the call at hand, or the last one, began
   std::int64_t call_digest = 0;      ///< of the unfinished call's samples; 0 between calls
   std::int64_t generate_call = 0;    ///< generate() calls finished; keys their random numbers
-  std::int64_t samples_seen = 0;
-  std::int64_t tokens_seen = 0;  ///< targets
+  std::int64_t samples_seen = 0;  ///< gone through, those of updates that were left out too
+  std::int64_t tokens_seen = 0;   ///< targets that were trained
   std::int64_t global_train_batch_size = 0;
   std::int64_t seed = 0;
   std::int64_t deterministic_threads = 0;  ///< of each rank under full_determinism, else 0
   std::optional<double> best_metric;  ///< of metric_for_best_model, so far
+  std::string best_metric_name;       ///< that one, and its direction: another one begins anew
   std::int64_t best_step = 0;         ///< where it was
+  double logged_loss = 0.0;    ///< since the last log record: losses times weights
+  double logged_weight = 0.0;  ///< and the weights
   std::string user;  ///< the caller's own position, returned as it was given
 };
 
@@ -118,7 +124,7 @@ class Trainer {
   /// Goes on from `checkpoint`, or from the newest valid one; false where there is none, and then
   /// nothing changed.
   bool resume(const std::optional<std::filesystem::path>& checkpoint = std::nullopt);
-  /// Writes checkpoint-<step>. Returns its folder.
+  /// Writes checkpoint-<step>. Returns its folder. Throws: DivergedError for weights that are not finite.
   std::filesystem::path save();
   /// Writes the model as a Hugging Face folder; rank 0 writes, all return when it is there.
   void save_model(const std::filesystem::path& folder);
@@ -159,6 +165,9 @@ class Trainer {
   void require_not_past_end(std::int64_t step) const;
   bool at_end() const { return options_.max_steps > 0 && state_.global_step >= options_.max_steps; }
   void look_past_end();
+  void warn_of_untrained(const StepStats& stats, std::span<const std::vector<std::int64_t>> pending);
+  void require_equal_options() const;
+  void require_finite_parameters() const;
   void begin_call(std::span<const TokenRow> rows);
   void forget_optimizer_state();
   void judge(Update& update);
@@ -169,7 +178,15 @@ class Trainer {
   template <typename... Parameters, typename... Arguments>
   void tell(void (TrainerCallback::*event)(const TrainerState&, Parameters...),
             const Arguments&... arguments) {
-    for (auto* callback : callbacks_) (callback->*event)(state_, arguments...);
+    keep_failure([&] {
+      for (auto* callback : callbacks_) (callback->*event)(state_, arguments...);
+    });
+  }
+  /// Runs what may fail on one rank alone; the ranks agree on it at the end of the update or the call.
+  template <typename Function>
+  void keep_failure(Function&& local) {
+    auto failure = failure_of(std::forward<Function>(local));
+    if (!failure_.happened()) failure_ = std::move(failure);
   }
   Update begin_update(std::span<const TokenRow> rows, std::span<const std::int64_t> chunk);
   void accumulate_gradients(Update& update);
@@ -187,6 +204,9 @@ class Trainer {
     return static_cast<std::size_t>(state_.updates_in_call);
   }
   void end_call();
+  void turn_to(std::string_view phase) {
+    if (parts_.activity != nullptr) parts_.activity->enter(phase);
+  }
   std::int64_t samples_per_update(std::int64_t num_samples) const;
   std::vector<TensorBytes> tensors();
   void restore(const std::filesystem::path& checkpoint);
@@ -205,8 +225,8 @@ class Trainer {
   double saves_obeyed_at_ = 0.0;
   std::vector<TrainerCallback*> callbacks_;
   std::vector<GlobalRows> eval_rows_;  ///< of the evaluation sets
-  PhaseClock clock_;       ///< of the call at hand
-  double logged_loss_ = 0.0, logged_weight_ = 0.0;  ///< sums since the last log record
+  PhaseClock clock_{nullptr};  ///< of the call at hand
+  LocalFailure failure_;  ///< the first that ranks have not agreed on yet: of callbacks, the optimizer
 };
 
 }  // namespace hone

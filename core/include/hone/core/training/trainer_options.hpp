@@ -64,6 +64,8 @@ struct TrainerOptions {
 
   /// Throws: ConfigError saying which field, what it is and what it may be.
   void validate() const;
+  /// A line "name value" for every field.
+  std::string to_lines() const;
 };
 
 /// Registers what the programs' users set under each field's own name. `prefix` nests them ("train.") in a

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string_view>
+
+namespace hone {
+
+/// Told what a rank turns to, for whoever must say what it was doing when others waited for it.
+/// Thread-safety: one thread tells.
+class Activity {
+ public:
+  virtual ~Activity() = default;
+
+  /// `phase` lasts until the next one. It must outlive the activity: a literal.
+  virtual void enter(std::string_view phase) = 0;
+};
+
+}  // namespace hone
