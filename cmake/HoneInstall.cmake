@@ -5,7 +5,7 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/hone)
-set(parts base hf core collators distributed checkpoints log loop launcher)
+set(parts base hf core collators distributed checkpoints log control loop launcher)
 set(libraries ${parts})
 list(TRANSFORM libraries PREPEND hone_)
 foreach(part ${parts})

@@ -1,8 +1,8 @@
-#include "collective_call.hpp"
+#include "hone/distributed/collective_call.hpp"
 
 #include "hone/core/error.hpp"
 
-namespace hone::distributed::detail {
+namespace hone::distributed {
 namespace {
 
 std::string_view name_of(ReduceOp op) {
@@ -60,4 +60,4 @@ void require_valid(const CollectiveCall& call, const void* data, int size) {
   }
 }
 
-}  // namespace hone::distributed::detail
+}  // namespace hone::distributed

@@ -1,18 +1,18 @@
 #include "hone/distributed/loopback_communicator.hpp"
 
-#include "collective_call.hpp"
+#include "hone/distributed/collective_call.hpp"
 #include "hone/core/error.hpp"
 
 namespace hone::distributed {
 
 void LoopbackCommunicator::all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) {
   require_not_aborted();
-  detail::require_valid(detail::all_reduce_call(count, dtype, op), data, size());
+  require_valid(all_reduce_call(count, dtype, op), data, size());
 }
 
 void LoopbackCommunicator::broadcast(void* data, std::int64_t count, DType dtype, int root) {
   require_not_aborted();
-  detail::require_valid(detail::broadcast_call(count, dtype, root), data, size());
+  require_valid(broadcast_call(count, dtype, root), data, size());
 }
 
 std::vector<std::vector<std::byte>> LoopbackCommunicator::all_gather_bytes(

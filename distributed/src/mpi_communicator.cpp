@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "chunk_plan.hpp"
-#include "collective_call.hpp"
+#include "hone/distributed/collective_call.hpp"
 #include "hone/core/error.hpp"
 #include "mpi_error.hpp"
 #include "mpi_reduce_ops.hpp"
@@ -68,7 +68,7 @@ MpiCommunicator::~MpiCommunicator() {
 }
 
 void MpiCommunicator::all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) {
-  const auto call = detail::all_reduce_call(count, dtype, op);
+  const auto call = all_reduce_call(count, dtype, op);
   begin(call, data);
   const MPI_Datatype type = detail::MpiReduceOps::type(dtype);
   const MPI_Op mpi_op = ops_->op(dtype, op);
@@ -81,7 +81,7 @@ void MpiCommunicator::all_reduce(void* data, std::int64_t count, DType dtype, Re
 }
 
 void MpiCommunicator::broadcast(void* data, std::int64_t count, DType dtype, int root) {
-  const auto call = detail::broadcast_call(count, dtype, root);
+  const auto call = broadcast_call(count, dtype, root);
   begin(call, data);
   const detail::ChunkPlan plan{count * size_of(dtype), 1, kChunkBytes};
   for (std::int64_t i = 0; i < plan.num_chunks(); ++i) {
@@ -93,7 +93,7 @@ void MpiCommunicator::broadcast(void* data, std::int64_t count, DType dtype, int
 
 std::vector<std::vector<std::byte>> MpiCommunicator::all_gather_bytes(
     std::span<const std::byte> mine) {
-  const auto call = detail::all_gather_bytes_call();
+  const auto call = all_gather_bytes_call();
   begin(call, mine.data());
   const auto lengths = gather_lengths(static_cast<std::int64_t>(mine.size()), call);
   std::vector<std::vector<std::byte>> gathered(lengths.size());
@@ -125,32 +125,32 @@ std::vector<std::vector<std::byte>> MpiCommunicator::all_gather_bytes(
 }
 
 void MpiCommunicator::barrier() {
-  const auto call = detail::barrier_call();
+  const auto call = barrier_call();
   begin(call, nullptr);
   check(MPI_Barrier(comm_), call);
 }
 
 void MpiCommunicator::abort(int exit_code) { MPI_Abort(comm_, exit_code); }
 
-void MpiCommunicator::begin(const detail::CollectiveCall& call, const void* data) {
+void MpiCommunicator::begin(const CollectiveCall& call, const void* data) {
   if (!failure_.empty()) {
-    throw CommunicatorError{detail::describe(call) + " refused: the communicator is unusable after " +
+    throw CommunicatorError{describe(call) + " refused: the communicator is unusable after " +
                             failure_};
   }
-  detail::require_valid(call, data, size_);
+  require_valid(call, data, size_);
   ++sequence_;
 }
 
-void MpiCommunicator::check(int code, const detail::CollectiveCall& call) {
+void MpiCommunicator::check(int code, const CollectiveCall& call) {
   if (code == MPI_SUCCESS) return;
   failure_ = "[rank " + std::to_string(rank_) + " of " + std::to_string(size_) + "] collective " +
-             std::to_string(sequence_) + ", " + detail::describe(call) +
+             std::to_string(sequence_) + ", " + describe(call) +
              ", failed: " + detail::mpi_error_text(code);
   throw CommunicatorError{failure_};
 }
 
 std::vector<std::int64_t> MpiCommunicator::gather_lengths(std::int64_t mine,
-                                                          const detail::CollectiveCall& call) {
+                                                          const CollectiveCall& call) {
   std::vector<std::int64_t> lengths(static_cast<std::size_t>(size_));
   check(MPI_Allgather(&mine, 1, MPI_INT64_T, lengths.data(), 1, MPI_INT64_T, comm_), call);
   return lengths;

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "collective_call.hpp"
+#include "hone/distributed/collective_call.hpp"
 #include "hone/core/error.hpp"
 
 namespace hone::distributed::detail {

@@ -1,5 +1,7 @@
 #include "hone/launcher/session.hpp"
 
+#include <unistd.h>
+
 #include <chrono>
 #include <set>
 #include <utility>
@@ -9,6 +11,7 @@
 #include "exit_meeting.hpp"
 #include "hone/core/error.hpp"
 #include "hone/distributed/device_sharing.hpp"
+#include "hone/distributed/watched_communicator.hpp"
 #include "hone/launcher/cpu_topology.hpp"
 #include "hone/launcher/exit_record.hpp"
 #include "hone/launcher/failure.hpp"
@@ -34,7 +37,8 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
   const auto backend = distributed::parse_backend(options.ddp_backend);
   mpi_ = std::make_unique<distributed::MpiEnvironment>();
   try {
-    communicator_ = distributed::make_communicator(backend, *mpi_);
+    communicator_ = std::make_unique<distributed::WatchedCommunicator>(
+        distributed::make_communicator(backend, *mpi_), recorder_);
     start(options, environment);
   } catch (const LaunchError&) {
     // The same on all ranks: they can still leave in order, with the error's own exit code.
@@ -52,7 +56,10 @@ Session::~Session() = default;
 void Session::start(const SessionOptions& options, const LaunchEnvironment& environment) {
   if (!is_root()) screen_.mute_output();
   log_.set_rank(rank(), host_name());
-  if (size() > 1) meeting_ = std::make_unique<ExitMeeting>();
+  if (size() > 1) {
+    meeting_ = std::make_unique<ExitMeeting>();
+    watch_ranks(options);
+  }
   const std::string lone = lone_process_warning(environment, size());
   if (!lone.empty()) log_.warning(lone);
   bind_threads(options, environment);
@@ -64,6 +71,30 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
                  "(--use_cpu says that you know)");
   }
   if (!options.output_dir.empty()) open_logs(options.output_dir);
+}
+
+void Session::watch_ranks(const SessionOptions& options) {
+  ControlOptions control{.mode = parse_watchdog_mode(options.watchdog),
+                         .interface = options.control_interface};
+  if (options.ddp_timeout) {
+    control.watchdog.timeout = std::chrono::duration<double>{*options.ddp_timeout};
+  }
+  recorder_.enter("start");
+  control_ = open_control_channel(
+      *communicator_, "rank " + std::to_string(rank()) + " @ " + host_name(), host_name(), recorder_,
+      std::move(control),
+      {.report = [this](std::string_view text) { log_.warning(text); },
+       .end = [this](const EndOfJob& end) { end_now(end); }});
+}
+
+/// On the channel's thread, while this rank may be in a collective that never ends.
+void Session::end_now(const EndOfJob& end) {
+  const Failure failure{end.code, end.cause};
+  log_.record(LogLevel::Error, end.cause);
+  const int teller = end.rank == 0 ? 1 : 0;
+  if (!end.told && rank() == teller) screen_.print_error(error_block(failure, "", log_.file()));
+  write_record(end.code, failure);
+  _exit(end.code);  // exit() would run handlers that wait for the other threads
 }
 
 void Session::bind_threads(const SessionOptions& options, const LaunchEnvironment& environment) {
@@ -125,6 +156,7 @@ int Session::run(const std::function<int()>& body) {
 }
 
 int Session::leave(int code, const std::optional<Failure>& failure) {
+  recorder_.enter("leaving");
   if (failure) log_.record(LogLevel::Error, failure->message);
   std::vector<Departure> all{{code, failure.has_value()}};
   if (meeting_) {
@@ -133,7 +165,9 @@ int Session::leave(int code, const std::optional<Failure>& failure) {
     if (!met) {
       if (failure) report(*failure);
       write_record(code, failure);
-      communicator_->abort(code == 0 ? static_cast<int>(ExitCode::Internal) : code);
+      if (code == 0) code = static_cast<int>(ExitCode::Internal);
+      if (failure) control_->fail(code, tag() + failure->message);
+      communicator_->abort(code);
     }
     all = std::move(*met);
   }
@@ -146,6 +180,7 @@ int Session::leave(int code, const std::optional<Failure>& failure) {
   if (first_failed) agreed = all[static_cast<std::size_t>(*first_failed)].code;
   if (failure && first_failed == rank()) report(*failure);
   write_record(agreed, failure);
+  if (control_) control_->close();
   mpi_->finalize();
   return agreed;
 }
@@ -163,7 +198,7 @@ void Session::write_record(int code, const std::optional<Failure>& failure) {
                              : stopped ? "stopped"
                              : code == 0 ? "finished"
                                          : "left with the others";
-  const ExitRecord record{.code = code, .reason = reason, .step = step_};
+  const ExitRecord record{.code = code, .reason = reason, .step = recorder_.pulse().step};
   if (!write_exit_record(output_dir_, rank(), record)) {
     log_.warning("exit record not written: " + (output_dir_ / "exit").string());
   }

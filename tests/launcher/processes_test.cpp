@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -13,6 +14,7 @@
 namespace hone::launcher {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -166,14 +168,77 @@ TEST_F(Sessions, EndTheJobWhereOneRankFailsAlone) {
   EXPECT_EQ(count(ran.output, "only here"), 1) << ran.output;
   EXPECT_THAT(ran.output, HasSubstr("error: [rank 1 @ "));
   EXPECT_EQ(record(1)["code"], 65);
-  EXPECT_TRUE(record(0).is_discarded()) << "rank 0 could not know";
+  EXPECT_EQ(record(0)["code"], 65);
+  EXPECT_THAT(record(0)["reason"], AllOf(HasSubstr("[rank 1 @ "), HasSubstr("only here")));
+}
+
+/// Seconds that `work` took.
+template <typename Function>
+double seconds_of(Function&& work) {
+  const auto started = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+}
+
+/// Processes of the probe that still run; the bracket keeps the command from finding itself.
+int orphans() {
+  return std::stoi(shell("ps -eo stat=,args= | grep '[s]ession_probe' | grep -vc '^Z' || true").output);
+}
+
+TEST_F(Sessions, NameARankThatDied) {
+  Ran ran;
+  const double seconds = seconds_of([&] { ran = probe_on(3, "die"); });
+  EXPECT_LT(seconds, 6.0);
+  // mpirun has the last word: the killed rank's own status.
+  EXPECT_EQ(ran.code, 137) << ran.output;
+  EXPECT_EQ(count(ran.output, "error: rank 1 @ "), 1) << ran.output;
+  EXPECT_THAT(ran.output, AllOf(HasSubstr(" died: "), HasSubstr("in phase score"), HasSubstr("after update 7")));
+  for (const int rank : {0, 2}) {
+    EXPECT_EQ(record(rank)["code"], 75);
+    EXPECT_THAT(record(rank)["reason"], HasSubstr(" died: "));
+    EXPECT_EQ(record(rank)["step"], 7);
+  }
+  EXPECT_TRUE(record(1).is_discarded());
+  EXPECT_EQ(orphans(), 0);
+}
+
+TEST_F(Sessions, NameARankThatStandsStillWithinTenSeconds) {
+  Ran ran;
+  const double seconds = seconds_of([&] { ran = probe_on(2, "stand_still"); });
+  EXPECT_LT(seconds, 15.0);
+  EXPECT_EQ(ran.code, 75) << ran.output;
+  EXPECT_EQ(count(ran.output, "error: rank 1 @ "), 1) << ran.output;
+  EXPECT_THAT(ran.output, HasSubstr(" is lost: no heartbeat for 8 s"));
+  EXPECT_EQ(record(0)["code"], 75);
+  EXPECT_EQ(orphans(), 0);
+}
+
+TEST_F(Sessions, EndTheJobWhereARankIsWaitedForTooLong) {
+  const Ran ran = probe_on(2, "dawdle", "auto 12");
+  EXPECT_EQ(ran.code, 75) << ran.output;
+  EXPECT_EQ(count(ran.output, "warning: rank 1 @ "), 1) << ran.output;
+  EXPECT_EQ(count(ran.output, "error: rank 1 @ "), 1) << ran.output;
+  EXPECT_THAT(ran.output, AllOf(HasSubstr("is waited for: it is in phase score"), HasSubstr("barrier(), collective"),
+                                HasSubstr("the limit of 12 s")));
+  for (const int rank : {0, 1}) EXPECT_EQ(record(rank)["code"], 75);
+  EXPECT_EQ(orphans(), 0);
+}
+
+TEST_F(Sessions, NameRanksThatAreOutOfStep) {
+  Ran ran;
+  const double seconds = seconds_of([&] { ran = probe_on(2, "differ"); });
+  EXPECT_LT(seconds, 6.0);
+  EXPECT_EQ(ran.code, 70) << ran.output;
+  EXPECT_THAT(ran.output, AllOf(HasSubstr("the ranks are out of step: "), HasSubstr("broadcast(3 x int64, root 0)"),
+                                HasSubstr("barrier()")));
+  EXPECT_EQ(orphans(), 0);
 }
 
 TEST_F(Sessions, LeaveNoRecordOfAnEarlierRun) {
   ASSERT_EQ(probe_on(2, "finish").code, 0);
   ASSERT_EQ(record(0)["code"], 0);
-  EXPECT_EQ(probe_on(2, "alone").code, 65);
-  EXPECT_TRUE(record(0).is_discarded());
+  EXPECT_EQ(probe_on(2, "die").code, 137);
+  EXPECT_TRUE(record(1).is_discarded());
 }
 
 TEST_F(Sessions, OfOneRankTellErrorsWithoutATag) {

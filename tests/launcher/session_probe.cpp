@@ -2,11 +2,13 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <iostream>
 #include <map>
 #include <new>
 #include <string>
+#include <thread>
 
 #include "hone/core/error.hpp"
 #include "hone/launcher/commands.hpp"
@@ -49,6 +51,40 @@ int alone(Session& session) {
   return 0;
 }
 
+/// Rank 1 ends, stops or dawdles while the others wait for it.
+int wait_for_rank_1(Session& session, void (*rank_1)()) {
+  session.note_step(7);
+  session.activity().enter("score");
+  session.communicator().barrier();
+  std::this_thread::sleep_for(std::chrono::milliseconds{1500});  // until a heartbeat has told of it
+  if (session.rank() == 1) rank_1();
+  session.communicator().barrier();
+  return 0;
+}
+
+int die(Session& session) {
+  return wait_for_rank_1(session, [] { raise(SIGKILL); });
+}
+
+int stand_still(Session& session) {
+  return wait_for_rank_1(session, [] { raise(SIGSTOP); });
+}
+
+int dawdle(Session& session) {
+  return wait_for_rank_1(session, [] { std::this_thread::sleep_for(std::chrono::minutes{5}); });
+}
+
+int differ(Session& session) {
+  if (session.rank() == 1) {
+    std::int64_t values[3] = {};
+    session.communicator().broadcast(values, 3, DType::Int64, 0);
+  } else {
+    session.communicator().barrier();
+    session.communicator().all_gather_bytes({});
+  }
+  return 0;
+}
+
 int memory(Session&) { throw std::bad_alloc{}; }
 
 int warn(Session& session) {
@@ -61,7 +97,8 @@ int run_scenario(const std::string& name, const SessionOptions& options, Screen&
                  const LaunchEnvironment& environment) {
   const std::map<std::string, int (*)(Session&)> scenarios{
       {"finish", finish}, {"stop", stop},     {"agreed", agreed}, {"alike", alike},
-      {"alone", alone},   {"memory", memory}, {"warn", warn}};
+      {"alone", alone},   {"memory", memory}, {"warn", warn},
+      {"die", die},       {"stand_still", stand_still}, {"dawdle", dawdle}, {"differ", differ}};
   Session session{options, environment, screen};
   return session.run([&] { return scenarios.at(name)(session); });
 }
@@ -73,6 +110,7 @@ int main(int argc, char** argv) {
   Screen screen{inspect_terminal(STDOUT_FILENO, environment.no_color), std::cout, std::cerr};
   SessionOptions options{.output_dir = argc > 2 ? argv[2] : ""};
   if (argc > 3) options.ddp_backend = argv[3];
+  if (argc > 4) options.ddp_timeout = std::stod(argv[4]);
   try {
     return run_scenario(argv[1], options, screen, environment);
   } catch (...) {

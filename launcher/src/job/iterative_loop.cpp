@@ -175,9 +175,19 @@ void IterativeLoop::run_round() {
 
   Stopwatch watch;
   pool.figures.train = report_.whole_round(trainer().step(training_batch(pool)));
+  require_progress(pool.figures);
   pool.figures.seconds.train = slowest(session_.communicator(), watch.lap());
   // Who asks for a stop is in a hurry: what is left of the round, the resumed run does.
   if (!trainer().stopped()) end_round(pool.figures);
+}
+
+/// A model that on_non_finite "skip" cannot save writes nothing worth keeping either.
+void IterativeLoop::require_progress(const RoundFigures& figures) {
+  const auto& stats = figures.train;
+  if (stats.updates > 0 || stats.non_finite == 0) return;
+  throw DivergedError{"no update of round " + std::to_string(figures.round) +
+                      " was finite, all were left out. Lower learning_rate, and go on from an earlier "
+                      "checkpoint"};
 }
 
 void IterativeLoop::end_round(RoundFigures& figures) {
@@ -327,6 +337,7 @@ Batch IterativeLoop::training_batch(const Pool& pool) {
 
 std::vector<double> IterativeLoop::score(std::span<const Completion> completions) {
   std::vector<double> rewards;
+  session_.activity().enter("score");
   run_agreed(session_.communicator(), [&] { rewards = reward_.score(completions); });
   return rewards;
 }

@@ -66,6 +66,17 @@ void ModelOptions::bind(OptionRegistry& registry) {
               "Bind each rank to its share of the node's cores, where the launcher has not.");
   machine.add("allow_shared_device", &allow_shared_device,
               "Let two ranks compute on one GPU, which is refused otherwise.");
+  machine.add_choice("watchdog", &watchdog,
+                     "About ranks that die, hang or are out of step: abort ends the job with the cause, "
+                     "report only tells, off does not look.",
+                     {"abort", "report", "off"});
+  machine.add("ddp_timeout", &ddp_timeout,
+              "Seconds that ranks wait for another before the job ends; null: five times what that "
+              "rank's phase takes at most, but at least 60.",
+              positive());
+  machine.add("control_interface", &control_interface,
+              "Network interface that rank 0 hears the others on, where the job has several hosts; "
+              "empty: the first that is up.");
 }
 
 SessionOptions ModelOptions::session_options(bool watch_signals) const {
@@ -74,6 +85,9 @@ SessionOptions ModelOptions::session_options(bool watch_signals) const {
           .num_threads = num_threads,
           .bind_threads = bind_threads,
           .allow_shared_device = allow_shared_device,
+          .watchdog = watchdog,
+          .ddp_timeout = ddp_timeout,
+          .control_interface = control_interface,
           .watch_signals = watch_signals,
           .set_num_threads = set_torch_threads};
 }

@@ -43,8 +43,8 @@ std::unique_ptr<GradientReducer> make_reducer(Communicator& comm, const TrainerO
 /// matters to a schedule that goes down to there.
 bool changes_the_outcome(const std::string& option, bool schedule_has_end) {
   static const std::set<std::string> kFree = {
-      "resume_from_checkpoint", "output_dir", "num_rounds", "num_threads", "bind_threads",
-      "ddp_backend", "use_cpu", "logging_steps", "eval_file", "eval_steps", "reward.timeout",
+      "resume_from_checkpoint", "output_dir", "keep_best_model", "num_rounds", "num_threads", "bind_threads",
+      "ddp_backend", "use_cpu", "watchdog", "ddp_timeout", "control_interface", "logging_steps", "eval_file", "eval_steps", "reward.timeout",
       "per_device_eval_batch_size", "train.per_device_eval_batch_size"};
   static const std::set<std::string> kEnds = {"max_steps", "train.max_steps", "num_train_epochs"};
   if (kFree.contains(option) || option.starts_with("eval.")) return false;
@@ -70,6 +70,7 @@ TrainingJob::TrainingJob(Session& session, LoadedModel loaded, TrainerOptions op
                      .tokenizer = loaded_.tokenizer.get(),
                      .checkpoints = store_ ? &*store_ : nullptr,
                      .stop_signal = session.stop_signal(),
+                     .activity = &session.activity(),
                      .optimizer = nullptr,
                      .model_folder = loaded_.folder,
                      .eval_sets = std::move(eval_sets),
@@ -100,6 +101,8 @@ void TrainingJob::record_options(RunDirectory& directory, const std::string& res
   if (resumed && !before.empty()) {
     for (const auto& change : changed_options(before, resolved_yaml)) {
       if (!changes_the_outcome(change.name, trainer_->schedule().has_end())) continue;
+      // Left out, the size of updates stays what it was.
+      if (change.name.ends_with("global_train_batch_size") && change.after == "~") continue;
       session_.log().warning(change.name + " was " + change.before +
                              " when the run was last started and is " + change.after +
                              " now: it no longer ends as the undisturbed run would");

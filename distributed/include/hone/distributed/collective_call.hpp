@@ -6,9 +6,9 @@
 #include "hone/core/communicator.hpp"
 #include "hone/core/dtype.hpp"
 
-namespace hone::distributed::detail {
+namespace hone::distributed {
 
-enum class Operation { AllReduce, Broadcast, AllGatherBytes, Barrier };
+enum class Operation : std::uint8_t { AllReduce, Broadcast, AllGatherBytes, Barrier };
 
 /// What one rank asks for in one collective, less its buffers: equal on all ranks, or they are out of
 /// step. Fields that an operation does not have keep their defaults.
@@ -36,4 +36,4 @@ std::string describe(const CollectiveCall& call);
 /// Throws: CommunicatorError.
 void require_valid(const CollectiveCall& call, const void* data, int size);
 
-}  // namespace hone::distributed::detail
+}  // namespace hone::distributed

@@ -15,8 +15,9 @@ namespace hone::distributed {
 
 namespace detail {
 class MpiReduceOps;
-struct CollectiveCall;
 }  // namespace detail
+
+struct CollectiveCall;
 
 /// The processes of an MPI communicator. Works on a duplicate with MPI_ERRORS_RETURN, so that its
 /// messages never meet other traffic and every failure comes back as an exception.
@@ -52,9 +53,9 @@ class MpiCommunicator final : public Communicator {
   void abort(int exit_code) override;
 
  private:
-  void begin(const detail::CollectiveCall& call, const void* data);
-  void check(int code, const detail::CollectiveCall& call);
-  std::vector<std::int64_t> gather_lengths(std::int64_t mine, const detail::CollectiveCall& call);
+  void begin(const CollectiveCall& call, const void* data);
+  void check(int code, const CollectiveCall& call);
+  std::vector<std::int64_t> gather_lengths(std::int64_t mine, const CollectiveCall& call);
 
   MPI_Comm comm_ = MPI_COMM_NULL;
   std::unique_ptr<detail::MpiReduceOps> ops_;

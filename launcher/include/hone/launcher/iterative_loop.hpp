@@ -49,6 +49,7 @@ class IterativeLoop final : private TrainerCallback {
   void warn_of_plain_prompts();
   std::string how_to_go_on();
   void run_round();
+  void require_progress(const RoundFigures& figures);
   void end_round(RoundFigures& figures);
   Pool make_pool(std::int64_t round);
   Pool reload_pool(std::int64_t round);

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -14,7 +13,9 @@
 #include "hone/core/stop_signal.hpp"
 #include "hone/distributed/communicator_factory.hpp"
 #include "hone/distributed/device.hpp"
+#include "hone/distributed/flight_recorder.hpp"
 #include "hone/distributed/mpi_environment.hpp"
+#include "hone/launcher/control_channel.hpp"
 #include "hone/launcher/launch_environment.hpp"
 #include "hone/launcher/rank_logger.hpp"
 #include "hone/launcher/screen.hpp"
@@ -33,6 +34,11 @@ struct SessionOptions {
   std::optional<std::int64_t> num_threads = {};
   bool bind_threads = true;  ///< share the node's cores out where the launcher has not
   bool allow_shared_device = false;  ///< two ranks may compute on one GPU
+  /// What is done about ranks that die, hang or are out of step: abort, report or off.
+  std::string watchdog = "abort";
+  /// Seconds that ranks wait for another before the job ends. Null: by what that rank's phase took so far.
+  std::optional<double> ddp_timeout = {};
+  std::string control_interface = {};  ///< rank 0's, where the job has several hosts; empty: by itself
   /// Make stop requests of signals. False where there is nothing to save: a signal ends the process.
   bool watch_signals = true;
   /// Told the number of compute threads of this rank, before anything computes.
@@ -78,7 +84,9 @@ class Session {
   void open_logs(const std::filesystem::path& output_dir);
 
   /// Optimizer updates applied so far, for the exit record.
-  void note_step(std::int64_t step) { step_ = step; }
+  void note_step(std::int64_t step) { recorder_.note_step(step); }
+  /// Told what this rank is at; what it says is seen where others wait for this rank.
+  Activity& activity() { return recorder_; }
 
   /// Runs the command's body and ends the job: returns the same exit code on all ranks, after MPI is
   /// finalized. An exception of the body becomes its exit code and one block on standard error, by
@@ -89,6 +97,8 @@ class Session {
  private:
   void start(const SessionOptions& options, const LaunchEnvironment& environment);
   void bind_threads(const SessionOptions& options, const LaunchEnvironment& environment);
+  void watch_ranks(const SessionOptions& options);
+  void end_now(const EndOfJob& end);
   int leave(int code, const std::optional<Failure>& failure);
   void report(const Failure& failure);
   void write_record(int code, const std::optional<Failure>& failure);
@@ -99,12 +109,13 @@ class Session {
   std::unique_ptr<SignalWatcher> signals_;
   std::unique_ptr<distributed::MpiEnvironment> mpi_;
   std::unique_ptr<ExitMeeting> meeting_;
+  distributed::FlightRecorder recorder_;
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<distributed::Device> device_;
   std::filesystem::path output_dir_;
-  std::atomic<std::int64_t> step_ = 0;
   int num_threads_ = 1;
   int num_nodes_ = 1;
+  std::unique_ptr<ControlChannel> control_;  ///< ends before what it uses; null for one rank
 };
 
 }  // namespace hone::launcher

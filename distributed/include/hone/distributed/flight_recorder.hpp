@@ -1,0 +1,51 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+#include "hone/core/activity.hpp"
+#include "hone/distributed/pulse.hpp"
+
+namespace hone::distributed {
+
+/// What a rank has done last: its phase and its latest collectives. Written by the rank's own thread, read
+/// by the one that sends its heartbeats.
+/// Thread-safety: all methods from any thread.
+class FlightRecorder final : public Activity {
+ public:
+  void enter(std::string_view phase) override;
+  /// Optimizer updates applied so far.
+  void note_step(std::int64_t step);
+
+  /// A collective begins, ends. They do not nest.
+  void begin(const CollectiveCall& call);
+  void end();
+
+  Pulse pulse() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  /// The last durations of one phase, in seconds; older ones are overwritten.
+  struct Durations {
+    std::vector<double> seconds;
+    std::size_t next = 0;
+    void add(double value);
+    double p99() const;
+  };
+
+  mutable std::mutex mutex_;
+  std::string_view phase_;
+  Clock::time_point phase_began_ = Clock::now();
+  std::map<std::string_view, Durations> durations_;
+  std::int64_t step_ = 0;
+  std::int64_t sequence_ = 0;
+  bool in_collective_ = false;
+  std::array<CollectiveCall, kRecentCalls> calls_;  ///< of collective s at s % kRecentCalls
+};
+
+}  // namespace hone::distributed

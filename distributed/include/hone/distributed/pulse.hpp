@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hone/distributed/collective_call.hpp"
+
+namespace hone::distributed {
+
+/// Collectives that a heartbeat tells of: enough that those of any two ranks overlap.
+constexpr std::size_t kRecentCalls = 256;
+
+/// What a rank's heartbeat says.
+struct Pulse {
+  std::string phase;       ///< what it is at; empty before it begins
+  double phase_p99 = 0.0;  ///< seconds that 99 of 100 such phases took; 0 where not known yet
+  std::int64_t step = 0;   ///< optimizer updates applied
+  std::int64_t sequence = 0;  ///< collectives begun
+  bool in_collective = false;
+  std::vector<CollectiveCall> recent;  ///< the last ones up to `sequence`, oldest first
+
+  bool operator==(const Pulse&) const = default;
+};
+
+std::string to_bytes(const Pulse& pulse);
+/// Throws: InputError for bytes that are none.
+Pulse pulse_of(std::string_view bytes);
+
+}  // namespace hone::distributed

@@ -1,0 +1,43 @@
+#include "hone/distributed/watched_communicator.hpp"
+
+namespace hone::distributed {
+namespace {
+
+/// One collective in the recorder, whichever way it ends.
+class Recorded {
+ public:
+  Recorded(FlightRecorder& recorder, const CollectiveCall& call) : recorder_(recorder) {
+    recorder_.begin(call);
+  }
+  ~Recorded() { recorder_.end(); }
+  Recorded(const Recorded&) = delete;
+  Recorded& operator=(const Recorded&) = delete;
+
+ private:
+  FlightRecorder& recorder_;
+};
+
+}  // namespace
+
+void WatchedCommunicator::all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) {
+  const Recorded recorded{recorder_, all_reduce_call(count, dtype, op)};
+  inner_->all_reduce(data, count, dtype, op);
+}
+
+void WatchedCommunicator::broadcast(void* data, std::int64_t count, DType dtype, int root) {
+  const Recorded recorded{recorder_, broadcast_call(count, dtype, root)};
+  inner_->broadcast(data, count, dtype, root);
+}
+
+std::vector<std::vector<std::byte>> WatchedCommunicator::all_gather_bytes(
+    std::span<const std::byte> mine) {
+  const Recorded recorded{recorder_, all_gather_bytes_call()};
+  return inner_->all_gather_bytes(mine);
+}
+
+void WatchedCommunicator::barrier() {
+  const Recorded recorded{recorder_, barrier_call()};
+  inner_->barrier();
+}
+
+}  // namespace hone::distributed
