@@ -28,13 +28,14 @@ double FlightRecorder::Durations::p99() const {
   return *place;
 }
 
-void FlightRecorder::enter(std::string_view phase) {
+void FlightRecorder::enter(std::string_view phase, bool is_regular) {
   const auto now = Clock::now();
   const std::scoped_lock lock{mutex_};
-  if (!phase_.empty()) {
+  if (is_regular_) {
     durations_[phase_].add(std::chrono::duration<double>(now - phase_began_).count());
   }
   phase_ = phase;
+  is_regular_ = is_regular;
   phase_began_ = now;
 }
 

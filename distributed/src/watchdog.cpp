@@ -42,6 +42,7 @@ void Watchdog::heard(int rank, Pulse pulse, Time now) {
   if (!same_collective) peer.in_collective_since = now;
   peer.pulse = std::move(pulse);
   peer.heard_at = now;
+  if (!peer.told) peer.presence = Presence::Here;  // a connection that was tried twice
   compare_calls(rank);
 }
 
@@ -138,6 +139,7 @@ void Watchdog::look_for_the_awaited(Time now, std::vector<Finding>& findings) {
   std::size_t awaited_rank = 0;
   for (std::size_t rank = 0; rank < peers_.size(); ++rank) {
     const auto& peer = peers_[rank];
+    if (peer.presence != Presence::Here) continue;
     if (peer.pulse.sequence == furthest) {
       if (!peer.pulse.in_collective) return;  // it is through: so will the others be
       ++num_waiting;
@@ -149,7 +151,9 @@ void Watchdog::look_for_the_awaited(Time now, std::vector<Finding>& findings) {
   }
   if (num_waiting == 0 || longest_wait < options_.report_after.count()) return;
   const auto& waiting = *std::ranges::find_if(
-      peers_, [&](const Peer& peer) { return peer.pulse.sequence == furthest; });
+      peers_, [&](const Peer& peer) {
+        return peer.presence == Presence::Here && peer.pulse.sequence == furthest;
+      });
   const std::string where = numbered(furthest, waiting.pulse.recent.back());
   const std::string text =
       awaited != nullptr

@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <fstream>
 #include <set>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -23,6 +25,16 @@ namespace {
 /// How long a failed rank waits for the others to fail as well. Ranks that fail alike (the same
 /// missing file, an agreed error) come within milliseconds.
 constexpr std::chrono::milliseconds kPatience{3000};
+/// For a log line and a record, when another rank's failure ends this one.
+constexpr std::chrono::seconds kLastWords{2};
+
+/// Containers on several machines may have one name.
+std::string machine_of(const std::string& host_name) {
+  std::ifstream file{"/proc/sys/kernel/random/boot_id"};
+  std::string boot_id;
+  std::getline(file, boot_id);
+  return host_name + ' ' + boot_id;
+}
 
 }  // namespace
 
@@ -42,11 +54,14 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
     start(options, environment);
   } catch (const LaunchError&) {
     // The same on all ranks: they can still leave in order, with the error's own exit code.
+    if (control_) control_->close();
     mpi_->finalize();
     throw;
   } catch (...) {
     // One rank's own trouble: MpiEnvironment ends the job as the exception passes it.
-    report(describe_failure(std::current_exception()));
+    const auto failure = describe_failure(std::current_exception());
+    report(failure);
+    if (control_) control_->fail(failure.code, tag() + failure.message);
     throw;
   }
 }
@@ -76,12 +91,13 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
 void Session::watch_ranks(const SessionOptions& options) {
   ControlOptions control{.mode = parse_watchdog_mode(options.watchdog),
                          .interface = options.control_interface};
+  if (control.mode == WatchdogMode::Off) return;
   if (options.ddp_timeout) {
     control.watchdog.timeout = std::chrono::duration<double>{*options.ddp_timeout};
   }
   recorder_.enter("start");
   control_ = open_control_channel(
-      *communicator_, "rank " + std::to_string(rank()) + " @ " + host_name(), host_name(), recorder_,
+      *communicator_, "rank " + std::to_string(rank()) + " @ " + host_name(), machine_of(host_name()), recorder_,
       std::move(control),
       {.report = [this](std::string_view text) { log_.warning(text); },
        .end = [this](const EndOfJob& end) { end_now(end); }});
@@ -89,6 +105,11 @@ void Session::watch_ranks(const SessionOptions& options) {
 
 /// On the channel's thread, while this rank may be in a collective that never ends.
 void Session::end_now(const EndOfJob& end) {
+  // Whatever a stalled disk or screen does to the words below.
+  std::thread{[code = end.code] {
+    std::this_thread::sleep_for(kLastWords);
+    _exit(code);
+  }}.detach();
   const Failure failure{end.code, end.cause};
   log_.record(LogLevel::Error, end.cause);
   const int teller = end.rank == 0 ? 1 : 0;
@@ -137,7 +158,10 @@ std::string Session::describe() const {
 }
 
 void Session::open_logs(const std::filesystem::path& output_dir) {
-  output_dir_ = output_dir;
+  {
+    const std::scoped_lock lock{record_mutex_};
+    output_dir_ = output_dir;
+  }
   // What an earlier run left says nothing about this one, which may be killed before it can.
   remove_exit_record(output_dir, rank());
   log_.open(output_dir);
@@ -166,7 +190,7 @@ int Session::leave(int code, const std::optional<Failure>& failure) {
       if (failure) report(*failure);
       write_record(code, failure);
       if (code == 0) code = static_cast<int>(ExitCode::Internal);
-      if (failure) control_->fail(code, tag() + failure->message);
+      if (failure && control_) control_->fail(code, tag() + failure->message);
       communicator_->abort(code);
     }
     all = std::move(*met);
@@ -192,6 +216,7 @@ void Session::report(const Failure& failure) {
 }
 
 void Session::write_record(int code, const std::optional<Failure>& failure) {
+  const std::scoped_lock lock{record_mutex_};
   if (output_dir_.empty()) return;
   const bool stopped = code == static_cast<int>(ExitCode::Stopped);
   const std::string reason = failure   ? failure->message

@@ -328,7 +328,7 @@ TEST_F(Promise, Row31_PastTheEndARunGoesOnOrFailsWhereAsked) {
     EXPECT_EQ(stats.updates, 1);
     EXPECT_NEAR(stats.learning_rate, 0.1 * options.learning_rate, 1e-12);
   }
-  EXPECT_THAT(holding.log().warnings, ElementsAre(HasSubstr("goes on at the last learning rate")));
+  EXPECT_THAT(holding.log().warnings, ElementsAre(HasSubstr("goes on at the rate that the schedule has there")));
 
   options.past_max_steps = "error";
   TrainerHarness failing{llama_.folder(), comm_, options};

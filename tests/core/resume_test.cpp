@@ -233,6 +233,30 @@ TEST_P(Resume, ACallbackOfOneRankMayStopTheRunWhenItIsSaved) {
   });
 }
 
+TEST_P(Resume, NothingIsSavedOfAnUpdateThatFailedOnOneRank) {
+  struct Failing final : Optimizer {
+    explicit Failing(bool fails) : fails_(fails) {}
+    void step(double) override {
+      if (fails_) throw std::runtime_error{"no more memory"};
+    }
+    std::int64_t num_steps() const override { return 0; }
+    void set_num_steps(std::int64_t) override {}
+    std::vector<State> state() override { return {}; }
+    bool fails_;
+  };
+  on_ranks(GetParam(), [&](Communicator& comm) {
+    auto saving = options();
+    saving.save_steps = 1;
+    const bool fails = comm.rank() == comm.size() - 1;
+    TrainingRun run{folder_.path(), comm, saving, nullptr,
+                    [&](ParameterStore&) { return std::make_unique<Failing>(fails); }};
+    EXPECT_THAT([&] { run.trainer->step(samples(0)); },
+                ::testing::ThrowsMessage<Error>(HasSubstr("no more memory")));
+    EXPECT_FALSE(std::filesystem::exists(folder_.path() / "checkpoint-1"));
+    return 0;
+  });
+}
+
 TEST_P(Resume, Row06_AnOptimizerOfOnesOwnTrainsAndIsSavedWithItsState) {
   on_ranks(GetParam(), [&](Communicator& comm) {
     TrainingRun whole{folder_.path() / "whole", comm, options(), nullptr, sign_descent};

@@ -831,6 +831,20 @@ TEST(Trainer, ACallbackThatThrowsOnOneRankEndsItsCallOnAll) {
   }
 }
 
+TEST(Trainer, OptionsThatOneRankAloneCannotUseAreRefusedOnAll) {
+  const auto messages = on_ranks(2, [](Communicator& comm) -> std::string {
+    auto mine = options();
+    if (comm.rank() == 1) mine.max_grad_norm = -1.0;
+    try {
+      TrainerHarness{model().folder(), comm, mine};
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "";
+  });
+  EXPECT_THAT(messages, Each(HasSubstr("max_grad_norm must be >= 0")));
+}
+
 TEST(Trainer, WhatFailsInForwardOnOneRankFailsOnAll) {
   const auto messages = on_ranks(2, [](Communicator& comm) -> std::string {
     TrainerHarness harness{model().folder(), comm, options()};

@@ -73,6 +73,14 @@ TEST_F(WatchdogTest, ARankThatSaidGoodbyeIsNotMissed) {
   EXPECT_THAT(pass(60, {computing(3), std::nullopt, computing(3)}), IsEmpty());
 }
 
+TEST_F(WatchdogTest, NobodyWaitsForARankThatLeft) {
+  pass(1, {in_collective(4), computing(3), in_collective(4)});
+  watchdog_->closed(1, /*said_goodbye=*/true);
+  for (const auto& finding : pass(60, {in_collective(4), std::nullopt, in_collective(4)})) {
+    EXPECT_NE(finding.rank, 1) << finding.text;
+  }
+}
+
 TEST_F(WatchdogTest, ARankWithoutHeartbeatsIsLostWithinTenSeconds) {
   pass(1, {computing(3), computing(3), computing(3)});
   EXPECT_THAT(pass(6, {computing(3), std::nullopt, computing(3)}), IsEmpty());
@@ -109,7 +117,7 @@ TEST_F(WatchdogTest, ARankThatOthersWaitForIsReportedThenEndsTheJob) {
 }
 
 TEST_F(WatchdogTest, TheLimitFollowsWhatThePhaseTook) {
-  const std::vector<std::optional<Pulse>> slow{in_collective(4), computing(3, "score", 20.0), in_collective(4)};
+  const std::vector<std::optional<Pulse>> slow{in_collective(4), computing(3, "backward", 20.0), in_collective(4)};
   const auto findings = pass(99, slow);
   ASSERT_EQ(findings.size(), 1U);
   EXPECT_THAT(findings[0].text, HasSubstr("ends at 100 s"));
@@ -118,6 +126,10 @@ TEST_F(WatchdogTest, TheLimitFollowsWhatThePhaseTook) {
   const auto quick = pass(70, {in_collective(4), computing(3, "data", 0.01), in_collective(4)});
   ASSERT_EQ(quick.size(), 2U);
   EXPECT_THAT(quick[1].text, HasSubstr("the limit of 60 s")) << "never shorter";
+  restart({});
+  const auto saving = pass(1700, {in_collective(4), computing(3, "checkpoint"), in_collective(4)});
+  ASSERT_EQ(saving.size(), 1U);
+  EXPECT_THAT(saving[0].text, HasSubstr("ends at 1800 s")) << "who knows how long that takes";
 }
 
 TEST_F(WatchdogTest, ACollectiveThatNothingComesThroughIsReported) {

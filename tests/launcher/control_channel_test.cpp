@@ -76,11 +76,12 @@ constexpr std::chrono::seconds kSecond{1};
 TEST(ControlChannel, RanksComeAndGoUnnoticed) {
   for (const int ranks : {1, 2, 4}) {
     distributed::ThreadWorld{ranks}.run([](Communicator& comm) {
-      Rank rank{comm, {.heartbeat = std::chrono::milliseconds{20}}};
-      std::this_thread::sleep_for(std::chrono::milliseconds{100});
+      Rank rank{comm, {.watchdog = {.lost_after = std::chrono::milliseconds{200}},
+                       .heartbeat = std::chrono::milliseconds{20}}};
+      std::this_thread::sleep_for(std::chrono::milliseconds{400});
       comm.barrier();
-      // Not all at once: who leaves first is not missed.
-      std::this_thread::sleep_for(std::chrono::milliseconds{50 * comm.rank()});
+      // Not all at once: who leaves first, the hub, is not missed.
+      std::this_thread::sleep_for(std::chrono::milliseconds{400 * comm.rank()});
       rank.channel->close();
       EXPECT_THAT(rank.told.ends(), IsEmpty());
       EXPECT_THAT(rank.told.reports(), IsEmpty());

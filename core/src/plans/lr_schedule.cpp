@@ -29,9 +29,12 @@ double cosine(double p, double cycles) {
 }
 
 /// From 1 to 0 while p goes from 0 to 1.
-double decay(const std::string& type, double p) {
-  if (type == "linear") return 1.0 - p;
-  if (type == "1-sqrt") return 1.0 - std::sqrt(p);
+double decay(DecayKind kind, double p) {
+  switch (kind) {
+    case DecayKind::Linear: return 1.0 - p;
+    case DecayKind::OneMinusSqrt: return 1.0 - std::sqrt(p);
+    case DecayKind::Cosine: break;
+  }
   return cosine(p, 0.5);
 }
 
@@ -52,6 +55,13 @@ ScheduleKind parse_schedule(const std::string& name) {
   throw ConfigError{"lr_scheduler_type \"" + name + "\" is not known. Use one of: " + known};
 }
 
+DecayKind parse_decay(const std::string& name) {
+  if (name == "cosine") return DecayKind::Cosine;
+  if (name == "linear") return DecayKind::Linear;
+  if (name == "1-sqrt") return DecayKind::OneMinusSqrt;
+  throw ConfigError{"lr_decay_type must be cosine, linear or 1-sqrt, got \"" + name + "\""};
+}
+
 bool LrSchedule::has_end() const {
   return kind != ScheduleKind::Constant && kind != ScheduleKind::ConstantWithWarmup &&
          kind != ScheduleKind::InverseSqrt;
@@ -69,8 +79,6 @@ void LrSchedule::validate() const {
             "lr_end must be in [0, learning_rate]: the schedule goes down to it");
   }
   if (kind == ScheduleKind::WarmupStableDecay) {
-    require(shape.decay_type == "cosine" || shape.decay_type == "linear" || shape.decay_type == "1-sqrt",
-            "lr_decay_type must be cosine, linear or 1-sqrt, got \"" + shape.decay_type + "\"");
     require(shape.num_decay_steps > 0 && warmup_steps + shape.num_decay_steps <= max_steps,
             "warmup_stable_decay needs lr_decay_steps > 0, and with warmup_steps no more than "
             "max_steps");
@@ -118,7 +126,7 @@ double LrSchedule::factor_after_warmup(std::int64_t update) const {
     case ScheduleKind::WarmupStableDecay: {
       const auto decayed = static_cast<double>(update - (max_steps - shape.num_decay_steps)) /
                            static_cast<double>(shape.num_decay_steps);
-      return above_floor(decay(shape.decay_type, std::clamp(decayed, 0.0, 1.0)), shape.min_lr_ratio);
+      return above_floor(decay(shape.decay, std::clamp(decayed, 0.0, 1.0)), shape.min_lr_ratio);
     }
     default: return 1.0;
   }

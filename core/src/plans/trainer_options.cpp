@@ -68,7 +68,7 @@ void add_optimizer_options(OptionGroup group, TrainerOptions& o) {
             "Of inverse_sqrt, in updates; null: warmup_steps, or 10000.", at_least(1));
   group.add("lr_decay_steps", &o.lr_shape.num_decay_steps,
             "The last updates, in which warmup_stable_decay goes down.", non_negative());
-  group.add_choice("lr_decay_type", &o.lr_shape.decay_type, "How it goes down.",
+  group.add_choice("lr_decay_type", &o.lr_decay_type, "How it goes down.",
                    {"cosine", "linear", "1-sqrt"});
   group.add("warmup_steps", &o.warmup_steps,
             "Updates until the peak; below 1: that share of max_steps.", non_negative());
@@ -113,6 +113,7 @@ void TrainerOptions::validate() const {
   require(std::isfinite(learning_rate) && learning_rate >= 0,
           "learning_rate must be >= 0" + got(learning_rate));
   if (lr_scheduler_type) parse_schedule(*lr_scheduler_type);
+  parse_decay(lr_decay_type);
   require(warmup_steps >= 0, "warmup_steps must be >= 0" + got(warmup_steps));
   require(warmup_steps == 0 || warmup_steps >= 1 || max_steps > 0,
           "warmup_steps below 1 is a share of max_steps, which is not set");

@@ -102,6 +102,7 @@ StepStats Trainer::step(const Batch& batch) {
     }
   } catch (...) {
     if (state_.call == call) end_call();  // its other updates are given up
+    failure_ = {};
     throw;
   }
   warn_of_untrained(stats, pending);
@@ -225,15 +226,18 @@ void Trainer::reduce_gradients() {
 
 void Trainer::agree_on(Update& update) {
   clock_.enter(Phase::Optimizer);
-  update.grad_norm = detail::norm_of_gradients(parts_.model.parameters());
   constexpr std::size_t kNumSums = 3;  // losses; gradients that are not finite; failures
   std::vector<double> of_shards;
-  for (const auto& shard : update.shards) {
-    double loss_sum = 0.0;
-    for (const auto& sum : shard.loss_sums) loss_sum += sum.item<double>();
-    of_shards.insert(of_shards.end(), {loss_sum, std::isfinite(update.grad_norm) ? 0.0 : 1.0,
-                                       update.failure.happened() ? 1.0 : 0.0});
-  }
+  const auto failure = failure_of([&] {
+    update.grad_norm = detail::norm_of_gradients(parts_.model.parameters());
+    for (const auto& shard : update.shards) {
+      double loss_sum = 0.0;
+      for (const auto& sum : shard.loss_sums) loss_sum += sum.item<double>();
+      of_shards.insert(of_shards.end(), {loss_sum, std::isfinite(update.grad_norm) ? 0.0 : 1.0, 0.0});
+    }
+  });
+  if (!update.failure.happened()) update.failure = failure;
+  if (update.failure.happened()) of_shards = {0.0, 0.0, 1.0};
   clock_.enter(Phase::Reduce);
   const auto sums = sum_over_shards(parts_.communicator, sharding_, of_shards, kNumSums);
   if (sums[2] > 0) agree_or_throw(parts_.communicator, update.failure);
@@ -288,14 +292,14 @@ void Trainer::judge(Update& update) {
 }
 
 void Trainer::clip_and_apply(const Update& update) {
-  if (options_.max_grad_norm > 0) {
-    // Source: torch's clip_grad_norm_.
-    const double scale = options_.max_grad_norm / (update.grad_norm + 1e-6);
-    if (scale < 1.0) {
-      for (auto& group : parts_.model.parameters().groups()) group.gradients.mul_(scale);
-    }
-  }
   keep_failure([&] {
+    if (options_.max_grad_norm > 0) {
+      // Source: torch's clip_grad_norm_.
+      const double scale = options_.max_grad_norm / (update.grad_norm + 1e-6);
+      if (scale < 1.0) {
+        for (auto& group : parts_.model.parameters().groups()) group.gradients.mul_(scale);
+      }
+    }
     optimizer_->step(update.learning_rate);
     parts_.model.parameters().round_masters();
   });
@@ -391,6 +395,7 @@ void Trainer::evaluate_if_due(const Update& update, StepStats& stats) {
   const bool due = options_.eval_strategy == "steps" &&
                    state_.global_step % whole_steps(options_.eval_steps) == 0;
   if (!due && state_.global_step != options_.max_steps) return;
+  agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   stats.eval.clear();
   for (const auto& set : evaluate()) {
     const auto figures = set.to_map();

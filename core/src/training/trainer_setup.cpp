@@ -24,6 +24,7 @@ LrSchedule make_schedule(const TrainerOptions& options) {
                        : warmup),
       .max_steps = options.max_steps,
       .shape = options.lr_shape};
+  schedule.shape.decay = parse_decay(options.lr_decay_type);
   schedule.validate();
   return schedule;
 }
@@ -73,7 +74,7 @@ std::int64_t agreed_threads(Communicator& comm) {
 
 Trainer::Trainer(TrainerParts parts, TrainerOptions options)
     : parts_(std::move(parts)), options_(std::move(options)) {
-  options_.validate();
+  run_agreed(parts_.communicator, [&] { options_.validate(); });
   require_equal_options();
   schedule_ = make_schedule(options_);
   state_.seed = options_.seed;
@@ -104,7 +105,10 @@ void Trainer::require_equal_options() const {
   const auto& hooks = parts_.eval_hooks;
   mine += std::string{"preprocess_logits_for_metrics "} +
           (hooks.preprocess_logits_for_metrics ? "given" : "not given") + "\ncompute_metrics " +
-          (hooks.compute_metrics ? "given" : "not given") + '\n';
+          (hooks.compute_metrics ? "given" : "not given") + "\ncheckpoints " +
+          (parts_.checkpoints != nullptr ? "given" : "not given") + "\nevaluation sets:";
+  for (const auto& set : parts_.eval_sets) mine += " \"" + set.name + '"';
+  mine += '\n';
   const auto all = all_gather_strings(parts_.communicator, mine);
   for (std::size_t rank = 1; rank < all.size(); ++rank) {
     if (all[rank] == all[0]) continue;
@@ -185,6 +189,7 @@ std::vector<Completion> Trainer::generate(std::span<const std::string> prompts,
 }
 
 EvalStats Trainer::evaluate(const Batch& batch) {
+  failure_ = {};
   turn_to("evaluate");
   const auto stats = hone::evaluate(parts_.model, parts_.communicator, sharding_, parts_.collator,
                                     agreed_rows(parts_.communicator, batch, row_rules()),
@@ -195,6 +200,7 @@ EvalStats Trainer::evaluate(const Batch& batch) {
 }
 
 std::vector<EvalStats> Trainer::evaluate() {
+  failure_ = {};
   turn_to("evaluate");
   std::vector<EvalStats> sets;
   Metrics all;
@@ -271,7 +277,7 @@ void Trainer::look_past_end() {
   }
   if (std::exchange(warned_of_end_, true)) return;
   parts_.log.warning(where + (options_.past_max_steps == "hold"
-                                  ? ": this call goes on at the last learning rate"
+                                  ? ": this call goes on at the rate that the schedule has there"
                                   : ": this call and those after it train nothing"));
 }
 

@@ -69,14 +69,15 @@ SavedState from_json(const std::string& text) {
     visit_numbers(state, [&](const char* name, std::int64_t& value) { value = json.at(name); });
     saved.optimizer_steps = json.at("optimizer_steps");
     saved.choices.on_new_round = json.at("on_new_round");
-    saved.choices.updates_per_step = json.at("updates_per_step");
-    saved.choices.shuffle_dataset = json.at("shuffle_dataset");
+    // What follows is not in the checkpoints of earlier versions.
+    saved.choices.updates_per_step = json.value("updates_per_step", "all");
+    saved.choices.shuffle_dataset = json.value("shuffle_dataset", true);
     if (json.contains("best_metric")) {
       state.best_metric = json.at("best_metric").get<double>();
-      state.best_metric_name = json.at("best_metric_name");
+      state.best_metric_name = json.value("best_metric_name", "");
     }
-    state.logged_loss = json.at("logged_loss");
-    state.logged_weight = json.at("logged_weight");
+    state.logged_loss = json.value("logged_loss", 0.0);
+    state.logged_weight = json.value("logged_weight", 0.0);
     state.user = json.at("user");
     return saved;
   } catch (const nlohmann::json::exception& error) {
@@ -97,6 +98,8 @@ std::filesystem::path Trainer::save() {
   if (parts_.checkpoints == nullptr) {
     throw ConfigError{"save: the trainer was built without a checkpoint store"};
   }
+  // Nobody saves what failed on one rank.
+  agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   require_finite_parameters();
   CheckpointContent content{.step = state_.global_step,
                             .tensors = tensors(),

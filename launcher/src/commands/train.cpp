@@ -94,7 +94,7 @@ Batch read_rows(Session& session, const Tokenizer& tokenizer, const std::filesys
 struct Totals {
   StepStats sums;
   double loss_times_weight = 0.0;
-  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point started = {};
 
   void add(const StepStats& stats) {
     sums.updates += stats.updates;
@@ -180,6 +180,7 @@ class FileTraining final : private TrainerCallback {
     session_.screen().print("hone " HONE_VERSION "  " + session_.describe() + "\ndata   " +
                             counted(num_rows(), "sample") + ", " +
                             counted(trainer().options().max_steps, "update") + '\n');
+    totals_.started = std::chrono::steady_clock::now();
     while (!trainer().done()) {
       const auto stats = trainer().step(next_batch());
       totals_.add(stats);
@@ -205,7 +206,11 @@ class FileTraining final : private TrainerCallback {
   void look_at_samples(bool resumed) {
     std::vector<TokenRow> rows;
     for (std::size_t i = 0; i < train_rows_.input_ids.size(); ++i) {
-      rows.push_back({.ids = train_rows_.input_ids[i], .labels = train_rows_.labels[i]});
+      const double weight = train_rows_.weights.empty() ? 1.0 : train_rows_.weights[i];
+      rows.push_back({.ids = train_rows_.input_ids[i],
+                      .labels = train_rows_.labels[i],
+                      .weight = weight,
+                      .source_ids = train_rows_.attention_mask[i]});
     }
     const auto digest = "samples " + std::to_string(digest_of(rows));
     const auto& before = trainer().state().user;

@@ -22,7 +22,8 @@ struct Interface {
 };
 
 bool is_of_containers(std::string_view name) {
-  const auto prefixes = {"docker", "veth", "virbr", "br-", "cni", "podman"};
+  const auto prefixes = {"docker", "veth",  "virbr",   "br-",  "cni",
+                         "podman", "lxc",   "flannel", "cali", "tailscale"};
   return std::ranges::any_of(prefixes, [&](const char* prefix) { return name.starts_with(prefix); });
 }
 

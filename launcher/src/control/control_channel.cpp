@@ -50,6 +50,7 @@ std::unique_ptr<ControlChannel> open_control_channel(Communicator& comm, const s
     spoke->connect(address, port, control::secret_of(secret), kRendezvous);
   });
   if (hub) return hub;
+  spoke->arm();
   return spoke;
 }
 

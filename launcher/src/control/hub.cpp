@@ -33,6 +33,7 @@ Hub::Hub(std::vector<std::string> names, const std::string& address,
                       error.code().message()};
   }
   asio::co_spawn(loop_.context(), accept_all(), asio::detached);
+  asio::co_spawn(loop_.context(), beat(), asio::detached);
 }
 
 Hub::~Hub() { stop(); }
@@ -43,6 +44,7 @@ void Hub::stop() {
     for (const auto& [rank, connection] : connections_) connection->close();
   });
   connections_.clear();  // before the loop that they belong to
+  reporter_.stop([] {});
 }
 
 void Hub::wait_for_all(milliseconds patience) {
@@ -50,7 +52,7 @@ void Hub::wait_for_all(milliseconds patience) {
   throw LaunchError{"control channel: " + missing_ + " did not connect to rank 0 (port " +
                     std::to_string(port_) + ") within " + std::to_string(patience.count() / 1000) +
                     " s. Is there a firewall between the hosts? --control_interface names another "
-                    "network"};
+                    "network, --watchdog off does without"};
 }
 
 asio::awaitable<void> Hub::gather(milliseconds patience) {
@@ -60,7 +62,7 @@ asio::awaitable<void> Hub::gather(milliseconds patience) {
     missing_ += (missing_.empty() ? "" : ", ") + names_[static_cast<std::size_t>(rank)];
   }
   acceptor_->close();
-  asio::co_spawn(loop_.context(), watch(), asio::detached);
+  if (missing_.empty()) asio::co_spawn(loop_.context(), watch(), asio::detached);
 }
 
 asio::awaitable<void> Hub::accept_all() {
@@ -116,14 +118,16 @@ asio::awaitable<void> Hub::serve_rank(int rank, std::shared_ptr<Connection> conn
   watchdog_.closed(rank, said_goodbye);
 }
 
+asio::awaitable<void> Hub::beat() {
+  while (!is_leaving_ && !is_ending_) {
+    for (const auto& [rank, connection] : connections_) connection->send(FrameType::Alive);
+    co_await loop_.pause(options_.heartbeat);
+  }
+}
+
 asio::awaitable<void> Hub::watch() {
-  auto beat_at = Clock::now();
   while (!is_leaving_ && !is_ending_) {
     const auto now = Clock::now();
-    if (now >= beat_at) {
-      for (const auto& [rank, connection] : connections_) connection->send(FrameType::Alive);
-      beat_at = now + options_.heartbeat;
-    }
     watchdog_.heard(0, recorder_.pulse(), now);
     for (const auto& finding : watchdog_.look(now)) {
       if (options_.mode == WatchdogMode::Off) continue;
@@ -133,7 +137,8 @@ asio::awaitable<void> Hub::watch() {
         co_await end_job(end);
         break;
       }
-      if (hooks_.report) hooks_.report(finding.text);
+      if (!hooks_.report) continue;
+      asio::post(reporter_.context(), [report = hooks_.report, text = finding.text] { report(text); });
     }
     co_await loop_.pause(kLook);
   }

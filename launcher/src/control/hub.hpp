@@ -37,6 +37,7 @@ class Hub final : public ControlChannel {
   asio::awaitable<void> serve(tcp::socket socket);
   asio::awaitable<void> serve_rank(int rank, std::shared_ptr<Connection> connection);
   asio::awaitable<void> watch();
+  asio::awaitable<void> beat();
   asio::awaitable<void> end_job(EndOfJob end);
   asio::awaitable<void> end_others(EndOfJob end);
   asio::awaitable<void> tell_others(EndOfJob end);
@@ -58,7 +59,8 @@ class Hub final : public ControlChannel {
   bool is_leaving_ = false;
 
   unsigned short port_ = 0;
-  LoopThread loop_;  ///< ends before what it uses
+  LoopThread reporter_;  ///< where reports may wait for a log or a screen, and the heartbeats do not
+  LoopThread loop_;      ///< ends before what it uses
   std::unique_ptr<tcp::acceptor> acceptor_;
 };
 

@@ -41,7 +41,7 @@ void Spoke::connect(const std::string& address, unsigned short port, const Secre
   throw LaunchError{"control channel: no connection to " + name_of_hub_ + " at " + address + ':' +
                     std::to_string(port) + (trouble_.empty() ? "" : ": " + trouble_) +
                     ". Is there a firewall between the hosts? --control_interface names another "
-                    "network"};
+                    "network, --watchdog off does without"};
 }
 
 asio::awaitable<void> Spoke::reach(tcp::endpoint hub, Secret secret, Clock::time_point until) {
@@ -89,7 +89,7 @@ asio::awaitable<void> Spoke::beat() {
     // A process that was stopped itself has heard nothing, and that is nobody's loss.
     if (now - last > 3 * options_.heartbeat) heard_at_ = now;
     last = now;
-    if (now - heard_at_ > options_.watchdog.lost_after) {
+    if (!hub_left_ && now - heard_at_ > options_.watchdog.lost_after) {
       lose_hub(" is lost: no heartbeat (stopped, or cut off from this node)");
     }
     co_await loop_.pause(options_.heartbeat);
@@ -97,7 +97,8 @@ asio::awaitable<void> Spoke::beat() {
 }
 
 void Spoke::lose_hub(const std::string& how) {
-  if (std::exchange(is_over_, true) || options_.mode != WatchdogMode::Abort || !hooks_.end) return;
+  if (!is_armed_ || options_.mode != WatchdogMode::Abort || !hooks_.end) return;
+  if (std::exchange(is_over_, true)) return;
   hooks_.end({.rank = 0,
               .code = static_cast<int>(ExitCode::Stopped),
               .cause = name_of_hub_ + how,
@@ -109,6 +110,13 @@ asio::awaitable<void> Spoke::wait_until(const bool& flag, milliseconds patience)
   while (!flag && Clock::now() < until) {
     co_await loop_.pause(milliseconds{2});
   }
+}
+
+void Spoke::arm() {
+  asio::post(loop_.context(), [this] {
+    is_armed_ = true;
+    heard_at_ = Clock::now();
+  });
 }
 
 void Spoke::fail(int code, const std::string& cause) {

@@ -21,6 +21,9 @@ class Spoke final : public ControlChannel {
   void connect(const std::string& address, unsigned short port, const Secret& secret,
                std::chrono::milliseconds patience);
 
+  /// All ranks are connected: from here on the loss of rank 0 ends the job.
+  void arm();
+
   void fail(int code, const std::string& cause) override;
   void close() override;
 
@@ -45,6 +48,7 @@ class Spoke final : public ControlChannel {
   std::shared_ptr<Connection> connection_;
   std::string trouble_;  ///< why rank 0 could not be reached
   Clock::time_point heard_at_;
+  bool is_armed_ = false;
   bool is_over_ = false;    ///< nothing more is to be heard or found
   bool is_taken_ = false;   ///< rank 0 knows of this rank's failure
   bool hub_left_ = false;   ///< with a goodbye

@@ -175,7 +175,7 @@ void IterativeLoop::run_round() {
 
   Stopwatch watch;
   pool.figures.train = report_.whole_round(trainer().step(training_batch(pool)));
-  require_progress(pool.figures);
+  if (!trainer().stopped()) require_progress(pool.figures);
   pool.figures.seconds.train = slowest(session_.communicator(), watch.lap());
   // Who asks for a stop is in a hurry: what is left of the round, the resumed run does.
   if (!trainer().stopped()) end_round(pool.figures);

@@ -71,8 +71,9 @@ void ModelOptions::bind(OptionRegistry& registry) {
                      "report only tells, off does not look.",
                      {"abort", "report", "off"});
   machine.add("ddp_timeout", &ddp_timeout,
-              "Seconds that ranks wait for another before the job ends; null: five times what that "
-              "rank's phase takes at most, but at least 60.",
+              "Seconds that ranks wait for another before the job ends; null: 1800, or, in data, "
+              "forward, backward, reduce and optimizer of a step, five times what these take, but at "
+              "least 60.",
               positive());
   machine.add("control_interface", &control_interface,
               "Network interface that rank 0 hears the others on, where the job has several hosts; "

@@ -10,8 +10,9 @@ class Activity {
  public:
   virtual ~Activity() = default;
 
-  /// `phase` lasts until the next one. It must outlive the activity: a literal.
-  virtual void enter(std::string_view phase) = 0;
+  /// `phase` lasts until the next one. It must outlive the activity: a literal. `is_regular`: it takes
+  /// about as long every time, so that one that takes much longer is suspect.
+  virtual void enter(std::string_view phase, bool is_regular = false) = 0;
 };
 
 }  // namespace hone

@@ -18,7 +18,7 @@ namespace hone::distributed {
 /// Thread-safety: all methods from any thread.
 class FlightRecorder final : public Activity {
  public:
-  void enter(std::string_view phase) override;
+  void enter(std::string_view phase, bool is_regular = false) override;
   /// Optimizer updates applied so far.
   void note_step(std::int64_t step);
 
@@ -30,7 +30,7 @@ class FlightRecorder final : public Activity {
 
  private:
   using Clock = std::chrono::steady_clock;
-  /// The last durations of one phase, in seconds; older ones are overwritten.
+  /// The last durations of one regular phase, in seconds; older ones are overwritten.
   struct Durations {
     std::vector<double> seconds;
     std::size_t next = 0;
@@ -40,6 +40,7 @@ class FlightRecorder final : public Activity {
 
   mutable std::mutex mutex_;
   std::string_view phase_;
+  bool is_regular_ = false;
   Clock::time_point phase_began_ = Clock::now();
   std::map<std::string_view, Durations> durations_;
   std::int64_t step_ = 0;

@@ -16,7 +16,7 @@ constexpr std::size_t kRecentCalls = 256;
 /// What a rank's heartbeat says.
 struct Pulse {
   std::string phase;       ///< what it is at; empty before it begins
-  double phase_p99 = 0.0;  ///< seconds that 99 of 100 such phases took; 0 where not known yet
+  double phase_p99 = 0.0;  ///< seconds that 99 of 100 such phases took; 0 where that says nothing
   std::int64_t step = 0;   ///< optimizer updates applied
   std::int64_t sequence = 0;  ///< collectives begun
   bool in_collective = false;

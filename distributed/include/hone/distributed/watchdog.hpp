@@ -14,9 +14,9 @@ namespace hone::distributed {
 struct WatchdogOptions {
   std::chrono::duration<double> lost_after{8.0};     ///< without a heartbeat a rank is lost
   std::chrono::duration<double> report_after{10.0};  ///< a rank that others wait for is named
-  /// How long ranks wait for another before the job ends. Null: five times the 99th percentile of
-  /// what that rank's phase took so far, but at least `shortest_limit`; `longest_limit` where that is not
-  /// known.
+  /// How long ranks wait for another before the job ends. Null: in a phase that takes about as long every
+  /// time, five times the 99th percentile of what it took so far, but at least `shortest_limit`; in
+  /// others, and while that is not known, `longest_limit`.
   std::optional<std::chrono::duration<double>> timeout = std::nullopt;
   std::chrono::duration<double> shortest_limit{60.0};
   std::chrono::duration<double> longest_limit{1800.0};

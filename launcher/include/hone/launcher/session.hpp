@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -36,7 +37,7 @@ struct SessionOptions {
   bool allow_shared_device = false;  ///< two ranks may compute on one GPU
   /// What is done about ranks that die, hang or are out of step: abort, report or off.
   std::string watchdog = "abort";
-  /// Seconds that ranks wait for another before the job ends. Null: by what that rank's phase took so far.
+  /// Seconds that ranks wait for another before the job ends. Null: as WatchdogOptions says.
   std::optional<double> ddp_timeout = {};
   std::string control_interface = {};  ///< rank 0's, where the job has several hosts; empty: by itself
   /// Make stop requests of signals. False where there is nothing to save: a signal ends the process.
@@ -112,6 +113,7 @@ class Session {
   distributed::FlightRecorder recorder_;
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<distributed::Device> device_;
+  std::mutex record_mutex_;  ///< of this and of exit records: the control channel's thread writes one too
   std::filesystem::path output_dir_;
   int num_threads_ = 1;
   int num_nodes_ = 1;

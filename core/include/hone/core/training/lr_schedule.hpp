@@ -21,6 +21,12 @@ enum class ScheduleKind {
 /// transformers' names: "constant", "cosine_with_restarts" ... Throws: ConfigError naming them all.
 ScheduleKind parse_schedule(const std::string& name);
 
+/// How warmup_stable_decay goes down.
+enum class DecayKind { Cosine, Linear, OneMinusSqrt };
+
+/// "cosine", "linear" or "1-sqrt". Throws: ConfigError naming them all.
+DecayKind parse_decay(const std::string& name);
+
 /// What only some kinds look at. Names are those of transformers' lr_scheduler_kwargs.
 struct ScheduleShape {
   /// Waves of the cosine: null is half a one, or one for cosine_with_restarts.
@@ -30,7 +36,7 @@ struct ScheduleShape {
   double lr_end = 1e-7;       ///< of polynomial, a rate
   std::optional<std::int64_t> timescale;  ///< of inverse_sqrt; null: the warm-up, or 10000
   std::int64_t num_decay_steps = 0;       ///< of warmup_stable_decay: its last updates
-  std::string decay_type = "cosine";      ///< and how it goes down in them: cosine | linear | 1-sqrt
+  DecayKind decay = DecayKind::Cosine;    ///< and how it goes down in them
 };
 
 /// The learning rate of each optimizer update, as a pure function of the update's index.

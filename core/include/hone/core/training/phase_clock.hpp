@@ -32,7 +32,11 @@ class PhaseClock {
   void enter(Phase phase) {
     stop();
     phase_ = phase;
-    if (activity_ != nullptr) activity_->enter(kPhaseNames[static_cast<std::size_t>(phase)]);
+    // Most updates evaluate and save nothing: those that do take as long as they take.
+    const bool is_regular = phase != Phase::Evaluate && phase != Phase::Checkpoint;
+    if (activity_ != nullptr) {
+      activity_->enter(kPhaseNames[static_cast<std::size_t>(phase)], is_regular);
+    }
   }
   /// The running stretch of time ends.
   void stop() {

@@ -102,8 +102,9 @@ class Trainer {
   /// InputError where a collator drops or invents something, on every rank alike;
   /// DivergedError for a non-finite loss or gradient, naming rank and samples. With on_non_finite
   /// "skip" that update is left out instead, with a warning.
-  /// After an error in the midst of a call that update is not applied, earlier ones are, and the call
-  /// is over: the next one may be given other samples.
+  /// After one of these that update is not applied, earlier ones are, and the call is over: the next one
+  /// may be given other samples. Errors of callbacks, evaluation and saving come after the update, on
+  /// every rank alike too; after one of an optimizer of one's own go on from a checkpoint.
   StepStats step(const Batch& batch);
 
   /// Completions of `prompts` under the current weights. Every rank passes the same prompts and gets

@@ -30,10 +30,11 @@ struct TrainerOptions {
   double learning_rate = 5e-5;
   std::optional<std::string> lr_scheduler_type;  ///< null: linear where max_steps is set, else constant_with_warmup
   ScheduleShape lr_shape = {};                   ///< what only some of these look at
+  std::string lr_decay_type = "cosine";          ///< of warmup_stable_decay: cosine | linear | 1-sqrt
   double warmup_steps = 0;                       ///< below 1: a share of max_steps
   std::int64_t max_steps = -1;                   ///< optimizer updates in all; -1: no end
   /// Where step is called after max_steps updates. stop: it trains nothing | hold: it goes on at the rates
-  /// that the schedule ends with | error: ConfigError. The first two warn once.
+  /// that the schedule has there | error: ConfigError. The first two warn once.
   std::string past_max_steps = "stop";
   double weight_decay = 0.0;
   double adam_beta1 = 0.9;
