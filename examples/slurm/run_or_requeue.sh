@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs a command of a Slurm job; if hone saved everything and left early, puts the job back in the queue.
+# Runs a command of a Slurm job; if hone left early and can go on, puts the job back in the queue.
 #
 #   run_or_requeue.sh OUTPUT_DIR COMMAND...
 #
 # Decides by OUTPUT_DIR/exit/*.json, where each rank writes how it left: the code that srun or mpirun
-# returns can be that of a rank which was killed after another's stop. 75 means: stopped early with
-# everything saved (a stop signal, or a lost peer), run again to go on. A job is put back at most
+# returns can be that of a rank which was killed after another's stop. 75 means: stopped early (a stop
+# signal, everything saved; or a lost peer), run again to go on. A job is put back at most
 # HONE_MAX_RESTARTS times (default 20). Exit code: the command's.
 set -uo pipefail
 
@@ -27,7 +27,7 @@ if [[ $rank_codes != 75 && $rank_codes != $'0\n75' ]]; then
 elif ((restarts >= ${HONE_MAX_RESTARTS:-20})); then
   echo "not put back in the queue: restarted $restarts times already" >&2
 else
-  echo "stopped early with everything saved: back in the queue"
+  echo "stopped early: back in the queue"
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"
