@@ -831,6 +831,30 @@ TEST(Trainer, ACallbackThatThrowsOnOneRankEndsItsCallOnAll) {
   }
 }
 
+TEST(Trainer, ReplicasThatDivergeAreFoundAndNamed) {
+  for (const int ranks : {2, 3}) {
+    const auto messages = on_ranks(ranks, [&](Communicator& comm) -> std::string {
+      auto checking = options();
+      checking.replica_check_steps = 2;
+      checking.global_train_batch_size = 4;
+      TrainerHarness harness{model().folder(), comm, checking};
+      EXPECT_EQ(harness->step(samples(8)).updates, 2);
+      // One bit of one weight, as a failing memory may flip it.
+      auto norm = harness.model().parameters().at("model.layers.0.input_layernorm.weight").detach();
+      if (comm.rank() == 1) norm[3] = std::nextafter(norm[3].item<float>(), 2.0F);
+      EXPECT_EQ(harness->step(samples(4)).updates, 1) << "not looked at yet";
+      try {
+        harness->step(samples(4));
+      } catch (const DivergedError& error) {
+        return error.what();
+      }
+      return "";
+    });
+    EXPECT_THAT(messages[0], HasSubstr("after update 4 rank 1 holds another "));
+    EXPECT_THAT(messages, Each(messages[0]));
+  }
+}
+
 TEST(Trainer, OptionsThatOneRankAloneCannotUseAreRefusedOnAll) {
   const auto messages = on_ranks(2, [](Communicator& comm) -> std::string {
     auto mine = options();

@@ -12,7 +12,7 @@ from markdown import PAGES, SOURCE, anchor, blocks, first_cells, rows, sections
 from tiny_model import make_model
 
 PROGRAM = os.environ["HONE_PROGRAM"]
-COMMANDS = ["run", "train", "generate", "eval", "verify", "export", "inspect", "env"]
+COMMANDS = ["run", "train", "generate", "eval", "verify", "export", "inspect", "bench", "env"]
 PROMPTS = [("What is 2 + 3?", 5), ("What is 4 + 4?", 8), ("What is 1 + 1?", 2)]
 
 
@@ -206,6 +206,10 @@ class OutputKeys(unittest.TestCase):
         self.assertEqual(re.findall(r"`(\w+)`", tensor_row[1]), list(whole["tensors"][0]))
         listed = json.loads(hone("inspect", "run", "--json", cwd=self.place.path))
         self.assertEqual(listed, {"checkpoints": [{"path": "run/checkpoint-1"}]})
+
+    def test_bench(self) -> None:
+        report = json.loads(hone("bench", "allreduce", "--max_bytes", "4096", "--repeats", "1", "--json"))
+        self.assert_documented("hone bench", report, *report["results"])
 
     def test_env(self) -> None:
         report = json.loads(hone("env", "--json"))

@@ -139,6 +139,10 @@ MUTANTS = [
            "a rank whose forward pass failed goes on without its gradients",
            TRAINER, "if (sums[2] > 0) agree_or_throw(parts_.communicator, update.failure);", "",
            "trainer_test", "Trainer.WhatFailsInForward*"),
+    Mutant("replicas_not_compared",
+           "weights that differ between ranks are not noticed",
+           TRAINER, "  if (difference.empty()) return;\n", "  return;\n",
+           "trainer_test", "Trainer.ReplicasThatDiverge*"),
     # Rounds and the end.
     Mutant("optimizer_not_reset",
            "on_new_round reset_optimizer forgets nothing",

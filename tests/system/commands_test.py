@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import SystemTest, checkpoints, flip_a_byte, read_lines, write_lines
 from loop_job import LoopTest
 
-COMMANDS = ("run", "train", "generate", "eval", "export", "inspect", "env")
+COMMANDS = ("run", "train", "generate", "eval", "export", "inspect", "bench", "env")
 PROMPTS = [{"prompt": text} for text in ("one", "a much longer prompt than that", "x", "two words", "?")]
 
 
@@ -192,6 +192,27 @@ class Checkpoints(LoopTest):
         report = json.loads(self.hone("inspect", self.newest, "--json", code=65).out)
         self.assertFalse(report["verified"])
         self.assertIsNotNone(report["problem"])
+
+
+class Bench(SystemTest):
+    def test_sizes_and_bandwidths(self) -> None:
+        for ranks in (2, 3):
+            ended = self.hone(
+                *("bench", "allreduce", "--min_bytes", 4096, "--max_bytes", 300_000, "--repeats", 2, "--json"), ranks=ranks
+            )
+            report = json.loads(ended.out)
+            self.assertEqual((report["backend"], report["ranks"]), ("mpi", ranks))
+            self.assertEqual([line["bytes"] for line in report["results"]], [4096, 16384, 65536, 262144])
+            for line in report["results"]:
+                algorithm = line["bytes"] * 1e-9 / line["seconds"]
+                self.assertAlmostEqual(line["algorithm_gb_per_second"], algorithm, delta=1e-9 + 1e-6 * algorithm)
+                self.assertAlmostEqual(
+                    line["bus_gb_per_second"], algorithm * 2 * (ranks - 1) / ranks, delta=1e-9 + 1e-6 * algorithm
+                )
+
+    def test_nothing_to_measure(self) -> None:
+        ended = self.hone("bench", "allreduce", "--min_bytes", 64, "--max_bytes", 32, code=64)
+        self.assertIn("max_bytes is below min_bytes", ended.err)
 
 
 class Environment(SystemTest):

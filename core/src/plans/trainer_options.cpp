@@ -89,6 +89,9 @@ void add_optimizer_options(OptionGroup group, TrainerOptions& o) {
                    "keep; reset_optimizer: each round begins with an optimizer that has seen nothing; "
                    "rewarm: each goes up to the schedule's rate again over warmup_steps updates.",
                    {"keep", "reset_optimizer", "rewarm"});
+  group.add("replica_check_steps", &o.replica_check_steps,
+            "Updates between looks at whether all ranks still hold the same weights; 0: never.",
+            non_negative());
   group.add_choice("on_non_finite", &o.on_non_finite,
                    "stop: a loss or gradient that is not finite ends the run; skip: that update is "
                    "left out.",
@@ -155,6 +158,7 @@ void TrainerOptions::validate() const {
           "logging_steps below 1 is a share of max_steps, which is not set");
   require(seed >= 0, "seed must be >= 0" + got(seed));
   require(save_steps >= 0, "save_steps must be >= 0" + got(save_steps));
+  require(replica_check_steps >= 0, "replica_check_steps must be >= 0" + got(replica_check_steps));
 }
 
 std::string TrainerOptions::to_lines() const {

@@ -1,33 +1,77 @@
 #include "training/parameter_digest.hpp"
 
+#include <ATen/ops/stack.h>
 #include <ATen/ops/sum.h>
 
-#include <string>
+#include <algorithm>
+#include <cstring>
+#include <vector>
 
 #include "hone/core/communicator.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/model/parameter_store.hpp"
 
 namespace hone::detail {
+namespace {
 
-std::int64_t parameter_digest(const ParameterStore& parameters) {
-  std::int64_t digest = 0;
+using Digests = std::vector<std::int64_t>;
+
+/// Of each tensor. One wait for the device.
+Digests digests_of(const ParameterStore& parameters) {
+  std::vector<at::Tensor> sums;
   for (std::size_t i = 0; i < parameters.all().size(); ++i) {
     const auto words = parameters.trained(i).detach().reshape({-1}).view(at::kInt);
-    digest = digest * 31 + words.sum(at::kLong).item<std::int64_t>();
+    sums.push_back(words.sum(at::kLong));
   }
-  return digest;
+  const auto all = at::stack(sums).cpu();
+  const auto* first = all.const_data_ptr<std::int64_t>();
+  return {first, first + all.numel()};
+}
+
+std::int64_t folded(const Digests& digests) {
+  std::uint64_t all = 0;
+  for (const auto digest : digests) all = all * 31 + static_cast<std::uint64_t>(digest);
+  return static_cast<std::int64_t>(all);
+}
+
+/// The rank whose digest of tensor `i` is not what most ranks have; -1: all have the same.
+int odd_rank(const std::vector<Digests>& of_ranks, std::size_t i) {
+  const auto votes = [&](std::int64_t digest) {
+    return std::ranges::count_if(of_ranks, [&](const Digests& digests) { return digests[i] == digest; });
+  };
+  const auto most = std::ranges::max_element(
+      of_ranks, {}, [&](const Digests& digests) { return votes(digests[i]); });
+  const auto odd = std::ranges::find_if(
+      of_ranks, [&](const Digests& digests) { return digests[i] != (*most)[i]; });
+  return odd == of_ranks.end() ? -1 : static_cast<int>(odd - of_ranks.begin());
+}
+
+}  // namespace
+
+std::string replica_difference(Communicator& comm, const ParameterStore& parameters) {
+  const auto digests = digests_of(parameters);
+  const auto mine = folded(digests);
+  const auto all = comm.all_gather_bytes(std::as_bytes(std::span{&mine, 1}));
+  if (std::ranges::all_of(all, [&](const auto& digest) { return digest == all[0]; })) return {};
+  std::vector<Digests> of_ranks;
+  for (const auto& bytes : comm.all_gather_bytes(std::as_bytes(std::span{digests}))) {
+    of_ranks.emplace_back(bytes.size() / sizeof(std::int64_t));
+    std::memcpy(of_ranks.back().data(), bytes.data(), bytes.size());
+    if (of_ranks.back().size() != digests.size()) return "the ranks hold models of different shapes";
+  }
+  for (std::size_t i = 0; i < digests.size(); ++i) {
+    const int rank = odd_rank(of_ranks, i);
+    if (rank < 0) continue;
+    return "rank " + std::to_string(rank) + " holds another " + parameters.all()[i].name +
+           (comm.size() == 2 ? " than the other rank" : " than most ranks");
+  }
+  return {};
 }
 
 void require_equal_parameters(Communicator& comm, const ParameterStore& parameters) {
-  const auto mine = parameter_digest(parameters);
-  const auto all = comm.all_gather_bytes(std::as_bytes(std::span{&mine, 1}));
-  for (std::size_t rank = 1; rank < all.size(); ++rank) {
-    if (all[rank] == all[0]) continue;
-    throw CommunicatorError{"rank " + std::to_string(rank) +
-                            " holds other weights than rank 0. Do all ranks read the same model "
-                            "folder or checkpoint?"};
-  }
+  const auto difference = replica_difference(comm, parameters);
+  if (difference.empty()) return;
+  throw CommunicatorError{difference + ". Do all ranks read the same model folder or checkpoint?"};
 }
 
 }  // namespace hone::detail

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cstdint>
+#include <string>
 
 namespace hone {
 
@@ -9,11 +9,14 @@ class ParameterStore;
 
 namespace detail {
 
-/// A number that replicas with equal parameters share, and others practically never do: each parameter's
-/// 32-bit words summed, the sums combined in order. Cheap enough for every start and resume.
-std::int64_t parameter_digest(const ParameterStore& parameters);
+/// Which rank and which tensor differ where the ranks do not all hold the same parameters; empty where they
+/// do. Compared by a digest of each tensor, the sum of its 32-bit words: one that differs in any one word has
+/// another. One small message where all is well. Of two ranks nobody knows which one is wrong; of more it
+/// is the odd one.
+/// Collective.
+std::string replica_difference(Communicator& comm, const ParameterStore& parameters);
 
-/// Collective. Throws: CommunicatorError naming a rank whose parameters differ from rank 0's.
+/// Collective. Throws: CommunicatorError naming a rank and a tensor that differ.
 void require_equal_parameters(Communicator& comm, const ParameterStore& parameters);
 
 }  // namespace detail

@@ -18,6 +18,7 @@
 #include "training/gradient_norm.hpp"
 #include "training/gradient_tree.hpp"
 #include "training/memory_caches.hpp"
+#include "training/parameter_digest.hpp"
 #include "training/tensor_bytes.hpp"
 
 namespace hone {
@@ -95,6 +96,7 @@ StepStats Trainer::step(const Batch& batch) {
       reduce_gradients();
       agree_on(update);
       if (update.applies()) clip_and_apply(update);
+      check_replicas_if_due(update);
       record(update, stats);
       if (i + 1 == pending.size()) end_call();
       evaluate_if_due(update, stats);
@@ -304,6 +306,20 @@ void Trainer::clip_and_apply(const Update& update) {
     parts_.model.parameters().round_masters();
   });
   ++state_.global_step;
+}
+
+/// A rank whose memory or arithmetic failed in silence trains all others wrong.
+void Trainer::check_replicas_if_due(const Update& update) {
+  const auto every = options_.replica_check_steps;
+  if (every == 0 || !update.applies() || state_.global_step % every != 0) return;
+  if (parts_.communicator.size() == 1) return;
+  const auto difference =
+      detail::replica_difference(parts_.communicator, parts_.model.parameters());
+  if (difference.empty()) return;
+  throw DivergedError{"after update " + std::to_string(state_.global_step) + " " + difference +
+                      ": the replicas have diverged since update " +
+                      std::to_string(state_.global_step - every) +
+                      ". Look for a failing machine, and go on from a checkpoint before that"};
 }
 
 void Trainer::record(const Update& update, StepStats& stats) {

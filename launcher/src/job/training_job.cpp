@@ -43,9 +43,10 @@ std::unique_ptr<GradientReducer> make_reducer(Communicator& comm, const TrainerO
 /// matters to a schedule that goes down to there.
 bool changes_the_outcome(const std::string& option, bool schedule_has_end) {
   static const std::set<std::string> kFree = {
-      "resume_from_checkpoint", "output_dir", "keep_best_model", "num_rounds", "num_threads", "bind_threads",
-      "ddp_backend", "use_cpu", "watchdog", "ddp_timeout", "control_interface", "logging_steps", "eval_file", "eval_steps", "reward.timeout",
-      "per_device_eval_batch_size", "train.per_device_eval_batch_size"};
+      "resume_from_checkpoint", "output_dir", "keep_best_model", "num_rounds", "num_threads",
+      "bind_threads", "ddp_backend", "use_cpu", "replica_check_steps", "train.replica_check_steps",
+      "watchdog", "ddp_timeout", "control_interface", "logging_steps", "eval_file", "eval_steps",
+      "reward.timeout", "per_device_eval_batch_size", "train.per_device_eval_batch_size"};
   static const std::set<std::string> kEnds = {"max_steps", "train.max_steps", "num_train_epochs"};
   if (kFree.contains(option) || option.starts_with("eval.")) return false;
   if (option.starts_with("save.") || option.starts_with("save_")) return false;

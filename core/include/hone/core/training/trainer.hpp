@@ -195,6 +195,7 @@ class Trainer {
   void reduce_gradients();
   void agree_on(Update& update);
   void clip_and_apply(const Update& update);
+  void check_replicas_if_due(const Update& update);
   void record(const Update& update, StepStats& stats);
   void evaluate_if_due(const Update& update, StepStats& stats);
   void note_best(const Metrics& metrics);

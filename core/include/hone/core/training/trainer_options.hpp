@@ -47,6 +47,9 @@ struct TrainerOptions {
   /// At the begin of each step call but the first: keep | reset_optimizer: forget its state | rewarm: go up to
   /// the schedule's rate again over warmup_steps updates.
   std::string on_new_round = "keep";
+  /// Updates between looks at whether all ranks still hold the same weights; 0: never. Where they do not,
+  /// DivergedError names a rank and a tensor, before anything is saved.
+  std::int64_t replica_check_steps = 100;
   std::string on_non_finite = "stop";    ///< stop: throw DivergedError | skip: leave the update out
 
   std::int64_t seed = 42;
