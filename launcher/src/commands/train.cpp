@@ -206,6 +206,7 @@ class FileTraining final : private TrainerCallback {
   void look_at_samples(bool resumed) {
     std::vector<TokenRow> rows;
     for (std::size_t i = 0; i < train_rows_.input_ids.size(); ++i) {
+      // The digest takes any lists: the mask has none of its own in a row.
       const double weight = train_rows_.weights.empty() ? 1.0 : train_rows_.weights[i];
       rows.push_back({.ids = train_rows_.input_ids[i],
                       .labels = train_rows_.labels[i],
