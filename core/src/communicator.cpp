@@ -21,6 +21,8 @@ namespace {
 
 }  // namespace
 
+std::shared_ptr<std::byte> Communicator::allocate(std::int64_t) { return nullptr; }
+
 bool all_true(Communicator& comm, bool mine) {
   std::int64_t flag = mine ? 1 : 0;
   comm.all_reduce(&flag, 1, DType::Int64, ReduceOp::Min);

@@ -10,6 +10,17 @@ void LoopbackCommunicator::all_reduce(void* data, std::int64_t count, DType dtyp
   require_valid(all_reduce_call(count, dtype, op), data, size());
 }
 
+void LoopbackCommunicator::reduce_scatter(void* data, std::int64_t block, DType dtype,
+                                          ReduceOp op) {
+  require_not_aborted();
+  require_valid(reduce_scatter_call(block, dtype, op), data, size());
+}
+
+void LoopbackCommunicator::all_gather(void* data, std::int64_t block, DType dtype) {
+  require_not_aborted();
+  require_valid(all_gather_call(block, dtype), data, size());
+}
+
 void LoopbackCommunicator::broadcast(void* data, std::int64_t count, DType dtype, int root) {
   require_not_aborted();
   require_valid(broadcast_call(count, dtype, root), data, size());

@@ -80,14 +80,46 @@ void MpiCommunicator::all_reduce(void* data, std::int64_t count, DType dtype, Re
   }
 }
 
+// Block by block, to and from its owner: as much traffic as MPI's own operations on whole buffers,
+// without their copies of the whole.
+void MpiCommunicator::reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) {
+  const auto call = reduce_scatter_call(block, dtype, op);
+  begin(call, data);
+  const MPI_Datatype type = detail::MpiReduceOps::type(dtype);
+  const MPI_Op mpi_op = ops_->op(dtype, op);
+  const detail::ChunkPlan plan{block, size_of(dtype), kChunkBytes};
+  for (int owner = 0; owner < size_; ++owner) {
+    for (std::int64_t i = 0; i < plan.num_chunks(); ++i) {
+      const auto chunk = plan.chunk(i);
+      auto* start =
+          static_cast<std::byte*>(data) + (owner * block + chunk.first) * size_of(dtype);
+      const void* from = owner == rank_ ? MPI_IN_PLACE : start;
+      check(MPI_Reduce(from, start, chunk.count, type, mpi_op, owner, comm_), call);
+    }
+  }
+}
+
+void MpiCommunicator::all_gather(void* data, std::int64_t block, DType dtype) {
+  const auto call = all_gather_call(block, dtype);
+  begin(call, data);
+  const auto bytes = block * size_of(dtype);
+  for (int owner = 0; owner < size_; ++owner) {
+    broadcast_bytes(static_cast<std::byte*>(data) + owner * bytes, bytes, owner, call);
+  }
+}
+
 void MpiCommunicator::broadcast(void* data, std::int64_t count, DType dtype, int root) {
   const auto call = broadcast_call(count, dtype, root);
   begin(call, data);
-  const detail::ChunkPlan plan{count * size_of(dtype), 1, kChunkBytes};
+  broadcast_bytes(static_cast<std::byte*>(data), count * size_of(dtype), root, call);
+}
+
+void MpiCommunicator::broadcast_bytes(std::byte* data, std::int64_t bytes, int root,
+                                      const CollectiveCall& call) {
+  const detail::ChunkPlan plan{bytes, 1, kChunkBytes};
   for (std::int64_t i = 0; i < plan.num_chunks(); ++i) {
     const auto chunk = plan.chunk(i);
-    auto* start = static_cast<std::byte*>(data) + chunk.first;
-    check(MPI_Bcast(start, chunk.count, MPI_BYTE, root, comm_), call);
+    check(MPI_Bcast(data + chunk.first, chunk.count, MPI_BYTE, root, comm_), call);
   }
 }
 

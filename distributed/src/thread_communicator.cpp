@@ -30,6 +30,29 @@ void ThreadCommunicator::all_reduce(void* data, std::int64_t count, DType dtype,
   reduce_my_slice(count, dtype, op);
 }
 
+void ThreadCommunicator::reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) {
+  const auto call = reduce_scatter_call(block, dtype, op);
+  require_valid(call, data, size());
+  rendezvous_.meet(rank_, {.call = call, .data = data, .bytes = {}});
+  const Parting parting{rendezvous_};
+  if (block > 0) reduce_in_order(everybodys_buffers(), rank_ * block, block, dtype, op);
+}
+
+void ThreadCommunicator::all_gather(void* data, std::int64_t block, DType dtype) {
+  const auto call = all_gather_call(block, dtype);
+  require_valid(call, data, size());
+  rendezvous_.meet(rank_, {.call = call, .data = data, .bytes = {}});
+  const Parting parting{rendezvous_};
+  const auto bytes = static_cast<std::size_t>(block * size_of(dtype));
+  for (int other = 0; other < size() && block > 0; ++other) {
+    if (other == rank_) continue;
+    const auto* theirs = rendezvous_.postings()[static_cast<std::size_t>(other)].data;
+    const auto place = static_cast<std::size_t>(other) * bytes;
+    std::memcpy(static_cast<std::byte*>(data) + place,
+                static_cast<const std::byte*>(theirs) + place, bytes);
+  }
+}
+
 void ThreadCommunicator::broadcast(void* data, std::int64_t count, DType dtype, int root) {
   const auto call = broadcast_call(count, dtype, root);
   require_valid(call, data, size());
@@ -65,10 +88,14 @@ void ThreadCommunicator::reduce_my_slice(std::int64_t count, DType dtype, Reduce
   const std::int64_t first = std::min(count, grains * rank_ / size() * kGrain);
   const std::int64_t last = std::min(count, grains * (rank_ + 1) / size() * kGrain);
   if (first == last) return;
+  reduce_in_order(everybodys_buffers(), first, last - first, dtype, op);
+}
+
+std::vector<void*> ThreadCommunicator::everybodys_buffers() const {
   std::vector<void*> buffers;
   buffers.reserve(rendezvous_.postings().size());
   for (const auto& posting : rendezvous_.postings()) buffers.push_back(posting.data);
-  reduce_in_order(buffers, first, last - first, dtype, op);
+  return buffers;
 }
 
 }  // namespace hone::distributed::detail

@@ -16,6 +16,8 @@ class ThreadCommunicator final : public Communicator {
   std::string_view backend() const override { return "threads"; }
 
   void all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
+  void reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) override;
+  void all_gather(void* data, std::int64_t block, DType dtype) override;
   void broadcast(void* data, std::int64_t count, DType dtype, int root) override;
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override;
   void barrier() override;
@@ -23,6 +25,7 @@ class ThreadCommunicator final : public Communicator {
 
  private:
   void reduce_my_slice(std::int64_t count, DType dtype, ReduceOp op) const;
+  std::vector<void*> everybodys_buffers() const;
 
   Rendezvous& rendezvous_;
   int rank_;

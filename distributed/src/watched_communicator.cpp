@@ -24,6 +24,17 @@ void WatchedCommunicator::all_reduce(void* data, std::int64_t count, DType dtype
   inner_->all_reduce(data, count, dtype, op);
 }
 
+void WatchedCommunicator::reduce_scatter(void* data, std::int64_t block, DType dtype,
+                                         ReduceOp op) {
+  const Recorded recorded{recorder_, reduce_scatter_call(block, dtype, op)};
+  inner_->reduce_scatter(data, block, dtype, op);
+}
+
+void WatchedCommunicator::all_gather(void* data, std::int64_t block, DType dtype) {
+  const Recorded recorded{recorder_, all_gather_call(block, dtype)};
+  inner_->all_gather(data, block, dtype);
+}
+
 void WatchedCommunicator::broadcast(void* data, std::int64_t count, DType dtype, int root) {
   const Recorded recorded{recorder_, broadcast_call(count, dtype, root)};
   inner_->broadcast(data, count, dtype, root);
@@ -38,6 +49,11 @@ std::vector<std::vector<std::byte>> WatchedCommunicator::all_gather_bytes(
 void WatchedCommunicator::barrier() {
   const Recorded recorded{recorder_, barrier_call()};
   inner_->barrier();
+}
+
+std::shared_ptr<std::byte> WatchedCommunicator::allocate(std::int64_t bytes) {
+  const Recorded recorded{recorder_, allocate_call(bytes)};
+  return inner_->allocate(bytes);
 }
 
 }  // namespace hone::distributed

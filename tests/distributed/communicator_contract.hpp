@@ -107,6 +107,69 @@ TEST_P(CommunicatorContract, AllReduceCombinesEveryTypeAndCount) {
   });
 }
 
+TEST_P(CommunicatorContract, ReduceScatterLeavesEveryRankItsOwnBlock) {
+  run([&](Communicator& comm) {
+    const int size = comm.size();
+    for (const DType dtype : kAllDTypes) {
+      for (const ReduceOp op : {ReduceOp::Sum, ReduceOp::Min, ReduceOp::Max}) {
+        if (dtype == DType::UInt8 && op == ReduceOp::Sum) continue;
+        for (const std::int64_t block : counts(dtype)) {
+          TypedBuffer buffer{dtype, size * block};
+          buffer.fill([&](auto i) { return contribution(comm.rank(), size, i); });
+          comm.reduce_scatter(buffer.data(), block, dtype, op);
+          SCOPED_TRACE(std::string{name_of(dtype)} + " op " + std::to_string(static_cast<int>(op)) +
+                       " x " + std::to_string(block));
+          const auto first = comm.rank() * block;
+          buffer.expect([&](auto i) {
+            const bool mine = i >= first && i < first + block;
+            return mine ? static_cast<double>(expected_reduction(op, size, i)) : buffer.value(i);
+          });
+        }
+      }
+    }
+  });
+}
+
+TEST_P(CommunicatorContract, AllGatherSharesEveryRanksOwnBlock) {
+  run([&](Communicator& comm) {
+    const int size = comm.size();
+    for (const DType dtype : kAllDTypes) {
+      for (const std::int64_t block : counts(dtype)) {
+        TypedBuffer buffer{dtype, size * block};
+        buffer.fill([&](auto i) { return contribution(comm.rank(), size, i); });
+        comm.all_gather(buffer.data(), block, dtype);
+        SCOPED_TRACE(std::string{name_of(dtype)} + " x " + std::to_string(block));
+        buffer.expect(
+            [&](auto i) { return contribution(static_cast<int>(i / block), size, i); });
+      }
+    }
+  });
+}
+
+TEST_P(CommunicatorContract, ItsOwnMemoryIsZeroAlignedAndAsGoodAsAny) {
+  run([&](Communicator& comm) {
+    for (const std::int64_t count : {1, 1000, 300007}) {
+      const auto memory = comm.allocate(count * size_of(DType::Float32));
+      if (memory == nullptr) return;  // it has none, on any rank
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory.get()) % 64, 0U);
+      const std::span values{reinterpret_cast<float*>(memory.get()),
+                             static_cast<std::size_t>(count)};
+      for (const float value : values) ASSERT_EQ(value, 0.0F);
+      for (int round = 0; round < 3; ++round) {
+        for (std::int64_t i = 0; i < count; ++i) {
+          values[static_cast<std::size_t>(i)] =
+              static_cast<float>(contribution(comm.rank(), comm.size(), i + round));
+        }
+        comm.all_reduce(values.data(), count, DType::Float32, ReduceOp::Sum);
+        for (std::int64_t i = 0; i < count; ++i) {
+          ASSERT_EQ(values[static_cast<std::size_t>(i)],
+                    expected_reduction(ReduceOp::Sum, comm.size(), i + round));
+        }
+      }
+    }
+  });
+}
+
 TEST_P(CommunicatorContract, BroadcastCopiesFromEveryRoot) {
   run([&](Communicator& comm) {
     for (const DType dtype : kAllDTypes) {
@@ -215,6 +278,9 @@ TEST_P(CommunicatorContract, RefusesWrongArgumentsAndGoesOn) {
     EXPECT_THROW(comm.all_reduce(&value, -1, DType::Float32, ReduceOp::Sum), CommunicatorError);
     EXPECT_THROW(comm.all_reduce(nullptr, 1, DType::Float32, ReduceOp::Sum), CommunicatorError);
     EXPECT_THROW(comm.all_reduce(&value, 1, DType::UInt8, ReduceOp::Sum), CommunicatorError);
+    EXPECT_THROW(comm.reduce_scatter(&value, -1, DType::Float32, ReduceOp::Sum), CommunicatorError);
+    EXPECT_THROW(comm.reduce_scatter(&value, 1, DType::UInt8, ReduceOp::Sum), CommunicatorError);
+    EXPECT_THROW(comm.all_gather(nullptr, 1, DType::Float32), CommunicatorError);
     EXPECT_THROW(comm.broadcast(&value, 1, DType::Float32, comm.size()), CommunicatorError);
     EXPECT_THROW(comm.broadcast(&value, 1, DType::Float32, -1), CommunicatorError);
     comm.all_reduce(nullptr, 0, DType::Float32, ReduceOp::Sum);

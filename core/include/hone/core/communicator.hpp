@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,7 +15,8 @@ namespace hone {
 
 enum class ReduceOp : std::uint8_t { Sum, Min, Max };
 
-/// The ranks of one job and what they can do together, on raw host buffers.
+/// The ranks of one job and what they can do together, on raw buffers: in host memory, or where the
+/// backend's device computes.
 ///
 /// Collective: every method except rank(), size(), backend() and abort(); all ranks call the same
 /// ones in the same order with the same count, dtype and root.
@@ -33,6 +35,14 @@ class Communicator {
   /// only. A zero count is legal.
   virtual void all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) = 0;
 
+  /// Reduces size() * `block` elements. Afterwards this rank's block, the rank()-th, holds the result;
+  /// the others are unspecified. 16-bit floats are added in float.
+  virtual void reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) = 0;
+
+  /// Shares what reduce_scatter leaves: every rank's own block of size() * `block` elements on every
+  /// rank, in place.
+  virtual void all_gather(void* data, std::int64_t block, DType dtype) = 0;
+
   /// Copies `count` elements of `root` to every rank, in place.
   virtual void broadcast(void* data, std::int64_t count, DType dtype, int root) = 0;
 
@@ -40,6 +50,10 @@ class Communicator {
   virtual std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) = 0;
 
   virtual void barrier() = 0;
+
+  /// Memory, all zero and aligned to 64 bytes, in which this communicator reduces faster than in any
+  /// other. Null where it has none: any memory is as good. It may outlive the communicator.
+  virtual std::shared_ptr<std::byte> allocate(std::int64_t bytes);
 
   /// Ends the whole job at once with `exit_code`, from any one rank. Does not return under MPI;
   /// elsewhere it makes every waiting and later call of the group throw.

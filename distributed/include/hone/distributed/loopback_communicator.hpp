@@ -21,6 +21,8 @@ class LoopbackCommunicator final : public Communicator {
   std::string_view backend() const override { return "loopback"; }
 
   void all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
+  void reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) override;
+  void all_gather(void* data, std::int64_t block, DType dtype) override;
   void broadcast(void* data, std::int64_t count, DType dtype, int root) override;
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override;
   void barrier() override;

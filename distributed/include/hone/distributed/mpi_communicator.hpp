@@ -45,6 +45,8 @@ class MpiCommunicator final : public Communicator {
   std::string_view backend() const override { return "mpi"; }
 
   void all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
+  void reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) override;
+  void all_gather(void* data, std::int64_t block, DType dtype) override;
   void broadcast(void* data, std::int64_t count, DType dtype, int root) override;
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override;
   void barrier() override;
@@ -55,6 +57,7 @@ class MpiCommunicator final : public Communicator {
  private:
   void begin(const CollectiveCall& call, const void* data);
   void check(int code, const CollectiveCall& call);
+  void broadcast_bytes(std::byte* data, std::int64_t bytes, int root, const CollectiveCall& call);
   std::vector<std::int64_t> gather_lengths(std::int64_t mine, const CollectiveCall& call);
 
   MPI_Comm comm_ = MPI_COMM_NULL;

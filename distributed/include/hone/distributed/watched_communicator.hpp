@@ -20,9 +20,12 @@ class WatchedCommunicator final : public Communicator {
   std::string_view backend() const override { return inner_->backend(); }
 
   void all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
+  void reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) override;
+  void all_gather(void* data, std::int64_t block, DType dtype) override;
   void broadcast(void* data, std::int64_t count, DType dtype, int root) override;
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override;
   void barrier() override;
+  std::shared_ptr<std::byte> allocate(std::int64_t bytes) override;
   void abort(int exit_code) override { inner_->abort(exit_code); }
 
  private:
