@@ -15,7 +15,7 @@ void describe(const detail::Manifest& manifest, CheckpointSummary& summary) {
   summary.state_json = manifest.state_json;
   for (const auto& tensor : manifest.tensors) {
     summary.tensors.push_back(
-        {tensor.name, tensor.dtype, tensor.shape, tensor.bytes, tensor.file});
+        {tensor.name, tensor.dtype, tensor.shape, tensor.bytes, tensor.file, tensor.first});
     summary.tensor_bytes += tensor.bytes;
   }
 }

@@ -15,7 +15,8 @@
 namespace hone::checkpoints::detail {
 namespace {
 
-using TensorIndex = std::unordered_map<std::string_view, const TensorEntry*>;
+/// The entries of each tensor.
+using TensorIndex = std::unordered_map<std::string_view, std::vector<const TensorEntry*>>;
 
 std::string describe(DType dtype, const std::vector<std::int64_t>& shape) {
   std::string text{name_of(dtype)};
@@ -30,14 +31,16 @@ std::string describe(DType dtype, const std::vector<std::int64_t>& shape) {
 std::string misfit(const TensorIndex& index, const TensorBytes& wanted) {
   const auto found = index.find(wanted.name);
   if (found == index.end()) return "\n  " + wanted.name + ": not in the checkpoint";
-  const auto& entry = *found->second;
+  const auto& entry = *found->second.front();
   if (entry.dtype != wanted.dtype || entry.shape != wanted.shape) {
     return "\n  " + wanted.name + ": expected " + describe(wanted.dtype, wanted.shape) +
            ", the checkpoint has " + describe(entry.dtype, entry.shape);
   }
-  if (entry.bytes != static_cast<std::int64_t>(wanted.bytes.size())) {
-    return "\n  " + wanted.name + ": the buffer has " + std::to_string(wanted.bytes.size()) +
-           " bytes, the tensor " + std::to_string(entry.bytes);
+  const auto bytes = static_cast<std::int64_t>(wanted.bytes.size());
+  const auto rest = bytes_of(entry.shape, entry.dtype) - wanted.first * size_of(entry.dtype);
+  if (wanted.first < 0 || bytes > rest) {
+    return "\n  " + wanted.name + ": the buffer has " + std::to_string(bytes) +
+           " bytes, the tensor " + std::to_string(rest);
   }
   return {};
 }
@@ -58,19 +61,48 @@ void require_fit(const std::filesystem::path& checkpoint, const TensorIndex& ind
                         "\nResume with the model and the options that wrote it."};
 }
 
-void read_tensor(const File& file, const TensorEntry& entry, std::span<std::byte> buffer) {
+/// Bytes of a tensor that lie at [begin, end) of its row-major order.
+struct ByteRange {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
+ByteRange range_of(std::int64_t first, DType dtype, std::int64_t bytes) {
+  const auto begin = first * size_of(dtype);
+  return {begin, begin + bytes};
+}
+
+/// Reads an entry, all of which its digest covers, and keeps what of it is wanted.
+void read_entry(const File& file, const TensorEntry& entry, const TensorBytes& wanted) {
+  const auto held = range_of(entry.first, entry.dtype, entry.bytes);
+  const auto asked = range_of(wanted.first, wanted.dtype, static_cast<std::int64_t>(wanted.bytes.size()));
   Digest digest;
-  auto offset = entry.offset;
-  while (!buffer.empty()) {
-    const auto chunk = buffer.first(std::min(buffer.size(), kChunkBytes));
-    file.read_at(chunk, offset);
+  std::vector<std::byte> aside;
+  for (auto begin = held.begin; begin < held.end;) {
+    const auto end = std::min(held.end, begin + static_cast<std::int64_t>(kChunkBytes));
+    const auto size = static_cast<std::size_t>(end - begin);
+    const bool fits = begin >= asked.begin && end <= asked.end;
+    if (!fits) aside.resize(kChunkBytes);
+    const auto chunk = fits ? wanted.bytes.subspan(static_cast<std::size_t>(begin - asked.begin), size)
+                            : std::span{aside}.first(size);
+    file.read_at(chunk, entry.offset + begin - held.begin);
     digest.update(chunk);
-    offset += static_cast<std::int64_t>(chunk.size());
-    buffer = buffer.subspan(chunk.size());
+    const auto from = std::max(begin, asked.begin), to = std::min(end, asked.end);
+    if (!fits && from < to) {
+      std::copy_n(chunk.begin() + (from - begin), to - from,
+                  wanted.bytes.begin() + (from - asked.begin));
+    }
+    begin = end;
   }
   if (digest.finish() != entry.sha256) {
     throw CheckpointError{entry.file + ": tensor " + entry.name + " does not match its digest"};
   }
+}
+
+bool overlaps(const TensorEntry& entry, const TensorBytes& wanted) {
+  const auto held = range_of(entry.first, entry.dtype, entry.bytes);
+  const auto asked = range_of(wanted.first, wanted.dtype, static_cast<std::int64_t>(wanted.bytes.size()));
+  return held.begin < asked.end && asked.begin < held.end;
 }
 
 /// The part of the regions that this rank reads, about as many bytes as every other's.
@@ -139,16 +171,18 @@ std::optional<std::string> find_problem(Communicator& communicator, FileOps& fil
 void read_tensors(FileOps& files, const std::filesystem::path& checkpoint,
                   const Manifest& manifest, std::span<const TensorBytes> tensors) {
   TensorIndex index;
-  for (const auto& entry : manifest.tensors) index.emplace(entry.name, &entry);
+  for (const auto& entry : manifest.tensors) index[entry.name].push_back(&entry);
   require_fit(checkpoint, index, tensors);
   std::map<std::string, File> open_files;
   for (const auto& tensor : tensors) {
-    const auto& entry = *index.at(tensor.name);
-    auto file = open_files.find(entry.file);
-    if (file == open_files.end()) {
-      file = open_files.emplace(entry.file, File::open(files, checkpoint / entry.file)).first;
+    for (const auto* entry : index.at(tensor.name)) {
+      if (!overlaps(*entry, tensor)) continue;
+      auto file = open_files.find(entry->file);
+      if (file == open_files.end()) {
+        file = open_files.emplace(entry->file, File::open(files, checkpoint / entry->file)).first;
+      }
+      read_entry(file->second, *entry, tensor);
     }
-    read_tensor(file->second, entry, tensor.bytes);
   }
 }
 

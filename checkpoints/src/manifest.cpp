@@ -1,5 +1,6 @@
 #include "manifest.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -17,9 +18,11 @@ Json to_json(const RankFileEntry& entry) {
 }
 
 Json to_json(const TensorEntry& entry) {
-  return {{"name", entry.name},     {"dtype", name_of(entry.dtype)}, {"shape", entry.shape},
-          {"file", entry.file},     {"offset", entry.offset},        {"bytes", entry.bytes},
-          {"sha256", entry.sha256}};
+  Json json{{"name", entry.name},     {"dtype", name_of(entry.dtype)}, {"shape", entry.shape},
+            {"file", entry.file},     {"offset", entry.offset},        {"bytes", entry.bytes},
+            {"sha256", entry.sha256}};
+  if (entry.is_piece()) json["first"] = entry.first;
+  return json;
 }
 
 Json to_json(const OtherFileEntry& entry) {
@@ -42,7 +45,13 @@ std::string lines(std::string_view key, const std::vector<Entry>& entries) {
   return text + "\n]";
 }
 
+bool has_pieces(const Manifest& manifest) {
+  return std::ranges::any_of(manifest.tensors, &TensorEntry::is_piece);
+}
+
 }  // namespace
+
+bool TensorEntry::is_piece() const { return first != 0 || bytes != bytes_of(shape, dtype); }
 
 std::string rank_file_name(int rank, int world_size) {
   char name[64];
@@ -61,7 +70,7 @@ std::int64_t bytes_of(const std::vector<std::int64_t>& shape, DType dtype) {
 std::string write_manifest(const Manifest& manifest) {
   try {
     std::string text = "{\n" + line("format", kFormatName);
-    text += ",\n" + line("format_version", kFormatVersion);
+    text += ",\n" + line("format_version", has_pieces(manifest) ? 2 : 1);
     text += ",\n" + line("hone_version", manifest.hone_version);
     text += ",\n" + line("step", manifest.step);
     text += ",\n" + line("world_size", manifest.world_size);

@@ -11,8 +11,9 @@ namespace hone::checkpoints::detail {
 
 inline constexpr std::string_view kManifestName = "manifest.json";
 inline constexpr std::string_view kFormatName = "hone-checkpoint";
-/// Raised when an older reader would misread the folder; see FORMAT.md.
-inline constexpr int kFormatVersion = 1;
+/// Raised when an older reader would misread the folder; see FORMAT.md. A manifest says the lowest version
+/// that can describe it.
+inline constexpr int kFormatVersion = 2;
 inline constexpr std::int64_t kMaxManifestBytes = std::int64_t{256} << 20;
 
 /// One HDF5 file. `layout_sha256` covers every byte of it that belongs to no tensor, in file order.
@@ -22,15 +23,18 @@ struct RankFileEntry {
   std::string layout_sha256;
 };
 
-/// Where one tensor's bytes are: [offset, offset + bytes) of `file`.
+/// Where a tensor's bytes are, or those of a run of its elements: [offset, offset + bytes) of `file`.
 struct TensorEntry {
   std::string name;
   DType dtype = DType::Float32;
-  std::vector<std::int64_t> shape;
+  std::vector<std::int64_t> shape;  ///< of the whole tensor
   std::string file;
   std::int64_t offset = 0;
   std::int64_t bytes = 0;
   std::string sha256;
+  std::int64_t first = 0;  ///< element of the tensor that they begin with
+
+  bool is_piece() const;
 };
 
 /// A file for other programs (config.json ...), by its path inside the checkpoint.
@@ -61,6 +65,10 @@ std::string write_manifest(const Manifest& manifest);
 /// lies inside its file, that none overlap, that bytes fit shape and dtype.
 /// Throws: CheckpointError with the reason, without a path.
 Manifest parse_manifest(std::string_view text);
+
+/// That the entries of each tensor cover it, without gaps or overlaps, and agree on dtype and shape.
+/// Throws: CheckpointError.
+void require_whole_tensors(const Manifest& manifest);
 
 /// bytes = elements * size of dtype, or -1 where a size is negative or the product overflows.
 std::int64_t bytes_of(const std::vector<std::int64_t>& shape, DType dtype);

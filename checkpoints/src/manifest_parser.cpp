@@ -2,7 +2,6 @@
 #include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <unordered_map>
 
 #include "digest.hpp"
@@ -71,7 +70,12 @@ TensorEntry parse_tensor(const Json& json) {
   entry.offset = integer(json, "offset");
   entry.bytes = integer(json, "bytes");
   entry.sha256 = digest_text(json, "sha256");
-  if (entry.bytes != bytes_of(entry.shape, entry.dtype)) {
+  if (json.contains("first")) entry.first = integer(json, "first");
+  const auto whole = bytes_of(entry.shape, entry.dtype);
+  const auto width = size_of(entry.dtype);
+  const bool fits = entry.bytes <= whole && entry.bytes % width == 0 &&
+                    entry.first <= (whole - entry.bytes) / width;
+  if (!fits || (!json.contains("first") && entry.bytes != whole)) {
     refuse("bytes of " + entry.name + " do not fit its shape and dtype");
   }
   return entry;
@@ -105,10 +109,8 @@ std::vector<RankFileEntry> parse_rank_files(const Json& json, int world_size) {
 /// Every tensor lies in a listed file, behind the end of the one before it.
 void require_disjoint(const Manifest& manifest) {
   std::unordered_map<std::string, std::vector<const TensorEntry*>> by_file;
-  std::set<std::string_view> names;
   for (const auto& file : manifest.rank_files) by_file[file.file];
   for (const auto& tensor : manifest.tensors) {
-    if (!names.insert(tensor.name).second) refuse("lists " + tensor.name + " twice");
     const auto file = by_file.find(tensor.file);
     if (file == by_file.end()) refuse(tensor.name + " is in a file that is not listed");
     if (tensor.bytes > 0) file->second.push_back(&tensor);
@@ -131,9 +133,9 @@ void require_disjoint(const Manifest& manifest) {
 Manifest parse_fields(const Json& json) {
   if (json.at("format").get<std::string>() != kFormatName) refuse("is of another format");
   const auto version = integer(json, "format_version");
-  if (version != kFormatVersion) {
+  if (version < 1 || version > kFormatVersion) {
     refuse("has format version " + std::to_string(version) + " (written by hone " +
-           json.value("hone_version", "?") + "), this hone reads version " +
+           json.value("hone_version", "?") + "), this hone reads versions 1 to " +
            std::to_string(kFormatVersion));
   }
   Manifest manifest;
@@ -151,12 +153,39 @@ Manifest parse_fields(const Json& json) {
   return manifest;
 }
 
+/// Adds an entry to those of its tensor, which come in ascending order.
+void extend(const TensorEntry& entry, const TensorEntry& first, std::int64_t& covered) {
+  const bool same = entry.dtype == first.dtype && entry.shape == first.shape;
+  if (!same) refuse("pieces of " + entry.name + " differ in dtype or shape");
+  if (&entry != &first && entry.first < covered) refuse("lists " + entry.name + " twice");
+  if (entry.first > covered) refuse("lacks a piece of " + entry.name);
+  covered = entry.first + entry.bytes / size_of(entry.dtype);
+}
+
 }  // namespace
+
+void require_whole_tensors(const Manifest& manifest) {
+  std::unordered_map<std::string_view, std::vector<const TensorEntry*>> by_name;
+  for (const auto& entry : manifest.tensors) by_name[entry.name].push_back(&entry);
+  for (auto& [name, entries] : by_name) {
+    std::ranges::stable_sort(entries, {}, &TensorEntry::first);
+    std::int64_t covered = 0;
+    for (const auto* entry : entries) {
+      if (covered == 0 && entry != entries.front()) refuse("lists " + entry->name + " twice");
+      extend(*entry, *entries.front(), covered);
+    }
+    const auto& any = *entries.front();
+    if (covered * size_of(any.dtype) != bytes_of(any.shape, any.dtype)) {
+      refuse("lacks a piece of " + any.name);
+    }
+  }
+}
 
 Manifest parse_manifest(std::string_view text) {
   try {
     Manifest manifest = parse_fields(parse_authentic(text));
     require_disjoint(manifest);
+    require_whole_tensors(manifest);
     return manifest;
   } catch (const Json::exception& error) {
     refuse(error.what());

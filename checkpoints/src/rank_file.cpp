@@ -1,6 +1,7 @@
 #include "rank_file.hpp"
 
 #include <algorithm>
+#include <vector>
 
 #include "digest.hpp"
 #include "file_io.hpp"
@@ -31,11 +32,22 @@ std::string write_metadata(File& file, const std::vector<Hdf5Layout::Piece>& pie
   return digest.finish();
 }
 
+/// A piece is a data set of its own, of one dimension.
+TensorBytes as_data_set(TensorBytes tensor) {
+  if (!tensor.is_piece()) return tensor;
+  tensor.name += "/from-" + std::to_string(tensor.first);
+  tensor.shape = {static_cast<std::int64_t>(tensor.bytes.size()) / size_of(tensor.dtype)};
+  tensor.first = 0;
+  return tensor;
+}
+
 }  // namespace
 
 RankContribution write_rank_file(FileOps& files, const std::filesystem::path& folder,
                                  const std::string& name, std::span<const TensorBytes> tensors) {
-  const Hdf5Layout layout = lay_out_hdf5(tensors);
+  std::vector<TensorBytes> data_sets;
+  for (const auto& tensor : tensors) data_sets.push_back(as_data_set(tensor));
+  const Hdf5Layout layout = lay_out_hdf5(data_sets);
   File file = File::create(files, folder / name);
   file.allocate(layout.file_bytes);
   RankContribution mine{{name, layout.file_bytes, write_metadata(file, layout.metadata)}, {}};
@@ -43,7 +55,8 @@ RankContribution write_rank_file(FileOps& files, const std::filesystem::path& fo
     const auto& tensor = tensors[i];
     const auto& range = layout.tensors[i];
     mine.tensors.push_back({tensor.name, tensor.dtype, tensor.shape, name, range.offset,
-                            range.bytes, write_hashed(file, tensor.bytes, range.offset)});
+                            range.bytes, write_hashed(file, tensor.bytes, range.offset),
+                            tensor.first});
   }
   file.sync();
   file.close();

@@ -1,10 +1,12 @@
 #include "save.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "agreed.hpp"
 #include "digest.hpp"
@@ -20,60 +22,79 @@ namespace {
   throw CheckpointError{reason, ExitCode::Internal};
 }
 
+void require_valid(const TensorBytes& tensor) {
+  if (!is_valid_tensor_name(tensor.name)) refuse("not a tensor name: \"" + tensor.name + '"');
+  const auto whole = bytes_of(tensor.shape, tensor.dtype);
+  const auto bytes = static_cast<std::int64_t>(tensor.bytes.size());
+  const auto width = size_of(tensor.dtype);
+  if (tensor.first >= 0 && bytes % width == 0 && tensor.first * width + bytes <= whole) return;
+  refuse("tensor " + tensor.name + " has " + std::to_string(bytes) + " bytes from element " +
+         std::to_string(tensor.first) + " on, its shape and dtype need " + std::to_string(whole));
+}
+
 void require_valid_content(const CheckpointContent& content) {
   if (content.step < 0) refuse("step " + std::to_string(content.step) + " is negative");
   if (!nlohmann::json::accept(content.state_json)) refuse("the state text is not JSON");
-  std::set<std::string_view> names;
+  std::set<std::pair<std::string_view, std::int64_t>> names;
   for (const auto& tensor : content.tensors) {
-    if (!is_valid_tensor_name(tensor.name)) refuse("not a tensor name: \"" + tensor.name + '"');
-    if (!names.insert(tensor.name).second) refuse("two tensors are called " + tensor.name);
-    const auto expected = bytes_of(tensor.shape, tensor.dtype);
-    if (expected != static_cast<std::int64_t>(tensor.bytes.size())) {
-      refuse("tensor " + tensor.name + " has " + std::to_string(tensor.bytes.size()) +
-             " bytes, its shape and dtype need " + std::to_string(expected));
+    require_valid(tensor);
+    if (!names.insert({tensor.name, tensor.first}).second) {
+      refuse("two tensors are called " + tensor.name);
     }
   }
 }
 
-/// Equal on two ranks where their tables and states are; says nothing about the tensors' bytes.
+/// What every rank has alike.
+std::vector<TensorBytes> common_tensors(const CheckpointContent& content) {
+  std::vector<TensorBytes> common;
+  std::ranges::copy_if(content.tensors, std::back_inserter(common),
+                       [](const TensorBytes& tensor) { return !tensor.is_dealt; });
+  return common;
+}
+
+/// Equal on two ranks where their tables of common tensors and states are; says nothing about bytes.
 std::string fingerprint(const CheckpointContent& content) {
   nlohmann::json table = {content.step, content.state_json};
-  for (const auto& tensor : content.tensors) {
+  for (const auto& tensor : common_tensors(content)) {
     table.push_back({tensor.name, name_of(tensor.dtype), tensor.shape});
   }
   return digest_of(table.dump());
 }
 
+/// What this rank alone has, and of the common tensors about as many bytes as every other rank.
 std::vector<TensorBytes> share_of(const CheckpointContent& content, int rank, int num_ranks) {
+  const auto common = common_tensors(content);
   std::vector<std::int64_t> bytes;
-  for (const auto& tensor : content.tensors) {
+  for (const auto& tensor : common) {
     bytes.push_back(static_cast<std::int64_t>(tensor.bytes.size()));
   }
   const auto owners = assign_by_bytes(bytes, num_ranks);
   std::vector<TensorBytes> share;
   for (std::size_t i = 0; i < owners.size(); ++i) {
-    if (owners[i] == rank) share.push_back(content.tensors[i]);
+    if (owners[i] == rank) share.push_back(common[i]);
   }
+  std::ranges::copy_if(content.tensors, std::back_inserter(share), &TensorBytes::is_dealt);
   return share;
 }
 
 std::string encode(const RankContribution& mine) {
   auto tensors = nlohmann::json::array();
-  for (const auto& tensor : mine.tensors) tensors.push_back({tensor.offset, tensor.sha256});
-  return nlohmann::json{mine.file.bytes, mine.file.layout_sha256, tensors}.dump();
+  for (const auto& tensor : mine.tensors) {
+    tensors.push_back({tensor.name, static_cast<int>(tensor.dtype), tensor.shape, tensor.offset,
+                       tensor.bytes, tensor.sha256, tensor.first});
+  }
+  return nlohmann::json{mine.file.file, mine.file.bytes, mine.file.layout_sha256, tensors}.dump();
 }
 
-/// Adds one rank's part to the manifest. What all ranks know alike (names, shapes) does not travel.
-void append(Manifest& manifest, const std::string& encoded, const std::string& file,
-            const std::vector<TensorBytes>& share) {
+/// Adds one rank's part to the manifest.
+void append(Manifest& manifest, const std::string& encoded) {
   const auto json = nlohmann::json::parse(encoded);
-  manifest.rank_files.push_back({file, json.at(0).get<std::int64_t>(), json.at(1)});
-  for (std::size_t i = 0; i < share.size(); ++i) {
-    const auto& tensor = share[i];
-    const auto& place = json.at(2).at(i);
-    manifest.tensors.push_back({tensor.name, tensor.dtype, tensor.shape, file,
-                                place.at(0).get<std::int64_t>(),
-                                static_cast<std::int64_t>(tensor.bytes.size()), place.at(1)});
+  const std::string file = json.at(0);
+  manifest.rank_files.push_back({file, json.at(1), json.at(2)});
+  for (const auto& tensor : json.at(3)) {
+    manifest.tensors.push_back({tensor.at(0), static_cast<DType>(tensor.at(1).get<int>()),
+                                tensor.at(2), file, tensor.at(3), tensor.at(4), tensor.at(5),
+                                tensor.at(6)});
   }
 }
 
@@ -158,11 +179,8 @@ Manifest write_rank_files(Communicator& communicator, FileOps& files,
   manifest.step = content.step;
   manifest.world_size = size;
   manifest.state_json = content.state_json;
-  const auto all = all_gather_strings(communicator, mine);
-  for (int peer = 0; peer < size; ++peer) {
-    append(manifest, all[static_cast<std::size_t>(peer)], rank_file_name(peer, size),
-           share_of(content, peer, size));
-  }
+  for (const auto& theirs : all_gather_strings(communicator, mine)) append(manifest, theirs);
+  require_whole_tensors(manifest);  // the same on all ranks
   return manifest;
 }
 

@@ -185,8 +185,8 @@ TEST_F(DamageTest, EditedManifest) {
 }
 
 TEST_F(DamageTest, ManifestOfALaterFormat) {
-  forge("\"format_version\": 1", "\"format_version\": 2");
-  expect_fallback("has format version 2");
+  forge("\"format_version\": 1", "\"format_version\": 3");
+  expect_fallback("has format version 3");
 }
 
 TEST_F(DamageTest, ForgedManifestsStayInsideTheirFolderAndFiles) {

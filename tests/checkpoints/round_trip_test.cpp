@@ -110,6 +110,79 @@ TEST_F(RoundTripTest, TensorsLargerThanAChunkAndPartialLoads) {
   });
 }
 
+/// The part of each tensor that `rank` has of `size`; the last one's is longer.
+std::vector<TensorBytes> pieces_of(std::vector<TensorBytes> whole, int rank, int size) {
+  for (auto& tensor : whole) {
+    const auto width = size_of(tensor.dtype);
+    const auto count = static_cast<std::int64_t>(tensor.bytes.size()) / width;
+    const auto begin = count / size * rank;
+    const auto end = rank + 1 == size ? count : begin + count / size;
+    tensor.first = begin;
+    tensor.is_dealt = true;
+    tensor.bytes = tensor.bytes.subspan(static_cast<std::size_t>(begin * width),
+                                        static_cast<std::size_t>((end - begin) * width));
+  }
+  return whole;
+}
+
+Tensors dealt_tensors() {
+  Tensors tensors{21};
+  tensors.add("exp_avg/a", DType::Float32, {2'300'001}).add("exp_avg/b", DType::BFloat16, {7, 5});
+  return tensors;
+}
+
+TEST_F(RoundTripTest, PiecesOfManyRanksAreReadByAnyOtherNumberOfRanks) {
+  for (int writers = 1; writers <= 4; ++writers) {
+    ThreadWorld{writers}.run([&](Communicator& comm) {
+      Hdf5CheckpointStore store{comm, logger_, options()};
+      auto dealt = dealt_tensors();
+      auto all = sample_tensors(1);
+      auto content = content_of(all, writers, 1);
+      const auto mine = pieces_of(dealt.views(), comm.rank(), writers);
+      content.tensors.insert(content.tensors.end(), mine.begin(), mine.end());
+      store.save(content);
+    });
+    const auto summary = checkpoints::inspect_checkpoint(checkpoint(writers));
+    EXPECT_TRUE(summary.verified()) << summary.problem.value_or("");
+    for (int readers = 1; readers <= 5; ++readers) {
+      ThreadWorld{readers}.run([&](Communicator& comm) {
+        Hdf5CheckpointStore store{comm, logger_, options()};
+        auto loaded = dealt_tensors();
+        loaded.clear_bytes();
+        store.load_tensors(checkpoint(writers), pieces_of(loaded.views(), comm.rank(), readers));
+        auto expected = dealt_tensors();
+        const auto got = pieces_of(loaded.views(), comm.rank(), readers);
+        const auto wanted = pieces_of(expected.views(), comm.rank(), readers);
+        for (std::size_t i = 0; i < got.size(); ++i) {
+          EXPECT_TRUE(std::ranges::equal(got[i].bytes, wanted[i].bytes))
+              << got[i].name << " from " << writers << " ranks on " << readers;
+        }
+        store.load_tensors(checkpoint(writers), loaded.views());
+        EXPECT_EQ(loaded, dealt_tensors());
+      });
+    }
+  }
+}
+
+TEST_F(RoundTripTest, PiecesThatLeaveAGapOrOverlapAreRefused) {
+  const auto save_pieces = [&](std::int64_t shift) {
+    return thrown_everywhere(2, [&](Communicator& comm) {
+      Hdf5CheckpointStore store{comm, logger_, options()};
+      auto dealt = dealt_tensors();
+      auto mine = pieces_of(dealt.views(), comm.rank(), 2);
+      auto& first = mine.front();
+      if (comm.rank() == 0) {
+        const auto size = static_cast<std::int64_t>(first.bytes.size()) + 4 * shift;
+        first.bytes = {first.bytes.data(), static_cast<std::size_t>(size)};
+      }
+      store.save({1, mine, "{}", {}});
+    });
+  };
+  EXPECT_THAT(save_pieces(-1).text, HasSubstr("lacks a piece of exp_avg/a"));
+  EXPECT_THAT(save_pieces(+1).text, HasSubstr("lists exp_avg/a twice"));
+  EXPECT_THAT(leftovers(), IsEmpty());
+}
+
 TEST_F(RoundTripTest, NewestIsByStepNotByName) {
   save(9, 1);
   save(10, 2);

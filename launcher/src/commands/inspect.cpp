@@ -61,7 +61,9 @@ std::string full_text(const CheckpointSummary& summary) {
   if (!summary.state_json.empty()) text += "state " + printable(summary.state_json, 2000) + '\n';
   for (const TensorSummary& tensor : summary.tensors) {
     text += "  " + printable(tensor.name) + "  " + std::string{name_of(tensor.dtype)} + ' ' +
-            shape_text(tensor.shape) + "  " + printable(tensor.file) + '\n';
+            shape_text(tensor.shape) + "  " + std::to_string(tensor.bytes) + " bytes" +
+            (tensor.first > 0 ? " from element " + std::to_string(tensor.first) : "") + "  " +
+            printable(tensor.file) + '\n';
   }
   return text;
 }
@@ -73,6 +75,7 @@ ordered_json tensors_json(const CheckpointSummary& summary) {
                        {"dtype", name_of(tensor.dtype)},
                        {"shape", tensor.shape},
                        {"bytes", tensor.bytes},
+                       {"first", tensor.first},
                        {"file", tensor.file}});
   }
   return tensors;

@@ -13,9 +13,10 @@ namespace hone::checkpoints {
 struct TensorSummary {
   std::string name;
   DType dtype = DType::Float32;
-  std::vector<std::int64_t> shape;
-  std::int64_t bytes = 0;
-  std::string file;  ///< which of the folder's files holds it
+  std::vector<std::int64_t> shape;  ///< of the whole tensor
+  std::int64_t bytes = 0;           ///< fewer than that: a piece, as where every rank has a part
+  std::string file;                 ///< which of the folder's files holds it
+  std::int64_t first = 0;           ///< element that a piece begins with
 };
 
 /// What a checkpoint says about itself and whether that is true.
