@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "flat_sharing.hpp"
 #include "reduce_kernels.hpp"
 
 namespace hone::distributed {
@@ -24,9 +25,9 @@ void add_as_tree(Parts& parts, std::int64_t count, DType dtype) {
 
 }  // namespace
 
-void TreeGradientReducer::reduce(std::span<const GradientBuffer> buffers) {
+void TreeGradientReducer::reduce(std::span<const FlatBuffer> gradients) {
   if (comm_.size() == 1) return;
-  for (const auto& buffer : buffers) {
+  for (const auto& buffer : gradients) {
     const auto width = static_cast<std::int64_t>(size_of(buffer.dtype));
     const auto chunk = kChunkBytes / width;
     auto* bytes = static_cast<std::byte*>(buffer.data);
@@ -39,6 +40,10 @@ void TreeGradientReducer::reduce(std::span<const GradientBuffer> buffers) {
       std::memcpy(mine, parts.front().data(), size);
     }
   }
+}
+
+void TreeGradientReducer::share(std::span<const FlatBuffer> values) {
+  for (const auto& buffer : values) detail::share(comm_, buffer, partition(buffer.count));
 }
 
 }  // namespace hone::distributed

@@ -54,6 +54,7 @@ class SignDescent final : public Optimizer {
   }
   std::int64_t num_steps() const override { return num_steps_; }
   void set_num_steps(std::int64_t steps) override { num_steps_ = steps; }
+  std::vector<ParameterSlice> slices() const override { return parameters_.whole(); }
   std::vector<State> state() override { return {{"mean_gradient", mean_}}; }
 
  private:
@@ -241,6 +242,7 @@ TEST_P(Resume, NothingIsSavedOfAnUpdateThatFailedOnOneRank) {
     }
     std::int64_t num_steps() const override { return 0; }
     void set_num_steps(std::int64_t) override {}
+    std::vector<ParameterSlice> slices() const override { return {}; }
     std::vector<State> state() override { return {}; }
     bool fails_;
   };

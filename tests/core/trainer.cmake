@@ -1,5 +1,6 @@
 # Plans and samples: no tensor library.
 hone_add_test(plans_test SOURCES plans_test.cpp LINK hone::base)
+hone_add_test(buffer_partition_test SOURCES buffer_partition_test.cpp LINK hone::base)
 hone_add_property_test(plans_property_test CASES 500
   SOURCES plans_property_test.cpp LINK hone::base)
 hone_add_test(lr_schedule_test SOURCES lr_schedule_test.cpp LINK hone::base)
@@ -23,7 +24,7 @@ hone_add_property_test(law_property_test CASES 300
   SOURCES law_property_test.cpp LINK hone_test_support)
 hone_add_property_test(unpad_property_test CASES 500
   SOURCES unpad_property_test.cpp LINK hone_test_support)
-foreach(unit resume new_round)
+foreach(unit resume new_round sharded_optimizer)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support hone::checkpoints)
 endforeach()
 

@@ -369,12 +369,87 @@ TEST_P(CommunicatorContract, GradientBuffersAreSummed) {
       buffer->fill([&](auto i) { return contribution(comm.rank(), comm.size(), i); });
     }
     distributed::AllReduceGradientReducer reducer{comm};
-    const std::vector<GradientBuffer> buffers{{single.data(), 1001, DType::Float32},
+    const std::vector<FlatBuffer> buffers{{single.data(), 1001, DType::Float32},
                                               {none.data(), 0, DType::Float32},
                                               {half.data(), 33, DType::BFloat16}};
     reducer.reduce(buffers);
     for (auto* buffer : {&single, &none, &half}) {
       buffer->expect([&](auto i) { return expected_reduction(ReduceOp::Sum, comm.size(), i); });
+    }
+  });
+}
+
+/// A rank's gradient: of both signs, over many binades, such that sums cancel.
+inline std::vector<float> gradient_of(int rank, std::int64_t count) {
+  std::mt19937 random(70 + static_cast<unsigned>(rank));
+  std::normal_distribution<float> normal{0.0F, 1.0F};
+  std::vector<float> values(static_cast<std::size_t>(count));
+  for (auto& value : values) value = normal(random) * std::exp2(4.0F * normal(random));
+  return values;
+}
+
+/// How far a sum may be off that is sent as bfloat16: each number is rounded once, to within 2^-8, and each
+/// sum of so many at most once more; the exact sum and what it is measured in.
+struct NarrowSum {
+  double exact = 0.0;
+  double bound = 0.0;
+};
+
+inline NarrowSum narrow_sum(int size, const std::vector<std::vector<float>>& all, std::size_t i) {
+  NarrowSum sum;
+  for (const auto& values : all) {
+    sum.exact += values[i];
+    sum.bound += std::abs(values[i]) * size * (1.0 + 1.0 / 128) / 256;
+  }
+  return sum;
+}
+
+TEST_P(CommunicatorContract, GradientsAreSummedForTheirOwnersAndShared) {
+  run([&](Communicator& comm) {
+    distributed::AllReduceGradientReducer reducer{comm, {.bucket_bytes = 400}};
+    for (const std::int64_t count : {0, 5, 1001}) {
+      TypedBuffer buffer{DType::Float32, count};
+      buffer.fill([&](auto i) { return contribution(comm.rank(), comm.size(), i); });
+      const std::vector<FlatBuffer> buffers{{buffer.data(), count, DType::Float32}};
+      reducer.reduce_to_owners(buffers);
+      const auto parts = reducer.partition(count);
+      EXPECT_EQ(parts.num_buckets() > 1, count > 128 * comm.size());
+      for (std::int64_t bucket = 0; bucket < parts.num_buckets(); ++bucket) {
+        const auto owned = parts.owned(bucket, comm.rank());
+        for (auto i = owned.begin; i < owned.end(); ++i) {
+          ASSERT_EQ(buffer.value(i), expected_reduction(ReduceOp::Sum, comm.size(), i));
+        }
+      }
+      reducer.share(buffers);
+      buffer.expect([&](auto i) { return expected_reduction(ReduceOp::Sum, comm.size(), i); });
+    }
+  });
+}
+
+TEST_P(CommunicatorContract, GradientsThatAreSentNarrowAreOffByTheirRoundingOnly) {
+  run([&](Communicator& comm) {
+    constexpr std::int64_t kCount = 3001;
+    std::vector<std::vector<float>> all;
+    for (int rank = 0; rank < comm.size(); ++rank) all.push_back(gradient_of(rank, kCount));
+    distributed::AllReduceGradientReducer reducer{comm,
+                                                  {.bucket_bytes = 4000, .bfloat16_on_wire = true}};
+    for (const bool for_owners : {false, true}) {
+      auto mine = all[static_cast<std::size_t>(comm.rank())];
+      const std::vector<FlatBuffer> buffers{{mine.data(), kCount, DType::Float32}};
+      if (for_owners) {
+        reducer.reduce_to_owners(buffers);
+        reducer.share(buffers);
+      } else {
+        reducer.reduce(buffers);
+      }
+      int num_rounded = 0;
+      for (std::size_t i = 0; i < mine.size(); ++i) {
+        const auto sum = narrow_sum(comm.size(), all, i);
+        ASSERT_LE(std::abs(mine[i] - sum.exact), sum.bound) << i;
+        num_rounded += mine[i] != static_cast<float>(sum.exact);
+      }
+      EXPECT_EQ(num_rounded > kCount / 2, comm.size() > 1);  // it was sent narrow
+      expect_same_bytes(comm, std::as_bytes(std::span{mine}));
     }
   });
 }

@@ -84,7 +84,7 @@ void compare(const char* what, const Tensors& got, const Tensors& expected, std:
 std::string Split::name() const {
   const char* scopes[] = {"Replicated", "PerRank", "Root"};
   return std::to_string(rows_per_micro_batch) + " rows, " + (padded ? "padded" : "packed") + ", " +
-         scopes[static_cast<int>(scope)];
+         scopes[static_cast<int>(scope)] + (sharded ? ", zero1" : "");
 }
 
 std::vector<Split> all_splits() {
@@ -96,6 +96,7 @@ std::vector<Split> all_splits() {
       }
     }
   }
+  splits.push_back({.rows_per_micro_batch = 2, .scope = BatchScope::PerRank, .sharded = true});
   return splits;
 }
 
@@ -131,6 +132,7 @@ TrainingRecord train_split(const std::filesystem::path& model_folder, Communicat
   const Collator* padding = &padded;
   if (has_sources) padding = &padded_pairs;
   options.per_device_train_batch_size = split.rows_per_micro_batch;
+  if (split.sharded) options.optimizer_sharding = "zero1";
   TrainerHarness harness{model_folder, comm, std::move(options),
                          {.collator = split.padded ? padding : nullptr, .dtype = dtype}};
   TrainingRecord record;
@@ -148,7 +150,7 @@ TrainingRecord train_split(const std::filesystem::path& model_folder, Communicat
   }
   record.updates = values_of(harness.model());
   for (auto& [name, value] : record.updates) value -= before.at(name);
-  record.gradients = gradients_of(harness.model());
+  if (!split.sharded) record.gradients = gradients_of(harness.model());
   return record;
 }
 
@@ -162,7 +164,7 @@ std::string difference(const TrainingRecord& got, const TrainingRecord& expected
   compare("samples, targets, tokens, skipped updates", counts_of(got), counts_of(expected), found);
   compare("losses", got.losses, expected.losses, found);
   compare("norms", got.norms, expected.norms, found);
-  compare("gradient", got.gradients, expected.gradients, found);
+  if (!got.gradients.empty()) compare("gradient", got.gradients, expected.gradients, found);
   compare("update", got.updates, expected.updates, found);
   return found;
 }
@@ -206,6 +208,7 @@ void expect_gradients_independent_of_split(const std::filesystem::path& model_fo
     expect_close(got.losses, reference.losses, 1e-6, "loss");
     expect_close(got.norms, reference.norms, 1e-6, "norm");
     for (const auto& [name, gradient] : reference.gradients) {
+      if (split.sharded) break;  // its updates are the law's in float64
       if (gradient.norm().item<double>() < 1e-6 * reference.norms[0]) continue;
       EXPECT_LT(relative_distance(got.gradients.at(name), gradient), 1e-5) << name;
     }

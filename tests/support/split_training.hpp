@@ -20,18 +20,21 @@ struct Split {
   BatchScope scope = BatchScope::Replicated;
   /// PerRank: which rank has each sample; empty: dealt in turn to all ranks but the last.
   std::vector<int> holders = {};
+  bool sharded = false;  ///< optimizer_sharding zero1
 
   std::string name() const;
 };
 
-/// Every combination of micro-batches of 1, 2 and 64 rows, both collators and the three scopes.
+/// Every combination of micro-batches of 1, 2 and 64 rows, both collators and the three scopes; with the
+/// optimizer's state on all ranks and, for one of them, in parts.
 std::vector<Split> all_splits();
 
 /// What a training computed; tensors by parameter name, in float64.
 struct TrainingRecord {
   std::vector<double> losses, norms;            ///< of each update
   std::map<std::string, at::Tensor> updates;    ///< parameters at the end minus at the start
-  std::map<std::string, at::Tensor> gradients;  ///< as the last update applied them
+  /// As the last update applied them; none where each rank has but a part.
+  std::map<std::string, at::Tensor> gradients;
   /// As step() counts them, over all calls.
   std::int64_t num_samples = 0, num_tokens = 0, input_tokens = 0, skipped = 0;
 };

@@ -1,5 +1,6 @@
 #include "hone/core/model/parameter_store.hpp"
 
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
@@ -51,9 +52,30 @@ void ParameterStore::allocate_masters() {
   }
 }
 
-void ParameterStore::enable_training() {
+void ParameterStore::allocate_gradients(const Allocate& allocate) {
+  for (auto& group : groups_) {
+    const auto& like = group.trained();
+    std::shared_ptr<std::byte> memory;
+    if (allocate && like.is_cpu() && like.numel() > 0) {
+      memory = allocate(static_cast<std::int64_t>(like.nbytes()));
+    }
+    group.gradients = memory == nullptr
+                          ? at::zeros_like(like)
+                          : at::from_blob(memory.get(), like.sizes(), [memory](void*) {}, like.options());
+  }
+}
+
+std::vector<ParameterSlice> ParameterStore::whole() const {
+  std::vector<ParameterSlice> slices;
+  for (std::size_t i = 0; i < groups_.size(); ++i) {
+    slices.push_back({i, {0, groups_[i].values.numel()}});
+  }
+  return slices;
+}
+
+void ParameterStore::enable_training(const Allocate& allocate) {
   if (!groups_.front().masters.defined()) allocate_masters();
-  for (auto& group : groups_) group.gradients = at::zeros_like(group.trained());
+  allocate_gradients(allocate);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     auto& value = parameters_[i].value;
     value.requires_grad_(true);

@@ -75,6 +75,14 @@ void add_optimizer_options(OptionGroup group, TrainerOptions& o) {
   group.add("max_steps", &o.max_steps, "Optimizer updates in all; -1: no end.", at_least(-1));
   group.add_choice("optim", &o.optim, "The optimizer.", {"adamw_torch", "sgd"});
   group.add("momentum", &o.momentum, "Of sgd.", from_below(0, 1));
+  group.add_choice("optimizer_sharding", &o.optimizer_sharding,
+                   "none; zero1: each rank keeps the optimizer's state of its part of the parameters "
+                   "only, and updates that.",
+                   {"none", "zero1"});
+  group.add_choice("ddp_comm_hook", &o.ddp_comm_hook,
+                   "How gradients travel between ranks. no: as they are; bf16: rounded to bfloat16, half "
+                   "the traffic.",
+                   {"no", "bf16"});
   group.add("weight_decay", &o.weight_decay,
             "Decay of all but biases and norms; decoupled in adamw_torch.", non_negative());
   group.add("adam_beta1", &o.adam_beta1, "Decay of the first moment.", from_below(0, 1));
@@ -138,6 +146,12 @@ void TrainerOptions::validate() const {
   require(max_grad_norm >= 0, "max_grad_norm must be >= 0" + got(max_grad_norm));
   require(optim == "adamw_torch" || optim == "sgd",
           "optim must be adamw_torch or sgd, got \"" + optim + "\"");
+  require(optimizer_sharding == "none" || optimizer_sharding == "zero1",
+          "optimizer_sharding must be none or zero1, got \"" + optimizer_sharding + "\"");
+  require(ddp_comm_hook == "no" || ddp_comm_hook == "bf16",
+          "ddp_comm_hook must be no or bf16, got \"" + ddp_comm_hook + "\"");
+  require(ddp_comm_hook == "no" || !full_determinism,
+          "full_determinism sums gradients as they are: ddp_comm_hook must be no");
   require(momentum >= 0 && momentum < 1, "momentum must be in [0, 1)" + got(momentum));
   require(label_smoothing_factor >= 0 && label_smoothing_factor < 1,
           "label_smoothing_factor must be in [0, 1)" + got(label_smoothing_factor));

@@ -1,5 +1,8 @@
 #include "hone/core/training/checkpoint_tensors.hpp"
 
+#include <optional>
+#include <utility>
+
 #include "hone/core/model/language_model.hpp"
 #include "hone/core/training/optimizer.hpp"
 #include "training/tensor_bytes.hpp"
@@ -10,6 +13,19 @@ namespace {
 TensorBytes named(std::string name, const at::Tensor& tensor) {
   return {std::move(name), detail::dtype_of(tensor), tensor.sizes().vec(),
           {static_cast<std::byte*>(tensor.data_ptr()), tensor.nbytes()}};
+}
+
+/// What `flat`, which holds `slice`, has of a parameter.
+std::optional<TensorBytes> piece_of(const ParameterStore& store, std::size_t parameter,
+                                    const ParameterSlice& slice, const at::Tensor& flat) {
+  const auto [group, range] = store.slice_of(parameter);
+  const auto common = overlap(range, slice.range);
+  if (group != slice.group || common.count == 0) return std::nullopt;
+  const auto held = flat.narrow(0, common.begin - slice.range.begin, common.count);
+  auto piece = named({}, held);
+  piece.shape = store.all()[parameter].value.sizes().vec();
+  piece.first = common.begin - range.begin;
+  return piece;
 }
 
 }  // namespace
@@ -23,13 +39,20 @@ std::vector<TensorBytes> model_tensors(LanguageModel& model) {
   return tensors;
 }
 
-std::vector<TensorBytes> optimizer_tensors(LanguageModel& model, Optimizer& optimizer) {
+std::vector<TensorBytes> optimizer_tensors(LanguageModel& model, Optimizer& optimizer,
+                                           bool is_dealt) {
   std::vector<TensorBytes> tensors;
   const auto& store = model.parameters();
+  const auto slices = optimizer.slices();
   for (const auto& [name, flat] : optimizer.state()) {
     for (std::size_t i = 0; i < store.all().size(); ++i) {
-      tensors.push_back(named(name + "/" + store.all()[i].name,
-                              store.view_in(flat[store.group_of(i)], i)));
+      for (std::size_t j = 0; j < slices.size(); ++j) {
+        auto piece = piece_of(store, i, slices[j], flat[j]);
+        if (!piece) continue;
+        piece->name = name + "/" + store.all()[i].name;
+        piece->is_dealt = is_dealt;
+        tensors.push_back(std::move(*piece));
+      }
     }
   }
   return tensors;

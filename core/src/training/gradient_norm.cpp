@@ -7,12 +7,13 @@
 
 namespace hone::detail {
 
-double norm_of_gradients(const ParameterStore& parameters) {
+double norm_of_gradients(const ParameterStore& parameters, std::span<const ParameterSlice> slices) {
   // Blocks keep the float32 sums short; their results add up in float64.
   constexpr std::int64_t kBlock = std::int64_t{1} << 16;
   std::vector<at::Tensor> norms;
-  for (const auto& group : parameters.groups()) {
-    for (const auto& block : group.gradients.split(kBlock)) {
+  for (const auto& slice : slices) {
+    const auto gradients = slice.of(parameters.groups()[slice.group].gradients);
+    for (const auto& block : gradients.split(kBlock)) {
       norms.push_back(at::linalg_vector_norm(block));
     }
   }

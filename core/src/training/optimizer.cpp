@@ -2,32 +2,52 @@
 
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
-#include "hone/core/model/parameter_store.hpp"
+#include <utility>
 
 namespace hone {
+namespace {
 
-AdamW::AdamW(ParameterStore& parameters, AdamWOptions options)
-    : parameters_(parameters), options_(options) {
-  for (const auto& group : parameters_.groups()) {
-    exp_avg_.push_back(at::zeros_like(group.trained()));
-    exp_avg_sq_.push_back(at::zeros_like(group.trained()));
+/// A tensor of zeros for each slice.
+std::vector<at::Tensor> zeros_for(const ParameterStore& parameters,
+                                  std::span<const ParameterSlice> slices) {
+  std::vector<at::Tensor> zeros;
+  for (const auto& slice : slices) {
+    const auto& trained = parameters.groups()[slice.group].trained();
+    zeros.push_back(at::zeros({slice.range.count}, trained.options()));
   }
+  return zeros;
 }
+
+}  // namespace
+
+AdamW::AdamW(ParameterStore& parameters, AdamWOptions options, std::vector<ParameterSlice> slices)
+    : parameters_(parameters),
+      options_(options),
+      slices_(std::move(slices)),
+      exp_avg_(zeros_for(parameters_, slices_)),
+      exp_avg_sq_(zeros_for(parameters_, slices_)) {}
 
 void AdamW::step(double learning_rate) {
   const c10::NoGradGuard no_grad;
   ++num_steps_;
   const auto groups = parameters_.groups();
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    const auto& trained = groups[i].trained();
-    if (trained.numel() == 0) continue;
-    const auto steps =
-        at::full({}, static_cast<double>(num_steps_), trained.options().dtype(at::kFloat));
-    at::_fused_adamw_({trained}, {groups[i].gradients}, {exp_avg_[i]}, {exp_avg_sq_[i]},
-                      {}, {steps}, learning_rate, options_.beta1, options_.beta2,
+    std::vector<at::Tensor> values, gradients, exp_avg, exp_avg_sq, steps;
+    for (std::size_t j = 0; j < slices_.size(); ++j) {
+      if (slices_[j].group != i || slices_[j].range.count == 0) continue;
+      values.push_back(slices_[j].of(groups[i].trained()));
+      gradients.push_back(slices_[j].of(groups[i].gradients));
+      exp_avg.push_back(exp_avg_[j]);
+      exp_avg_sq.push_back(exp_avg_sq_[j]);
+      steps.push_back(at::full({}, static_cast<double>(num_steps_),
+                               values.back().options().dtype(at::kFloat)));
+    }
+    if (values.empty()) continue;
+    at::_fused_adamw_(values, gradients, exp_avg, exp_avg_sq, {}, steps, learning_rate,
+                      options_.beta1, options_.beta2,
                       groups[i].decayed ? options_.weight_decay : 0.0, options_.epsilon,
                       /*amsgrad=*/false, /*maximize=*/false);
   }
@@ -37,28 +57,24 @@ std::vector<Optimizer::State> AdamW::state() {
   return {{"exp_avg", exp_avg_}, {"exp_avg_sq", exp_avg_sq_}};
 }
 
-Sgd::Sgd(ParameterStore& parameters, SgdOptions options)
-    : parameters_(parameters), options_(options) {
-  if (options_.momentum == 0) return;
-  for (const auto& group : parameters_.groups()) {
-    momentum_buffer_.push_back(at::zeros_like(group.trained()));
-  }
+Sgd::Sgd(ParameterStore& parameters, SgdOptions options, std::vector<ParameterSlice> slices)
+    : parameters_(parameters), options_(options), slices_(std::move(slices)) {
+  if (options_.momentum != 0) momentum_buffer_ = zeros_for(parameters_, slices_);
 }
 
 void Sgd::step(double learning_rate) {
   const c10::NoGradGuard no_grad;
   ++num_steps_;
-  const auto groups = parameters_.groups();
-  for (std::size_t i = 0; i < groups.size(); ++i) {
-    auto& group = groups[i];
-    if (group.decayed && options_.weight_decay > 0) {
-      group.gradients.add_(group.trained(), options_.weight_decay);
-    }
-    auto direction = group.gradients;
+  for (std::size_t i = 0; i < slices_.size(); ++i) {
+    auto& group = parameters_.groups()[slices_[i].group];
+    auto values = slices_[i].of(group.trained());
+    auto gradients = slices_[i].of(group.gradients);
+    if (group.decayed && options_.weight_decay > 0) gradients.add_(values, options_.weight_decay);
+    auto direction = gradients;
     if (!momentum_buffer_.empty()) {
-      direction = momentum_buffer_[i].mul_(options_.momentum).add_(group.gradients);
+      direction = momentum_buffer_[i].mul_(options_.momentum).add_(gradients);
     }
-    group.trained().sub_(direction, learning_rate);
+    values.sub_(direction, learning_rate);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "hone/core/dtype.hpp"
+#include "hone/core/gradient_reducer.hpp"
 
 namespace hone::detail {
 
@@ -14,6 +15,11 @@ inline DType dtype_of(const at::Tensor& tensor) {
     case at::kHalf: return DType::Float16;
     default: return DType::Float32;
   }
+}
+
+/// A group's flat tensor as ranks exchange it.
+inline FlatBuffer buffer_of(const at::Tensor& flat) {
+  return {flat.mutable_data_ptr(), flat.numel(), dtype_of(flat)};
 }
 
 }  // namespace hone::detail

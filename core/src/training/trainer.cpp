@@ -218,42 +218,49 @@ at::Tensor Trainer::forward_backward(const PackedBatch& micro, double scale) {
 
 void Trainer::reduce_gradients() {
   clock_.enter(Phase::Reduce);
-  std::vector<GradientBuffer> buffers;
+  std::vector<FlatBuffer> gradients;
   for (auto& group : parts_.model.parameters().groups()) {
-    buffers.push_back({group.gradients.mutable_data_ptr(), group.gradients.numel(),
-                       detail::dtype_of(group.gradients)});
+    gradients.push_back(detail::buffer_of(group.gradients));
   }
-  parts_.reducer.reduce(buffers);
+  if (is_sharded()) {
+    parts_.reducer.reduce_to_owners(gradients);
+  } else {
+    parts_.reducer.reduce(gradients);
+  }
 }
 
 void Trainer::agree_on(Update& update) {
   clock_.enter(Phase::Optimizer);
-  constexpr std::size_t kNumSums = 3;  // losses; gradients that are not finite; failures
+  // Losses; gradients that are not finite; failures; where ranks own parts, squares of their norms.
+  constexpr std::size_t kNumSums = 4;
   std::vector<double> of_shards;
   const auto failure = failure_of([&] {
-    update.grad_norm = detail::norm_of_gradients(parts_.model.parameters());
+    update.grad_norm = detail::norm_of_gradients(parts_.model.parameters(), summed_slices_);
     for (const auto& shard : update.shards) {
       double loss_sum = 0.0;
       for (const auto& sum : shard.loss_sums) loss_sum += sum.item<double>();
-      of_shards.insert(of_shards.end(), {loss_sum, std::isfinite(update.grad_norm) ? 0.0 : 1.0, 0.0});
+      of_shards.insert(of_shards.end(), {loss_sum, std::isfinite(update.grad_norm) ? 0.0 : 1.0, 0.0,
+                                         update.grad_norm * update.grad_norm});
     }
   });
   if (!update.failure.happened()) update.failure = failure;
-  if (update.failure.happened()) of_shards = {0.0, 0.0, 1.0};
+  if (update.failure.happened()) of_shards = {0.0, 0.0, 1.0, 0.0};
   clock_.enter(Phase::Reduce);
   const auto sums = sum_over_shards(parts_.communicator, sharding_, of_shards, kNumSums);
   if (sums[2] > 0) agree_or_throw(parts_.communicator, update.failure);
   clock_.enter(Phase::Optimizer);
   if (update.target_weight > 0) update.loss = sums[0] / update.target_weight;
+  if (sums_are_dealt()) update.grad_norm = std::sqrt(sums[3]);
   update.is_finite = std::isfinite(update.loss) && sums[1] == 0;
   if (!update.is_finite) judge(update);
 }
 
 /// Whether this micro-batch alone gives a gradient that is finite. Overwrites the gradients.
 bool Trainer::has_finite_gradient(const PackedBatch& micro, double scale) {
-  parts_.model.parameters().zero_gradients();
+  auto& parameters = parts_.model.parameters();
+  parameters.zero_gradients();
   forward_backward(micro, scale);
-  return std::isfinite(detail::norm_of_gradients(parts_.model.parameters()));
+  return std::isfinite(detail::norm_of_gradients(parameters, parameters.whole()));
 }
 
 /// Ranks and samples whose loss is not finite or, where all are, whose gradient is not. The update is lost
@@ -294,18 +301,31 @@ void Trainer::judge(Update& update) {
 }
 
 void Trainer::clip_and_apply(const Update& update) {
+  auto& parameters = parts_.model.parameters();
   keep_failure([&] {
     if (options_.max_grad_norm > 0) {
       // Source: torch's clip_grad_norm_.
       const double scale = options_.max_grad_norm / (update.grad_norm + 1e-6);
-      if (scale < 1.0) {
-        for (auto& group : parts_.model.parameters().groups()) group.gradients.mul_(scale);
+      for (const auto& slice : summed_slices_) {
+        if (scale < 1.0) slice.of(parameters.groups()[slice.group].gradients).mul_(scale);
       }
     }
     optimizer_->step(update.learning_rate);
-    parts_.model.parameters().round_masters();
   });
+  if (is_sharded()) share_parameters();
+  keep_failure([&] { parameters.round_masters(); });
   ++state_.global_step;
+}
+
+/// What every rank's optimizer made of its part, on all ranks.
+void Trainer::share_parameters() {
+  clock_.enter(Phase::Reduce);
+  std::vector<FlatBuffer> values;
+  for (auto& group : parts_.model.parameters().groups()) {
+    values.push_back(detail::buffer_of(group.trained()));
+  }
+  parts_.reducer.share(values);
+  clock_.enter(Phase::Optimizer);
 }
 
 /// A rank whose memory or arithmetic failed in silence trains all others wrong.

@@ -29,15 +29,34 @@ LrSchedule make_schedule(const TrainerOptions& options) {
   return schedule;
 }
 
-std::unique_ptr<Optimizer> make_optimizer(ParameterStore& parameters, const TrainerOptions& o) {
+/// What `rank` owns of all groups.
+std::vector<ParameterSlice> slices_of_rank(const ParameterStore& parameters,
+                                           const GradientReducer& reducer, int rank) {
+  std::vector<ParameterSlice> slices;
+  const auto groups = parameters.groups();
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    const auto parts = reducer.partition(groups[i].values.numel());
+    for (std::int64_t bucket = 0; bucket < parts.num_buckets(); ++bucket) {
+      const auto owned = parts.owned(bucket, rank);
+      if (owned.count > 0) slices.push_back({i, owned});
+    }
+  }
+  return slices;
+}
+
+std::unique_ptr<Optimizer> make_optimizer(ParameterStore& parameters, const TrainerOptions& o,
+                                          std::vector<ParameterSlice> slices) {
   if (o.optim == "sgd") {
     return std::make_unique<Sgd>(
-        parameters, SgdOptions{.momentum = o.momentum, .weight_decay = o.weight_decay});
+        parameters, SgdOptions{.momentum = o.momentum, .weight_decay = o.weight_decay},
+        std::move(slices));
   }
-  return std::make_unique<AdamW>(parameters, AdamWOptions{.beta1 = o.adam_beta1,
-                                                          .beta2 = o.adam_beta2,
-                                                          .epsilon = o.adam_epsilon,
-                                                          .weight_decay = o.weight_decay});
+  return std::make_unique<AdamW>(parameters,
+                                 AdamWOptions{.beta1 = o.adam_beta1,
+                                              .beta2 = o.adam_beta2,
+                                              .epsilon = o.adam_epsilon,
+                                              .weight_decay = o.weight_decay},
+                                 std::move(slices));
 }
 
 std::int64_t default_global_batch(const TrainerOptions& options, const Sharding& sharding) {
@@ -81,10 +100,8 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
   sharding_ = sharding_for(options_, parts_.communicator);
   state_.global_train_batch_size = default_global_batch(options_, sharding_);
   if (options_.full_determinism) require_determinism();
-  parts_.model.parameters().enable_training();
   parts_.model.set_gradient_checkpointing(options_.gradient_checkpointing);
-  optimizer_ = parts_.optimizer ? std::move(parts_.optimizer)
-                                : make_optimizer(parts_.model.parameters(), options_);
+  prepare_optimizer();
   detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());
   for (const auto& set : parts_.eval_sets) {
     const auto same_name = [&](const EvalSet& other) { return other.name == set.name; };
@@ -98,6 +115,22 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
 }
 
 Trainer::~Trainer() = default;
+
+void Trainer::prepare_optimizer() {
+  auto& parameters = parts_.model.parameters();
+  parameters.enable_training([&](std::int64_t bytes) { return parts_.reducer.allocate(bytes); });
+  auto updated = is_sharded()
+                     ? slices_of_rank(parameters, parts_.reducer, parts_.communicator.rank())
+                     : parameters.whole();
+  summed_slices_ = sums_are_dealt() ? updated : parameters.whole();
+  if (is_sharded() && parts_.optimizer) {
+    throw ConfigError{"optimizer_sharding " + options_.optimizer_sharding +
+                      " is for hone's own optimizers, and the trainer was given another. Use "
+                      "optimizer_sharding none"};
+  }
+  optimizer_ = parts_.optimizer ? std::move(parts_.optimizer)
+                                : make_optimizer(parameters, options_, std::move(updated));
+}
 
 /// Ranks that are told otherwise would train other samples, or in other steps.
 void Trainer::require_equal_options() const {

@@ -2,7 +2,9 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/linalg_vector_norm.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -90,7 +92,8 @@ SavedState from_json(const std::string& text) {
 
 std::vector<TensorBytes> Trainer::tensors() {
   auto all = model_tensors(parts_.model);
-  for (auto& tensor : optimizer_tensors(parts_.model, *optimizer_)) all.push_back(std::move(tensor));
+  auto state = optimizer_tensors(parts_.model, *optimizer_, is_sharded());
+  std::ranges::move(state, std::back_inserter(all));
   return all;
 }
 

@@ -36,7 +36,8 @@ namespace {
 
 std::unique_ptr<GradientReducer> make_reducer(Communicator& comm, const TrainerOptions& options) {
   if (options.full_determinism) return std::make_unique<distributed::TreeGradientReducer>(comm);
-  return std::make_unique<distributed::AllReduceGradientReducer>(comm);
+  return std::make_unique<distributed::AllReduceGradientReducer>(
+      comm, distributed::ReducerOptions{.bfloat16_on_wire = options.ddp_comm_hook == "bf16"});
 }
 
 /// False for what says only where a run ends, how it is watched or what it runs on. Where it ends
@@ -45,6 +46,7 @@ bool changes_the_outcome(const std::string& option, bool schedule_has_end) {
   static const std::set<std::string> kFree = {
       "resume_from_checkpoint", "output_dir", "keep_best_model", "num_rounds", "num_threads",
       "bind_threads", "ddp_backend", "use_cpu", "replica_check_steps", "train.replica_check_steps",
+      "optimizer_sharding", "train.optimizer_sharding",
       "watchdog", "ddp_timeout", "control_interface", "logging_steps", "eval_file", "eval_steps",
       "reward.timeout", "per_device_eval_batch_size", "train.per_device_eval_batch_size"};
   static const std::set<std::string> kEnds = {"max_steps", "train.max_steps", "num_train_epochs"};

@@ -7,18 +7,21 @@
 
 namespace hone::distributed {
 
-/// Sums every gradient buffer in the order of a fixed binary tree over the ranks, ((0 + 1) + (2 + 3)), so
+/// Sums gradients in the order of a fixed binary tree over the ranks, ((0 + 1) + (2 + 3)), so
 /// that the bits do not depend on how a communicator reduces. Every rank reads all ranks' gradients: the
 /// traffic is the number of ranks times that of an all-reduce.
 ///
-/// Collective: reduce(), with buffers of the same counts and types in the same order.
 /// Ownership: the communicator must outlive this.
-/// Throws: CommunicatorError.
 class TreeGradientReducer final : public GradientReducer {
  public:
   explicit TreeGradientReducer(Communicator& comm) : comm_(comm) {}
 
-  void reduce(std::span<const GradientBuffer> buffers) override;
+  void reduce(std::span<const FlatBuffer> gradients) override;
+  BufferPartition partition(std::int64_t count) const override { return {count, comm_.size()}; }
+  void reduce_to_owners(std::span<const FlatBuffer> gradients) override { reduce(gradients); }
+  void share(std::span<const FlatBuffer> values) override;
+  /// All ranks' gradients are copied before they are added: it has no use for memory of its own.
+  std::shared_ptr<std::byte> allocate(std::int64_t) override { return nullptr; }
   bool is_deterministic() const override { return true; }
 
  private:

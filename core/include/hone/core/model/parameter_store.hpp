@@ -2,11 +2,16 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "hone/core/buffer_partition.hpp"
 
 namespace hone {
 
@@ -36,6 +41,15 @@ struct ParameterGroup {
   const at::Tensor& trained() const { return masters.defined() ? masters : values; }
 };
 
+/// A run of the flat memory of one group: what one rank's optimizer updates.
+struct ParameterSlice {
+  std::size_t group = 0;  ///< index into ParameterStore::groups()
+  ElementRange range;
+
+  /// That part of one of the group's tensors.
+  at::Tensor of(const at::Tensor& flat) const { return flat.narrow(0, range.begin, range.count); }
+};
+
 /// A model's parameters as views into two flat buffers (decayed, not decayed), each view 64-byte
 /// aligned, so that gradients are reduced, clipped and applied without packing.
 class ParameterStore {
@@ -46,9 +60,12 @@ class ParameterStore {
   ParameterStore(std::span<const ParameterSpec> specs, at::TensorOptions options,
                  bool with_masters = false);
 
-  /// Allocates gradients and makes every parameter a leaf that accumulates into its view. Values
-  /// narrower than float32 get masters if they have none.
-  void enable_training();
+  /// Where gradients are to lie: memory, all zero, of so many bytes, or null for any.
+  using Allocate = std::function<std::shared_ptr<std::byte>(std::int64_t bytes)>;
+
+  /// Makes every parameter a leaf that accumulates into its view of the gradients, which are allocated
+  /// if there are none yet. Values narrower than float32 get masters if they have none.
+  void enable_training(const Allocate& allocate = {});
   void zero_gradients();
   /// After the masters changed: the values follow. Nothing where there are none.
   void round_masters();
@@ -67,14 +84,21 @@ class ParameterStore {
   at::Tensor trained(std::size_t parameter) const {
     return view_in(groups_[group_of(parameter)].trained(), parameter);
   }
-  /// Index into groups() of a parameter.
+  /// Where a parameter lies.
+  ParameterSlice slice_of(std::size_t parameter) const {
+    const auto& place = places_[parameter];
+    return {place.group, {place.offset, place.count}};
+  }
   std::size_t group_of(std::size_t parameter) const { return places_[parameter].group; }
+  /// All of every group, in their order.
+  std::vector<ParameterSlice> whole() const;
 
   std::int64_t num_elements() const;
   at::TensorOptions options() const { return groups_.front().values.options(); }
 
  private:
   void allocate_masters();
+  void allocate_gradients(const Allocate& allocate);
 
   struct Place {
     std::size_t group;

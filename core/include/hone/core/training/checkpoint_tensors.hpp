@@ -13,6 +13,8 @@ class Optimizer;
 std::vector<TensorBytes> model_tensors(LanguageModel& model);
 
 /// The optimizer's state: "<state>/<parameter>", "exp_avg/model.norm.weight" say.
-std::vector<TensorBytes> optimizer_tensors(LanguageModel& model, Optimizer& optimizer);
+/// `is_dealt`: every rank's optimizer updates, and has the state of, another part of the parameters.
+std::vector<TensorBytes> optimizer_tensors(LanguageModel& model, Optimizer& optimizer,
+                                           bool is_dealt = false);
 
 }  // namespace hone

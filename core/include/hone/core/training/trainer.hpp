@@ -160,6 +160,7 @@ class Trainer {
 
   RowRules row_rules() const;
   void require_determinism();
+  void prepare_optimizer();
   void require_evaluation_fits() const;
   double learning_rate_at(std::int64_t step) const;
   double rewarming(std::int64_t step) const;
@@ -195,6 +196,10 @@ class Trainer {
   void reduce_gradients();
   void agree_on(Update& update);
   void clip_and_apply(const Update& update);
+  void share_parameters();
+  bool is_sharded() const { return options_.optimizer_sharding != "none"; }
+  /// After reduce_gradients() a rank has sums of its own part only.
+  bool sums_are_dealt() const { return is_sharded() && !parts_.reducer.is_deterministic(); }
   void check_replicas_if_due(const Update& update);
   void record(const Update& update, StepStats& stats);
   void evaluate_if_due(const Update& update, StepStats& stats);
@@ -217,6 +222,7 @@ class Trainer {
   TrainerOptions options_;
   LrSchedule schedule_;
   Sharding sharding_;
+  std::vector<ParameterSlice> summed_slices_;  ///< of which a rank has the gradients' sums
   std::unique_ptr<Optimizer> optimizer_;
   TrainerState state_;
   bool stopped_ = false;

@@ -43,6 +43,12 @@ struct TrainerOptions {
   double max_grad_norm = 1.0;  ///< 0: no clipping; the norm is reported all the same
   std::string optim = "adamw_torch";     ///< adamw_torch | sgd
   double momentum = 0.0;                 ///< of sgd
+  /// none: every rank updates all parameters | zero1: each rank a part, of which alone it keeps the
+  /// optimizer's state, and shares it. The same result.
+  std::string optimizer_sharding = "none";
+  /// How float32 gradients travel between ranks, a name of PyTorch's: no: as they are | bf16: rounded to
+  /// bfloat16, half the traffic. Whoever makes the reducer looks at this.
+  std::string ddp_comm_hook = "no";
   double label_smoothing_factor = 0.0;   ///< share of each target spread over the vocabulary
   /// At the begin of each step call but the first: keep | reset_optimizer: forget its state | rewarm: go up to
   /// the schedule's rate again over warmup_steps updates.
