@@ -21,6 +21,14 @@ namespace {
 
 }  // namespace
 
+void Communicator::start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) {
+  all_reduce(data, count, dtype, op);
+}
+
+void Communicator::start_reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) {
+  reduce_scatter(data, block, dtype, op);
+}
+
 std::shared_ptr<std::byte> Communicator::allocate(std::int64_t) { return nullptr; }
 
 bool all_true(Communicator& comm, bool mine) {

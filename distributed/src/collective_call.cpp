@@ -48,6 +48,8 @@ CollectiveCall allocate_call(std::int64_t bytes) {
   return {.operation = Operation::Allocate, .count = bytes};
 }
 
+CollectiveCall wait_call() { return {.operation = Operation::Wait}; }
+
 std::string describe(const CollectiveCall& call) {
   switch (call.operation) {
     case Operation::AllReduce:
@@ -60,6 +62,7 @@ std::string describe(const CollectiveCall& call) {
       return "broadcast(" + elements(call) + ", root " + std::to_string(call.root) + ")";
     case Operation::AllGatherBytes: return "all_gather_bytes()";
     case Operation::Barrier: return "barrier()";
+    case Operation::Wait: return "wait()";
     case Operation::Allocate: return "allocate(" + std::to_string(call.count) + " bytes)";
   }
   return "unknown operation";

@@ -1,21 +1,23 @@
+#include <new>
+
+#include "half_precision.hpp"
 #include "hone/distributed/device.hpp"
 
 namespace hone::distributed {
-namespace {
 
-class CpuDevice final : public Device {
- public:
-  std::string_view kind() const override { return "cpu"; }
-  int index() const override { return 0; }
-  std::string uuid() const override { return {}; }
-  NcclStream communication_stream() override { return nullptr; }
-  void communication_after_computing() override {}
-  void computing_after_communication() override {}
-  bool communication_is_done() override { return true; }
-};
+std::shared_ptr<std::byte> CpuDevice::allocate(std::int64_t bytes) {
+  constexpr std::align_val_t kAlignment{64};
+  auto* memory = static_cast<std::byte*>(
+      ::operator new[](static_cast<std::size_t>(bytes), kAlignment));
+  return {memory, [](std::byte* taken) { ::operator delete[](taken, kAlignment); }};
+}
 
-}  // namespace
+void CpuDevice::narrow(const float* from, std::uint16_t* into, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) into[i] = detail::float_to_bfloat16(from[i]);
+}
 
-std::unique_ptr<Device> make_cpu_device() { return std::make_unique<CpuDevice>(); }
+void CpuDevice::widen(const std::uint16_t* from, float* into, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) into[i] = detail::bfloat16_to_float(from[i]);
+}
 
 }  // namespace hone::distributed

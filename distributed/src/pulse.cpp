@@ -46,7 +46,7 @@ Enum checked(std::uint8_t value, Enum last) {
 
 CollectiveCall take_call(Reader& reader) {
   CollectiveCall call;
-  call.operation = checked(reader.take<std::uint8_t>(), Operation::Allocate);
+  call.operation = checked(reader.take<std::uint8_t>(), Operation::Wait);
   call.dtype = checked(reader.take<std::uint8_t>(), DType::Float16);
   call.reduce_op = checked(reader.take<std::uint8_t>(), ReduceOp::Max);
   call.root = reader.take<std::int32_t>();

@@ -25,20 +25,17 @@ void add_as_tree(Parts& parts, std::int64_t count, DType dtype) {
 
 }  // namespace
 
-void TreeGradientReducer::reduce(std::span<const FlatBuffer> gradients) {
+void TreeGradientReducer::start(const FlatBuffer& gradients, std::int64_t, SumsFor) {
   if (comm_.size() == 1) return;
-  for (const auto& buffer : gradients) {
-    const auto width = static_cast<std::int64_t>(size_of(buffer.dtype));
-    const auto chunk = kChunkBytes / width;
-    auto* bytes = static_cast<std::byte*>(buffer.data);
-    for (std::int64_t begin = 0; begin < buffer.count; begin += chunk) {
-      const auto count = std::min(chunk, buffer.count - begin);
-      const auto size = static_cast<std::size_t>(count * width);
-      auto* mine = bytes + begin * width;
-      auto parts = comm_.all_gather_bytes({mine, size});
-      add_as_tree(parts, count, buffer.dtype);
-      std::memcpy(mine, parts.front().data(), size);
-    }
+  const auto width = size_of(gradients.dtype);
+  const auto chunk = kChunkBytes / width;
+  for (std::int64_t begin = 0; begin < gradients.count; begin += chunk) {
+    const auto count = std::min(chunk, gradients.count - begin);
+    const auto size = static_cast<std::size_t>(count * width);
+    auto* mine = static_cast<std::byte*>(detail::element(gradients, begin));
+    auto parts = comm_.all_gather_bytes({mine, size});
+    add_as_tree(parts, count, gradients.dtype);
+    std::memcpy(mine, parts.front().data(), size);
   }
 }
 

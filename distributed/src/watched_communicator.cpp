@@ -51,6 +51,24 @@ void WatchedCommunicator::barrier() {
   inner_->barrier();
 }
 
+void WatchedCommunicator::start_all_reduce(void* data, std::int64_t count, DType dtype,
+                                           ReduceOp op) {
+  const Recorded recorded{recorder_, all_reduce_call(count, dtype, op)};
+  inner_->start_all_reduce(data, count, dtype, op);
+}
+
+void WatchedCommunicator::start_reduce_scatter(void* data, std::int64_t block, DType dtype,
+                                               ReduceOp op) {
+  const Recorded recorded{recorder_, reduce_scatter_call(block, dtype, op)};
+  inner_->start_reduce_scatter(data, block, dtype, op);
+}
+
+void WatchedCommunicator::wait() {
+  if (!is_asynchronous()) return;
+  const Recorded recorded{recorder_, wait_call()};
+  inner_->wait();
+}
+
 std::shared_ptr<std::byte> WatchedCommunicator::allocate(std::int64_t bytes) {
   const Recorded recorded{recorder_, allocate_call(bytes)};
   return inner_->allocate(bytes);

@@ -78,7 +78,7 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
   const std::string lone = lone_process_warning(environment, size());
   if (!lone.empty()) log_.warning(lone);
   bind_threads(options, environment);
-  device_ = distributed::make_cpu_device();
+  device_ = std::make_unique<distributed::CpuDevice>();
   distributed::require_devices_of_their_own(*communicator_, device_->uuid(),
                                             options.allow_shared_device);
   if (!options.use_cpu && describe_machine().has_nvidia_driver) {

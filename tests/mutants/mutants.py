@@ -15,7 +15,6 @@ class Mutant(NamedTuple):
 TRAINER = "core/src/training/trainer.cpp"
 SETUP = "core/src/training/trainer_setup.cpp"
 PACKED = "core/src/training/packed_batch.cpp"
-REDUCER = "distributed/src/all_reduce_gradient_reducer.cpp"
 COLLATOR = "collators/src/causal_lm_collator.cpp"
 
 LAW = "Ranks/Law.GradientsInFloat32/llama_2"
@@ -104,12 +103,29 @@ MUTANTS = [
     # Ranks.
     Mutant("missing_bucket",
            "the second group of gradients is not reduced over ranks",
-           REDUCER, "const auto& buffer : buffers)", "const auto& buffer : buffers.first(1))",
-           "trainer_test", "Trainer.RanksEndWithTheSameWeights"),
+           "core/src/plans/bucket_countdown.cpp", "buffer < partitions.size(); ++buffer",
+           "buffer < 1; ++buffer", "trainer_test", "Trainer.RanksEndWithTheSameWeights"),
+    Mutant("bucket_sent_too_early",
+           "a bucket is sent when the first gradient in it is complete",
+           "core/src/plans/bucket_countdown.cpp", "incomplete_[num_started_] == 0",
+           "incomplete_[num_started_] <= 1", "law_test", LAW),
+    Mutant("tied_weight_sent_after_one_write",
+           "a gradient that is written twice is sent after the first time",
+           "core/src/plans/bucket_countdown.cpp",
+           "parameter.expected = std::max(parameter.expected, parameter.writes);",
+           "parameter.expected = 1;", "gradient_exchange_test",
+           "*TiedWeightsAreSentAfterTheirLastWrite*"),
+    Mutant("parts_not_shared",
+           "every rank keeps what its own optimizer made of its part",
+           TRAINER, "if (is_sharded()) share_parameters();", "", "law_test", LAW),
+    Mutant("norm_of_the_part",
+           "with a sharded optimizer every rank clips by the norm of its own part",
+           TRAINER, "if (sums_are_dealt()) update.grad_norm = std::sqrt(sums[3]);", "", "law_test",
+           LAW),
     Mutant("gradients_averaged",
            "gradients are averaged over ranks instead of summed",
-           TRAINER, "parts_.reducer.reduce(buffers);",
-           "parts_.reducer.reduce(buffers);\n"
+           TRAINER, "exchange_->finish();",
+           "exchange_->finish();\n"
            "  for (auto& group : parts_.model.parameters().groups()) {\n"
            "    group.gradients.div_(parts_.communicator.size());\n"
            "  }",

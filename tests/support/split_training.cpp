@@ -84,7 +84,8 @@ void compare(const char* what, const Tensors& got, const Tensors& expected, std:
 std::string Split::name() const {
   const char* scopes[] = {"Replicated", "PerRank", "Root"};
   return std::to_string(rows_per_micro_batch) + " rows, " + (padded ? "padded" : "packed") + ", " +
-         scopes[static_cast<int>(scope)] + (sharded ? ", zero1" : "");
+         scopes[static_cast<int>(scope)] + (sharded ? ", zero1" : "") +
+         (late ? ", late" : "");
 }
 
 std::vector<Split> all_splits() {
@@ -97,6 +98,9 @@ std::vector<Split> all_splits() {
     }
   }
   splits.push_back({.rows_per_micro_batch = 2, .scope = BatchScope::PerRank, .sharded = true});
+  splits.push_back({.rows_per_micro_batch = 2, .scope = BatchScope::PerRank, .late = true});
+  splits.push_back(
+      {.rows_per_micro_batch = 64, .scope = BatchScope::PerRank, .sharded = true, .late = true});
   return splits;
 }
 
@@ -134,7 +138,9 @@ TrainingRecord train_split(const std::filesystem::path& model_folder, Communicat
   options.per_device_train_batch_size = split.rows_per_micro_batch;
   if (split.sharded) options.optimizer_sharding = "zero1";
   TrainerHarness harness{model_folder, comm, std::move(options),
-                         {.collator = split.padded ? padding : nullptr, .dtype = dtype}};
+                         {.collator = split.padded ? padding : nullptr,
+                          .dtype = dtype,
+                          .late = split.late}};
   TrainingRecord record;
   const auto before = values_of(harness.model());
   for (std::int64_t call = 0; call < num_calls; ++call) {

@@ -21,12 +21,13 @@ struct Split {
   /// PerRank: which rank has each sample; empty: dealt in turn to all ranks but the last.
   std::vector<int> holders = {};
   bool sharded = false;  ///< optimizer_sharding zero1
+  bool late = false;     ///< gradients are summed during the backward pass
 
   std::string name() const;
 };
 
-/// Every combination of micro-batches of 1, 2 and 64 rows, both collators and the three scopes; with the
-/// optimizer's state on all ranks and, for one of them, in parts.
+/// Every combination of micro-batches of 1, 2 and 64 rows, both collators and the three scopes; for one of
+/// them also with the optimizer's state in parts, and with sums during the backward pass.
 std::vector<Split> all_splits();
 
 /// What a training computed; tensors by parameter name, in float64.

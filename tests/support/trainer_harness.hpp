@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "fakes/late_communicator.hpp"
 #include "fakes/warning_log.hpp"
 #include "hone/collators/causal_lm_collator.hpp"
 #include "hone/core/training/trainer.hpp"
@@ -25,6 +26,8 @@ class TrainerHarness {
     std::vector<EvalSet> eval_sets = {};
     EvalHooks eval_hooks = {};
     bool deterministic = false;  ///< sums gradients in the order of a tree
+    bool late = false;           ///< sums gradients during the backward pass, on a LateCommunicator
+    PhaseTeller* activity = nullptr;
     std::function<double(std::int64_t)> learning_rate = nullptr;
     std::function<std::unique_ptr<Optimizer>(ParameterStore&)> optimizer = nullptr;
   };
@@ -32,7 +35,8 @@ class TrainerHarness {
   TrainerHarness(const std::filesystem::path& model_folder, Communicator& comm,
                  TrainerOptions options, Extras extras)
       : model_(load_model(model_folder, {.dtype = extras.dtype, .with_masters = true})),
-        reducer_(comm),
+        late_(comm, extras.activity),
+        reducer_(extras.late ? late_ : comm, {.bucket_bytes = extras.late ? kSmallBucket : kWhole}),
         tree_reducer_(comm) {
     TrainerParts parts{.model = *model_,
                        .communicator = comm,
@@ -44,6 +48,7 @@ class TrainerHarness {
                        .tokenizer = extras.tokenizer,
                        .checkpoints = extras.checkpoints,
                        .stop_signal = extras.stop_signal,
+                       .activity = extras.activity,
                        .optimizer = extras.optimizer ? extras.optimizer(model_->parameters()) : nullptr,
                        .learning_rate = std::move(extras.learning_rate),
                        .model_folder = model_folder,
@@ -58,9 +63,15 @@ class TrainerHarness {
   Trainer* operator->() { return trainer_.get(); }
   LanguageModel& model() { return *model_; }
   const WarningLog& log() const { return log_; }
+  /// What summed the gradients, where Extras::late.
+  const LateCommunicator& late() const { return late_; }
 
  private:
+  static constexpr std::int64_t kSmallBucket = 4096;  ///< units: bytes
+  static constexpr std::int64_t kWhole = distributed::ReducerOptions{}.bucket_bytes;
+
   std::unique_ptr<LanguageModel> model_;
+  LateCommunicator late_;
   distributed::AllReduceGradientReducer reducer_;
   distributed::TreeGradientReducer tree_reducer_;
   collators::PackingCollator packing_;

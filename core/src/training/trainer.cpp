@@ -15,6 +15,7 @@
 #include "hone/core/training/micro_batches.hpp"
 #include "hone/core/training/packed_forward.hpp"
 #include "hone/core/training/plans.hpp"
+#include "training/gradient_exchange.hpp"
 #include "training/gradient_norm.hpp"
 #include "training/gradient_tree.hpp"
 #include "training/memory_caches.hpp"
@@ -191,6 +192,8 @@ void Trainer::accumulate_gradients(Update& update) {
   detail::GradientTree tree{parameters, update.shards.size()};
   for (auto& shard : update.shards) {
     for (const auto& micro : shard.micro_batches) {
+      const bool is_last = update.shards.size() == 1 && &micro == &shard.micro_batches.back();
+      if (is_last) exchange_->begin_last_pass();
       shard.loss_sums.push_back(forward_backward(micro, 1.0 / update.target_weight));
     }
     tree.end_leaf();
@@ -211,6 +214,7 @@ at::Tensor Trainer::forward_backward(const PackedBatch& micro, double scale) {
                                .scale = scale,
                                .label_smoothing = options_.label_smoothing_factor,
                                .target_weights = micro.weights});
+  exchange_->wrote(model.output_weight());
   clock_.enter(Phase::Backward);
   forward.backward(predicting, head.hidden_gradient);
   return head.loss_sum;
@@ -218,15 +222,7 @@ at::Tensor Trainer::forward_backward(const PackedBatch& micro, double scale) {
 
 void Trainer::reduce_gradients() {
   clock_.enter(Phase::Reduce);
-  std::vector<FlatBuffer> gradients;
-  for (auto& group : parts_.model.parameters().groups()) {
-    gradients.push_back(detail::buffer_of(group.gradients));
-  }
-  if (is_sharded()) {
-    parts_.reducer.reduce_to_owners(gradients);
-  } else {
-    parts_.reducer.reduce(gradients);
-  }
+  exchange_->finish();
 }
 
 void Trainer::agree_on(Update& update) {

@@ -8,6 +8,7 @@
 #include "hone/core/error.hpp"
 #include "hone/core/training/row_rules.hpp"
 #include "hone/core/training/trainer.hpp"
+#include "training/gradient_exchange.hpp"
 #include "training/parameter_digest.hpp"
 
 namespace hone {
@@ -130,6 +131,8 @@ void Trainer::prepare_optimizer() {
   }
   optimizer_ = parts_.optimizer ? std::move(parts_.optimizer)
                                 : make_optimizer(parameters, options_, std::move(updated));
+  exchange_ = std::make_unique<detail::GradientExchange>(
+      parameters, parts_.reducer, is_sharded() ? SumsFor::Owners : SumsFor::AllRanks);
 }
 
 /// Ranks that are told otherwise would train other samples, or in other steps.

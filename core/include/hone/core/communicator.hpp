@@ -18,7 +18,7 @@ enum class ReduceOp : std::uint8_t { Sum, Min, Max };
 /// The ranks of one job and what they can do together, on raw buffers: in host memory, or where the
 /// backend's device computes.
 ///
-/// Collective: every method except rank(), size(), backend() and abort(); all ranks call the same
+/// Collective: every method except rank(), size(), backend(), is_asynchronous() and abort(); all ranks call the same
 /// ones in the same order with the same count, dtype and root.
 /// Thread-safety: one thread at a time.
 /// Throws: CommunicatorError; the buffers are then unspecified and the communicator is unusable.
@@ -50,6 +50,15 @@ class Communicator {
   virtual std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) = 0;
 
   virtual void barrier() = 0;
+
+  /// As all_reduce() and reduce_scatter(), but they may return before the work is done. Until wait() the
+  /// buffers are the communicator's. Every other collective does what was started first.
+  virtual void start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op);
+  virtual void start_reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op);
+  /// Returns when all that was started is done.
+  virtual void wait() {}
+  /// Whether what is started goes on by itself, on a device say, while this thread does other work.
+  virtual bool is_asynchronous() const { return false; }
 
   /// Memory, all zero and aligned to 64 bytes, in which this communicator reduces faster than in any
   /// other. Null where it has none: any memory is as good. It may outlive the communicator.

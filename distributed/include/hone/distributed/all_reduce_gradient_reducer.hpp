@@ -4,9 +4,11 @@
 #include <limits>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "hone/core/communicator.hpp"
 #include "hone/core/gradient_reducer.hpp"
+#include "hone/distributed/device.hpp"
 
 namespace hone::distributed {
 
@@ -19,27 +21,41 @@ struct ReducerOptions {
   bool bfloat16_on_wire = false;
 };
 
-/// Sums by a communicator's own all_reduce and reduce_scatter, bucket by bucket.
+/// Sums by a communicator's own all-reduce and reduce-scatter, during the backward pass where they go on by
+/// themselves.
 ///
-/// Ownership: the communicator must outlive this.
+/// Ownership: communicator and device must outlive this.
 class AllReduceGradientReducer final : public GradientReducer {
  public:
-  explicit AllReduceGradientReducer(Communicator& comm, ReducerOptions options = {});
+  /// `device`: where the gradients are; null: in host memory.
+  explicit AllReduceGradientReducer(Communicator& comm, ReducerOptions options = {},
+                                    Device* device = nullptr);
 
-  void reduce(std::span<const FlatBuffer> gradients) override;
   BufferPartition partition(std::int64_t count) const override;
-  void reduce_to_owners(std::span<const FlatBuffer> gradients) override;
+  void start(const FlatBuffer& gradients, std::int64_t bucket, SumsFor whom) override;
+  void wait() override;
+  bool overlaps() const override { return comm_.is_asynchronous(); }
   void share(std::span<const FlatBuffer> values) override;
   std::shared_ptr<std::byte> allocate(std::int64_t bytes) override { return comm_.allocate(bytes); }
 
  private:
+  /// A bucket that was sent as bfloat16 and is to be widened into place.
+  struct Narrowed {
+    std::shared_ptr<std::byte> wire;
+    FlatBuffer values;         ///< of the bucket
+    ElementRange wanted;       ///< elements of it whose sums are this rank's
+  };
+
   bool is_sent_narrow(const FlatBuffer& buffer) const;
-  std::uint16_t* narrowed(const float* values, std::int64_t count);
+  FlatBuffer narrowed(const FlatBuffer& values, const ElementRange& wanted);
+  void widen_all();
 
   Communicator& comm_;
   ReducerOptions options_;
-  std::shared_ptr<std::byte> wire_;  ///< a bucket in bfloat16; allocated when first needed
-  std::int64_t wire_count_ = 0;      ///< elements of that
+  CpuDevice cpu_;
+  Device& device_;
+  std::vector<Narrowed> narrowed_;                     ///< started, in their order
+  std::vector<std::shared_ptr<std::byte>> free_wires_;  ///< each for a bucket of the largest size
 };
 
 }  // namespace hone::distributed

@@ -16,6 +16,7 @@ enum class Operation : std::uint8_t {
   ReduceScatter,
   AllGather,
   Allocate,
+  Wait,
 };
 
 /// What one rank asks for in one collective, less its buffers: equal on all ranks, or they are out of
@@ -37,6 +38,7 @@ CollectiveCall broadcast_call(std::int64_t count, DType dtype, int root);
 CollectiveCall all_gather_bytes_call();
 CollectiveCall barrier_call();
 CollectiveCall allocate_call(std::int64_t bytes);
+CollectiveCall wait_call();
 
 /// The call as messages show it: "all_reduce(sum, 4 x float32)", "broadcast(3 x int64, root 1)".
 std::string describe(const CollectiveCall& call);

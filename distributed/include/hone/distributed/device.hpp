@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -27,9 +29,27 @@ class Device {
   virtual void computing_after_communication() = 0;
   /// Whether all communication that was queued has been done. Does not wait.
   virtual bool communication_is_done() = 0;
+
+  /// Memory of this device for buffers that are communicated; unspecified bytes.
+  virtual std::shared_ptr<std::byte> allocate(std::int64_t bytes) = 0;
+  /// Queued for computing: `count` float32 numbers rounded to nearest bfloat16, and back.
+  virtual void narrow(const float* from, std::uint16_t* into, std::int64_t count) = 0;
+  virtual void widen(const std::uint16_t* from, float* into, std::int64_t count) = 0;
 };
 
-/// The processor and host memory.
-std::unique_ptr<Device> make_cpu_device();
+/// The processor and host memory: everything is done when a call returns.
+class CpuDevice : public Device {
+ public:
+  std::string_view kind() const override { return "cpu"; }
+  int index() const override { return 0; }
+  std::string uuid() const override { return {}; }
+  NcclStream communication_stream() override { return nullptr; }
+  void communication_after_computing() override {}
+  void computing_after_communication() override {}
+  bool communication_is_done() override { return true; }
+  std::shared_ptr<std::byte> allocate(std::int64_t bytes) override;
+  void narrow(const float* from, std::uint16_t* into, std::int64_t count) override;
+  void widen(const std::uint16_t* from, float* into, std::int64_t count) override;
+};
 
 }  // namespace hone::distributed

@@ -16,9 +16,10 @@ class TreeGradientReducer final : public GradientReducer {
  public:
   explicit TreeGradientReducer(Communicator& comm) : comm_(comm) {}
 
-  void reduce(std::span<const FlatBuffer> gradients) override;
+  /// One bucket.
   BufferPartition partition(std::int64_t count) const override { return {count, comm_.size()}; }
-  void reduce_to_owners(std::span<const FlatBuffer> gradients) override { reduce(gradients); }
+  void start(const FlatBuffer& gradients, std::int64_t bucket, SumsFor whom) override;
+  void wait() override {}
   void share(std::span<const FlatBuffer> values) override;
   /// All ranks' gradients are copied before they are added: it has no use for memory of its own.
   std::shared_ptr<std::byte> allocate(std::int64_t) override { return nullptr; }

@@ -25,6 +25,10 @@ class WatchedCommunicator final : public Communicator {
   void broadcast(void* data, std::int64_t count, DType dtype, int root) override;
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override;
   void barrier() override;
+  void start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
+  void start_reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) override;
+  void wait() override;
+  bool is_asynchronous() const override { return inner_->is_asynchronous(); }
   std::shared_ptr<std::byte> allocate(std::int64_t bytes) override;
   void abort(int exit_code) override { inner_->abort(exit_code); }
 

@@ -33,6 +33,10 @@
 
 namespace hone {
 
+namespace detail {
+class GradientExchange;
+}  // namespace detail
+
 /// Samples that a Trainer evaluates on.
 struct EvalSet {
   std::string name;  ///< may be empty where there is but one set
@@ -223,6 +227,7 @@ class Trainer {
   LrSchedule schedule_;
   Sharding sharding_;
   std::vector<ParameterSlice> summed_slices_;  ///< of which a rank has the gradients' sums
+  std::unique_ptr<detail::GradientExchange> exchange_;
   std::unique_ptr<Optimizer> optimizer_;
   TrainerState state_;
   bool stopped_ = false;

@@ -1,0 +1,177 @@
+// Sums over ranks during the backward pass. That they are right is in law_test.cpp; here, that they are early.
+#include "training/gradient_exchange.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "support/fixture_model.hpp"
+#include "support/rank_threads.hpp"
+#include "support/split_training.hpp"
+#include "support/trainer_harness.hpp"
+
+namespace hone::testing {
+namespace {
+
+using ::testing::Each;
+
+/// The phases in which buckets were started, update by update.
+std::vector<std::vector<std::string>> phases_of_starts(const std::filesystem::path& folder,
+                                                       Communicator& comm,
+                                                       TrainerOptions options, int num_updates) {
+  PhaseTeller teller;
+  options.updates_per_step = "one";
+  TrainerHarness harness{folder, comm, options, {.late = true, .activity = &teller}};
+  std::vector<std::vector<std::string>> phases;
+  std::size_t seen = 0;
+  for (int update = 0; update < num_updates; ++update) {
+    harness->step(law_samples());
+    const auto& all = harness.late().phases();
+    phases.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(seen), all.end());
+    seen = all.size();
+  }
+  return phases;
+}
+
+std::ptrdiff_t num_early(const std::vector<std::string>& phases) {
+  return std::ranges::count(phases, "backward");
+}
+
+class Exchange : public ::testing::TestWithParam<const char*> {
+ protected:
+  FixtureModel model_{config_named(GetParam()), Fill::Random, /*seed=*/3};
+};
+
+TEST_P(Exchange, StartsMostBucketsDuringTheBackwardPassOnceItKnowsIt) {
+  for (const bool recomputes : {false, true}) {
+    const auto of_ranks = on_ranks(2, [&](Communicator& comm) {
+      return phases_of_starts(model_.folder(), comm, {.gradient_checkpointing = recomputes}, 3);
+    });
+    for (const auto& phases : of_ranks) {
+      ASSERT_GT(phases[0].size(), 3U);
+      EXPECT_THAT(phases[0], Each("reduce"));  // nothing is known of the model yet
+      for (const auto& later : {phases[1], phases[2]}) {
+        EXPECT_EQ(later.size(), phases[0].size());
+        EXPECT_GT(num_early(later), 1) << "of " << later.size();
+      }
+    }
+  }
+}
+
+TEST_P(Exchange, OnlyTheLastMicroBatchOfAnUpdateSendsAnything) {
+  const auto of_ranks = on_ranks(1, [&](Communicator& comm) {
+    return phases_of_starts(model_.folder(), comm, {.per_device_train_batch_size = 1}, 2);
+  });
+  // As many as with one micro-batch: accumulation sends each bucket once.
+  EXPECT_EQ(of_ranks[0][0].size(), of_ranks[0][1].size());
+  EXPECT_GT(num_early(of_ranks[0][1]), 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, Exchange, ::testing::Values("llama", "gpt2", "t5_dropout"),
+                         [](const auto& info) { return std::string{info.param}; });
+
+/// Three parameters in two buckets of 32 elements of one buffer; what was started, in order.
+class Countdown : public ::testing::Test {
+ protected:
+  using Bucket = detail::BucketCountdown::Bucket;
+
+  std::vector<std::int64_t> started() {
+    std::vector<std::int64_t> indices;
+    for (const auto& bucket : started_) indices.push_back(bucket.index);
+    started_.clear();
+    return indices;
+  }
+  /// A pass that writes these, in their order.
+  void pass(std::initializer_list<std::size_t> writes) {
+    countdown_.begin();
+    for (const auto parameter : writes) countdown_.wrote(parameter);
+  }
+
+  std::vector<Bucket> started_;
+  detail::BucketCountdown countdown_{
+      std::vector<detail::BucketCountdown::Place>{{0, {0, 20}}, {0, {20, 20}}, {0, {40, 24}}},
+      std::vector<BufferPartition>{{64, 2, 32}},
+      [this](const Bucket& bucket) { started_.push_back(bucket); }};
+};
+
+TEST_F(Countdown, LearnsAPassAndThenStartsBucketsAsTheyAreComplete) {
+  pass({2, 1, 0});
+  EXPECT_EQ(started().size(), 0U);
+  countdown_.finish();
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{1, 0}));
+  countdown_.begin();
+  countdown_.wrote(2);
+  EXPECT_EQ(started().size(), 0U);  // parameter 1 lies in both buckets
+  countdown_.wrote(1);
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{1}));
+  countdown_.wrote(0);
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{0}));
+  countdown_.finish();
+  EXPECT_EQ(started().size(), 0U);
+}
+
+TEST_F(Countdown, StartsInOneOrderWhateverIsCompleteFirst) {
+  pass({2, 1, 0});
+  countdown_.finish();
+  started();
+  pass({0, 1});
+  EXPECT_EQ(started().size(), 0U);  // the first bucket in the order waits for parameter 2
+  countdown_.wrote(2);
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{1, 0}));
+}
+
+TEST_F(Countdown, TiedWeightsAreSentAfterTheirLastWrite) {
+  pass({0, 2, 1, 0});
+  countdown_.finish();
+  started();
+  pass({0, 2, 1});
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{1}));
+  countdown_.wrote(0);
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{0}));
+}
+
+TEST_F(Countdown, ParametersThatAreNotWrittenAndRanksWithoutWorkSendAtTheEnd) {
+  pass({2, 1});  // 0 is frozen, or unused
+  countdown_.finish();
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{1, 0}));
+  pass({2, 1});
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{1}));
+  countdown_.finish();
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{0}));
+  countdown_.finish();  // no pass at all
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{1, 0}));
+}
+
+TEST_F(Countdown, AWriteAfterSendingIsAnError) {
+  pass({2, 1, 0});
+  countdown_.finish();
+  pass({2, 1});
+  EXPECT_THAT([&] { countdown_.wrote(2); },
+              ::testing::ThrowsMessage<Error>(::testing::HasSubstr("after it was sent")));
+  started();
+  countdown_.finish();
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{0}));
+}
+
+TEST_F(Countdown, AWriteMoreThanBeforeDelaysABucketThatIsNotSentYet) {
+  pass({2, 1, 0});
+  countdown_.finish();
+  started();
+  pass({1, 1, 2});
+  EXPECT_EQ(started().size(), 0U);
+  countdown_.finish();
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{1, 0}));
+  pass({2, 1, 1});
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{1}));
+}
+
+TEST_F(Countdown, WritesOutsideOfAPassDoNotCount) {
+  countdown_.wrote(0);
+  countdown_.finish();
+  EXPECT_EQ(started().size(), 2U);
+}
+
+}  // namespace
+}  // namespace hone::testing
