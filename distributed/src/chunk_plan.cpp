@@ -16,6 +16,14 @@ Chunk ChunkPlan::chunk(std::int64_t index) const {
   return {.first = first, .count = static_cast<int>(std::min(per_chunk_, count_ - first))};
 }
 
+Slice slice_of(std::int64_t count, int index, int num_workers) {
+  constexpr std::int64_t kGrain = 64;
+  const std::int64_t grains = (count + kGrain - 1) / kGrain;
+  const std::int64_t first = std::min(count, grains * index / num_workers * kGrain);
+  const std::int64_t last = std::min(count, grains * (index + 1) / num_workers * kGrain);
+  return {.first = first, .count = last - first};
+}
+
 Chunk clipped(Chunk chunk, std::int64_t length) {
   const std::int64_t first = std::min(chunk.first, length);
   return {.first = first,

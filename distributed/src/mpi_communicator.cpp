@@ -9,6 +9,7 @@
 #include "hone/core/error.hpp"
 #include "mpi_error.hpp"
 #include "mpi_reduce_ops.hpp"
+#include "node_collectives.hpp"
 
 namespace hone::distributed {
 namespace {
@@ -42,19 +43,16 @@ void require_initialized() {
                                    : "MPI is not initialised: construct an MpiEnvironment first"};
 }
 
-void require_success(int code, const char* function) {
-  if (code == MPI_SUCCESS) return;
-  throw CommunicatorError{std::string{function} + " failed: " + detail::mpi_error_text(code)};
-}
-
 }  // namespace
 
-MpiCommunicator::MpiCommunicator(MPI_Comm parent) : exceptions_at_start_(std::uncaught_exceptions()) {
+MpiCommunicator::MpiCommunicator(MPI_Comm parent, NodeOptions node_options)
+    : node_options_(node_options), exceptions_at_start_(std::uncaught_exceptions()) {
   require_initialized();
-  require_success(MPI_Comm_dup(parent, &comm_), "MPI_Comm_dup");
-  require_success(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
-  require_success(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
-  require_success(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
+  detail::require_success(MPI_Comm_dup(parent, &comm_), "MPI_Comm_dup");
+  detail::require_success(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN),
+                          "MPI_Comm_set_errhandler");
+  detail::require_success(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
+  detail::require_success(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
   ops_ = std::make_unique<detail::MpiReduceOps>();
 }
 
@@ -64,12 +62,39 @@ MpiCommunicator::~MpiCommunicator() {
   if (finalized != 0) return;
   // Freeing is a collective on paper (local in Open MPI): peers of a rank that fails may not come.
   if (std::uncaught_exceptions() > exceptions_at_start_) return;
+  if (node_ != nullptr) node_->close();
   MPI_Comm_free(&comm_);
+}
+
+template <typename Work>
+bool MpiCommunicator::done_in_shared_memory(const CollectiveCall& call, const void* data,
+                                            std::int64_t bytes, Work work) {
+  const auto place = node_ == nullptr ? std::nullopt : node_->find(data, bytes);
+  if (!place) return false;
+  as_part_of(call, [&] {
+    node_->meet(*place, call);
+    work(*place);
+    node_->part();
+  });
+  return true;
+}
+
+template <typename Work>
+void MpiCommunicator::as_part_of(const CollectiveCall& call, Work work) {
+  try {
+    work();
+  } catch (const CommunicatorError& error) {
+    fail(error.what(), call);
+  }
 }
 
 void MpiCommunicator::all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) {
   const auto call = all_reduce_call(count, dtype, op);
   begin(call, data);
+  const auto in_place = [&](const detail::Place& place) {
+    node_->reduce(place, 0, count, dtype, op, std::nullopt);
+  };
+  if (done_in_shared_memory(call, data, count * size_of(dtype), in_place)) return;
   const MPI_Datatype type = detail::MpiReduceOps::type(dtype);
   const MPI_Op mpi_op = ops_->op(dtype, op);
   const detail::ChunkPlan plan{count, size_of(dtype), kChunkBytes};
@@ -85,6 +110,12 @@ void MpiCommunicator::all_reduce(void* data, std::int64_t count, DType dtype, Re
 void MpiCommunicator::reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) {
   const auto call = reduce_scatter_call(block, dtype, op);
   begin(call, data);
+  const auto in_place = [&](const detail::Place& place) {
+    for (int owner = 0; owner < size_; ++owner) {
+      node_->reduce(place, owner * block, block, dtype, op, owner);
+    }
+  };
+  if (done_in_shared_memory(call, data, size_ * block * size_of(dtype), in_place)) return;
   const MPI_Datatype type = detail::MpiReduceOps::type(dtype);
   const MPI_Op mpi_op = ops_->op(dtype, op);
   const detail::ChunkPlan plan{block, size_of(dtype), kChunkBytes};
@@ -103,6 +134,10 @@ void MpiCommunicator::all_gather(void* data, std::int64_t block, DType dtype) {
   const auto call = all_gather_call(block, dtype);
   begin(call, data);
   const auto bytes = block * size_of(dtype);
+  const auto in_place = [&](const detail::Place& place) {
+    for (int owner = 0; owner < size_; ++owner) node_->spread(place, owner * bytes, bytes, owner);
+  };
+  if (done_in_shared_memory(call, data, size_ * bytes, in_place)) return;
   for (int owner = 0; owner < size_; ++owner) {
     broadcast_bytes(static_cast<std::byte*>(data) + owner * bytes, bytes, owner, call);
   }
@@ -111,7 +146,10 @@ void MpiCommunicator::all_gather(void* data, std::int64_t block, DType dtype) {
 void MpiCommunicator::broadcast(void* data, std::int64_t count, DType dtype, int root) {
   const auto call = broadcast_call(count, dtype, root);
   begin(call, data);
-  broadcast_bytes(static_cast<std::byte*>(data), count * size_of(dtype), root, call);
+  const auto bytes = count * size_of(dtype);
+  const auto in_place = [&](const detail::Place& place) { node_->spread(place, 0, bytes, root); };
+  if (done_in_shared_memory(call, data, bytes, in_place)) return;
+  broadcast_bytes(static_cast<std::byte*>(data), bytes, root, call);
 }
 
 void MpiCommunicator::broadcast_bytes(std::byte* data, std::int64_t bytes, int root,
@@ -162,6 +200,23 @@ void MpiCommunicator::barrier() {
   check(MPI_Barrier(comm_), call);
 }
 
+std::shared_ptr<std::byte> MpiCommunicator::allocate(std::int64_t bytes) {
+  const auto call = allocate_call(bytes);
+  begin(call, nullptr);
+  std::shared_ptr<std::byte> memory;
+  as_part_of(call, [&] {
+    if (node_ == nullptr) {
+      node_ = std::make_unique<detail::NodeCollectives>(comm_, *ops_, node_options_.node);
+    }
+    memory = node_->allocate(bytes, node_options_.share_memory);
+  });
+  return memory;
+}
+
+std::string MpiCommunicator::memory_refusal() const {
+  return node_ == nullptr ? std::string{} : node_->refusal();
+}
+
 void MpiCommunicator::abort(int exit_code) { MPI_Abort(comm_, exit_code); }
 
 void MpiCommunicator::begin(const CollectiveCall& call, const void* data) {
@@ -174,10 +229,13 @@ void MpiCommunicator::begin(const CollectiveCall& call, const void* data) {
 }
 
 void MpiCommunicator::check(int code, const CollectiveCall& call) {
-  if (code == MPI_SUCCESS) return;
+  if (code != MPI_SUCCESS) fail(detail::mpi_error_text(code), call);
+}
+
+void MpiCommunicator::fail(const std::string& reason, const CollectiveCall& call) {
   failure_ = "[rank " + std::to_string(rank_) + " of " + std::to_string(size_) + "] collective " +
              std::to_string(sequence_) + ", " + describe(call) +
-             ", failed: " + detail::mpi_error_text(code);
+             ", failed: " + reason;
   throw CommunicatorError{failure_};
 }
 

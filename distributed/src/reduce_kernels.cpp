@@ -72,8 +72,8 @@ struct Kernel {
     }
   }
 
-  static void reduce_in_order(std::span<void* const> buffers, std::int64_t first,
-                              std::int64_t count) {
+  static void reduce_in_order(std::span<void* const> buffers, std::span<void* const> results,
+                              std::int64_t first, std::int64_t count) {
     constexpr std::int64_t kBlock = 2048;  // elements; the running values stay in the first cache
     std::array<Value, kBlock> running;
     for (std::int64_t start = first; start < first + count; start += kBlock) {
@@ -82,7 +82,7 @@ struct Kernel {
       for (const auto buffer : buffers.subspan(1)) {
         fold(running.data(), at(buffer, start), length);
       }
-      for (const auto buffer : buffers) store(at(buffer, start), running.data(), length);
+      for (const auto result : results) store(at(result, start), running.data(), length);
     }
   }
 
@@ -131,9 +131,10 @@ void combine(void* into, const void* from, std::int64_t count, DType dtype, Redu
   with_kernel(dtype, op, [&](auto kernel) { kernel.combine(into, from, count); });
 }
 
-void reduce_in_order(std::span<void* const> buffers, std::int64_t first, std::int64_t count,
-                     DType dtype, ReduceOp op) noexcept {
-  with_kernel(dtype, op, [&](auto kernel) { kernel.reduce_in_order(buffers, first, count); });
+void reduce_in_order(std::span<void* const> buffers, std::span<void* const> results,
+                     std::int64_t first, std::int64_t count, DType dtype, ReduceOp op) noexcept {
+  with_kernel(dtype, op,
+              [&](auto kernel) { kernel.reduce_in_order(buffers, results, first, count); });
 }
 
 }  // namespace hone::distributed::detail

@@ -1,8 +1,8 @@
 #include "thread_communicator.hpp"
 
-#include <algorithm>
 #include <cstring>
 
+#include "chunk_plan.hpp"
 #include "reduce_kernels.hpp"
 
 namespace hone::distributed::detail {
@@ -35,7 +35,9 @@ void ThreadCommunicator::reduce_scatter(void* data, std::int64_t block, DType dt
   require_valid(call, data, size());
   rendezvous_.meet(rank_, {.call = call, .data = data, .bytes = {}});
   const Parting parting{rendezvous_};
-  if (block > 0) reduce_in_order(everybodys_buffers(), rank_ * block, block, dtype, op);
+  if (block == 0) return;
+  void* const mine = data;
+  reduce_in_order(everybodys_buffers(), {&mine, 1}, rank_ * block, block, dtype, op);
 }
 
 void ThreadCommunicator::all_gather(void* data, std::int64_t block, DType dtype) {
@@ -83,12 +85,10 @@ void ThreadCommunicator::barrier() {
 void ThreadCommunicator::abort(int exit_code) { rendezvous_.abort(rank_, exit_code); }
 
 void ThreadCommunicator::reduce_my_slice(std::int64_t count, DType dtype, ReduceOp op) const {
-  constexpr std::int64_t kGrain = 64;  // elements: slices end on cache lines of aligned buffers
-  const std::int64_t grains = (count + kGrain - 1) / kGrain;
-  const std::int64_t first = std::min(count, grains * rank_ / size() * kGrain);
-  const std::int64_t last = std::min(count, grains * (rank_ + 1) / size() * kGrain);
-  if (first == last) return;
-  reduce_in_order(everybodys_buffers(), first, last - first, dtype, op);
+  const auto slice = slice_of(count, rank_, size());
+  if (slice.count == 0) return;
+  const auto buffers = everybodys_buffers();
+  reduce_in_order(buffers, buffers, slice.first, slice.count, dtype, op);
 }
 
 std::vector<void*> ThreadCommunicator::everybodys_buffers() const {

@@ -10,7 +10,9 @@
 #include <limits>
 #include <new>
 #include <random>
+#include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "distributed/typed_buffer.hpp"
@@ -25,6 +27,8 @@ struct World {
   std::string backend;
   int num_ranks = 0;  ///< 0: as many as the job has
   std::function<void(const std::function<void(Communicator&)>&)> run;
+  /// Whether buffers lie in the communicator's own memory, and it has some in a world of this size.
+  std::function<bool(int size)> has_own_memory = nullptr;
 };
 
 /// What every Communicator promises. Instantiated once per implementation; expected values depend on
@@ -32,6 +36,16 @@ struct World {
 class CommunicatorContract : public ::testing::TestWithParam<World> {
  protected:
   void run(const std::function<void(Communicator&)>& body) { GetParam().run(body); }
+
+  /// Memory that collectives work on: of the kind that this world is about. Collective.
+  static TypedBuffer buffer_of(Communicator& comm, DType dtype, std::int64_t count) {
+    const auto& has_own_memory = GetParam().has_own_memory;
+    if (!has_own_memory || !has_own_memory(comm.size())) return {dtype, count};
+    auto memory =
+        comm.allocate(static_cast<std::int64_t>(TypedBuffer::with_guard(dtype, count)));
+    if (memory == nullptr) throw std::runtime_error{"the communicator has no memory of its own"};
+    return {dtype, count, std::move(memory)};
+  }
 
   /// Element counts: none, one, fewer than ranks, across cache lines, across several 1 MiB chunks.
   static std::vector<std::int64_t> counts(DType dtype) {
@@ -95,7 +109,7 @@ TEST_P(CommunicatorContract, AllReduceCombinesEveryTypeAndCount) {
       for (const ReduceOp op : {ReduceOp::Sum, ReduceOp::Min, ReduceOp::Max}) {
         if (dtype == DType::UInt8 && op == ReduceOp::Sum) continue;
         for (const std::int64_t count : counts(dtype)) {
-          TypedBuffer buffer{dtype, count};
+          auto buffer = buffer_of(comm, dtype, count);
           buffer.fill([&](auto i) { return contribution(comm.rank(), comm.size(), i); });
           comm.all_reduce(buffer.data(), count, dtype, op);
           SCOPED_TRACE(std::string{name_of(dtype)} + " op " + std::to_string(static_cast<int>(op)) +
@@ -114,7 +128,7 @@ TEST_P(CommunicatorContract, ReduceScatterLeavesEveryRankItsOwnBlock) {
       for (const ReduceOp op : {ReduceOp::Sum, ReduceOp::Min, ReduceOp::Max}) {
         if (dtype == DType::UInt8 && op == ReduceOp::Sum) continue;
         for (const std::int64_t block : counts(dtype)) {
-          TypedBuffer buffer{dtype, size * block};
+          auto buffer = buffer_of(comm, dtype, size * block);
           buffer.fill([&](auto i) { return contribution(comm.rank(), size, i); });
           comm.reduce_scatter(buffer.data(), block, dtype, op);
           SCOPED_TRACE(std::string{name_of(dtype)} + " op " + std::to_string(static_cast<int>(op)) +
@@ -135,7 +149,7 @@ TEST_P(CommunicatorContract, AllGatherSharesEveryRanksOwnBlock) {
     const int size = comm.size();
     for (const DType dtype : kAllDTypes) {
       for (const std::int64_t block : counts(dtype)) {
-        TypedBuffer buffer{dtype, size * block};
+        auto buffer = buffer_of(comm, dtype, size * block);
         buffer.fill([&](auto i) { return contribution(comm.rank(), size, i); });
         comm.all_gather(buffer.data(), block, dtype);
         SCOPED_TRACE(std::string{name_of(dtype)} + " x " + std::to_string(block));
@@ -150,6 +164,9 @@ TEST_P(CommunicatorContract, ItsOwnMemoryIsZeroAlignedAndAsGoodAsAny) {
   run([&](Communicator& comm) {
     for (const std::int64_t count : {1, 1000, 300007}) {
       const auto memory = comm.allocate(count * size_of(DType::Float32));
+      if (GetParam().has_own_memory) {
+        EXPECT_EQ(memory != nullptr, GetParam().has_own_memory(comm.size()));
+      }
       if (memory == nullptr) return;  // it has none, on any rank
       EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory.get()) % 64, 0U);
       const std::span values{reinterpret_cast<float*>(memory.get()),
@@ -175,7 +192,7 @@ TEST_P(CommunicatorContract, BroadcastCopiesFromEveryRoot) {
     for (const DType dtype : kAllDTypes) {
       for (int root = 0; root < comm.size(); ++root) {
         for (const std::int64_t count : counts(dtype)) {
-          TypedBuffer buffer{dtype, count};
+          auto buffer = buffer_of(comm, dtype, count);
           buffer.fill([&](auto i) { return contribution(comm.rank(), comm.size(), i); });
           comm.broadcast(buffer.data(), count, dtype, root);
           SCOPED_TRACE(std::string{name_of(dtype)} + " x " + std::to_string(count) + " from " +
@@ -227,7 +244,7 @@ TEST_P(CommunicatorContract, SumsOfFloatsAreTheSameBitsOnEveryRank) {
     for (const std::int64_t count : {1, 2, 3, 5, 17, 255, 1021, 4099, 16385, 65537, 262143, 262147,
                                      600011}) {
       for (const DType dtype : {DType::Float32, DType::Float64, DType::BFloat16, DType::Float16}) {
-        TypedBuffer buffer{dtype, count};
+        auto buffer = buffer_of(comm, dtype, count);
         buffer.fill([&](auto) { return normal(random) * std::exp2(normal(random) * 8.0F); });
         comm.all_reduce(buffer.data(), count, dtype, ReduceOp::Sum);
         SCOPED_TRACE(std::string{name_of(dtype)} + " x " + std::to_string(count));
@@ -243,7 +260,7 @@ TEST_P(CommunicatorContract, MinAndMaxOfFloatsAreNanWhereAnyRankHasOne) {
     for (const DType dtype : {DType::Float32, DType::Float64, DType::BFloat16, DType::Float16}) {
       for (const ReduceOp op : {ReduceOp::Min, ReduceOp::Max}) {
         for (int bad = 0; bad < comm.size(); ++bad) {
-          TypedBuffer buffer{dtype, 9};
+          auto buffer = buffer_of(comm, dtype, 9);
           buffer.fill([&](auto i) { return comm.rank() == bad && i == 4 ? nan : comm.rank() + 1.0; });
           comm.all_reduce(buffer.data(), 9, dtype, op);
           EXPECT_TRUE(std::isnan(buffer.value(4)));
@@ -259,11 +276,11 @@ TEST_P(CommunicatorContract, MinAndMaxOrderTheTwoZeros) {
   run([&](Communicator& comm) {
     for (const DType dtype : {DType::Float32, DType::Float64, DType::BFloat16, DType::Float16}) {
       for (int negative = 0; negative < comm.size(); ++negative) {
-        TypedBuffer low{dtype, 2};
+        auto low = buffer_of(comm, dtype, 2);
         low.fill([&](auto) { return comm.rank() == negative ? -0.0 : 0.0; });
         comm.all_reduce(low.data(), 2, dtype, ReduceOp::Min);
         EXPECT_TRUE(std::signbit(low.value(0)));
-        TypedBuffer high{dtype, 2};
+        auto high = buffer_of(comm, dtype, 2);
         high.fill([&](auto) { return comm.rank() == negative ? -0.0 : 0.0; });
         comm.all_reduce(high.data(), 2, dtype, ReduceOp::Max);
         EXPECT_EQ(std::signbit(high.value(1)), comm.size() == 1);
@@ -372,9 +389,9 @@ inline void reduce_all(GradientReducer& reducer, const std::vector<FlatBuffer>& 
 
 TEST_P(CommunicatorContract, GradientBuffersAreSummed) {
   run([&](Communicator& comm) {
-    TypedBuffer single{DType::Float32, 1001};
-    TypedBuffer none{DType::Float32, 0};
-    TypedBuffer half{DType::BFloat16, 33};
+    auto single = buffer_of(comm, DType::Float32, 1001);
+    auto none = buffer_of(comm, DType::Float32, 0);
+    auto half = buffer_of(comm, DType::BFloat16, 33);
     for (auto* buffer : {&single, &none, &half}) {
       buffer->fill([&](auto i) { return contribution(comm.rank(), comm.size(), i); });
     }

@@ -101,7 +101,7 @@ TEST(ReduceKernels, SixteenBitFloatsAreRoundedOnceWhenReducedTogether) {
   std::vector<std::uint16_t> b{float_to_bfloat16(1.0F)};
   std::vector<std::uint16_t> c{float_to_bfloat16(1.0F)};
   std::vector<void*> buffers{a.data(), b.data(), c.data()};
-  reduce_in_order(buffers, 0, 1, DType::BFloat16, ReduceOp::Sum);
+  reduce_in_order(buffers, buffers, 0, 1, DType::BFloat16, ReduceOp::Sum);
   EXPECT_EQ(bfloat16_to_float(a[0]), 258.0F);
   EXPECT_EQ(a, b);
   EXPECT_EQ(a, c);
@@ -111,7 +111,7 @@ TEST(ReduceKernels, OnlyTheSliceIsTouched) {
   std::vector<std::int64_t> a{1, 2, 3, 4};
   std::vector<std::int64_t> b{10, 20, 30, 40};
   std::vector<void*> buffers{a.data(), b.data()};
-  reduce_in_order(buffers, 1, 2, DType::Int64, ReduceOp::Sum);
+  reduce_in_order(buffers, buffers, 1, 2, DType::Int64, ReduceOp::Sum);
   EXPECT_EQ(a, (std::vector<std::int64_t>{1, 22, 33, 4}));
   EXPECT_EQ(b, (std::vector<std::int64_t>{10, 22, 33, 40}));
 }

@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
-#include <vector>
+#include <utility>
 
 #include "half_precision.hpp"
 #include "hone/core/dtype.hpp"
@@ -22,13 +24,23 @@ inline constexpr std::array kAllDTypes{DType::UInt8,   DType::Int64,    DType::F
 class TypedBuffer {
  public:
   TypedBuffer(DType dtype, std::int64_t count)
-      : dtype_(dtype),
-        count_(count),
-        bytes_(static_cast<std::size_t>(count * size_of(dtype)) + kGuardBytes, kGuard) {}
+      : TypedBuffer(dtype, count,
+                    std::shared_ptr<std::byte>(new std::byte[with_guard(dtype, count)],
+                                               std::default_delete<std::byte[]>())) {}
 
-  void* data() { return bytes_.data(); }
+  /// In memory of with_guard(dtype, count) bytes.
+  TypedBuffer(DType dtype, std::int64_t count, std::shared_ptr<std::byte> memory)
+      : dtype_(dtype), count_(count), memory_(std::move(memory)) {
+    std::ranges::fill(all_bytes(), kGuard);
+  }
+
+  static std::size_t with_guard(DType dtype, std::int64_t count) {
+    return static_cast<std::size_t>(count * size_of(dtype)) + kGuardBytes;
+  }
+
+  void* data() { return memory_.get(); }
   std::span<const std::byte> bytes() const {
-    return std::span{bytes_}.first(bytes_.size() - kGuardBytes);
+    return all_bytes().first(all_bytes().size() - kGuardBytes);
   }
 
   double value(std::int64_t index) const {
@@ -61,23 +73,25 @@ class TypedBuffer {
     }
     EXPECT_EQ(num_wrong, 0) << "first at " << first_wrong << ": "
                             << (first_wrong < 0 ? 0.0 : value(first_wrong));
-    for (const auto guard : std::span{bytes_}.last(kGuardBytes)) EXPECT_EQ(guard, kGuard);
+    for (const auto guard : all_bytes().last(kGuardBytes)) EXPECT_EQ(guard, kGuard);
   }
 
  private:
   static constexpr std::size_t kGuardBytes = 16;
   static constexpr std::byte kGuard{0xA5};
 
+  std::span<std::byte> all_bytes() const { return {memory_.get(), with_guard(dtype_, count_)}; }
+
   template <typename T>
   T get(std::int64_t index) const {
     T value;
-    std::memcpy(&value, bytes_.data() + index * static_cast<std::int64_t>(sizeof(T)), sizeof(T));
+    std::memcpy(&value, memory_.get() + index * static_cast<std::int64_t>(sizeof(T)), sizeof(T));
     return value;
   }
 
   template <typename T>
   void put(std::int64_t index, T value) {
-    std::memcpy(bytes_.data() + index * static_cast<std::int64_t>(sizeof(T)), &value, sizeof(T));
+    std::memcpy(memory_.get() + index * static_cast<std::int64_t>(sizeof(T)), &value, sizeof(T));
   }
 
   void set(std::int64_t index, double value) {
@@ -95,7 +109,7 @@ class TypedBuffer {
 
   DType dtype_;
   std::int64_t count_;
-  std::vector<std::byte> bytes_;
+  std::shared_ptr<std::byte> memory_;
 };
 
 }  // namespace hone::testing

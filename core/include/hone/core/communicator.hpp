@@ -61,7 +61,9 @@ class Communicator {
   virtual bool is_asynchronous() const { return false; }
 
   /// Memory, all zero and aligned to 64 bytes, in which this communicator reduces faster than in any
-  /// other. Null where it has none: any memory is as good. It may outlive the communicator.
+  /// other. Null on all ranks where it has none: any memory is as good. It may outlive the
+  /// communicator. A range of it that a collective works on is the same on every rank: one that passes
+  /// another range, or other memory, is out of step.
   virtual std::shared_ptr<std::byte> allocate(std::int64_t bytes);
 
   /// Ends the whole job at once with `exit_code`, from any one rank. Does not return under MPI;
