@@ -116,6 +116,47 @@ TEST(ReduceKernels, OnlyTheSliceIsTouched) {
   EXPECT_EQ(b, (std::vector<std::int64_t>{10, 22, 33, 40}));
 }
 
+TEST(ReduceKernels, TheResultGoesWhereItIsWantedForAnyLengthAndNumberOfBuffers) {
+  for (const int num_buffers : {1, 2, 3, 5}) {
+    for (const std::int64_t count : {0, 1, 63, 64, 65, 200}) {
+      std::vector<std::vector<float>> values(static_cast<std::size_t>(num_buffers));
+      std::vector<void*> buffers;
+      for (int k = 0; k < num_buffers; ++k) {
+        for (int i = 0; i < 210; ++i) values[k].push_back(static_cast<float>(i * 10 + k));
+        buffers.push_back(values[k].data());
+      }
+      const auto before = values;
+      std::vector<float> result(210, -1.0F);
+      void* const wanted = result.data();
+      reduce_in_order(buffers, {&wanted, 1}, 5, count, DType::Float32, ReduceOp::Sum);
+      EXPECT_EQ(values, before);
+      reduce_in_order(buffers, buffers, 5, count, DType::Float32, ReduceOp::Sum);
+      for (int i = 0; i < 210; ++i) {
+        const bool inside = i >= 5 && i < 5 + count;
+        const auto sum = static_cast<float>(num_buffers * i * 10 + num_buffers * (num_buffers - 1) / 2);
+        ASSERT_EQ(result[i], inside ? sum : -1.0F) << i;
+        for (int k = 0; k < num_buffers; ++k) ASSERT_EQ(values[k][i], inside ? sum : before[k][i]) << i;
+      }
+    }
+  }
+}
+
+TEST(Slices, AreAllOfItOneBehindAnotherOnCacheLines) {
+  for (const std::int64_t count : {0, 1, 64, 65, 1000, 12345}) {
+    for (const int num_workers : {1, 2, 3, 7}) {
+      std::int64_t next = 0;
+      for (int worker = 0; worker < num_workers; ++worker) {
+        const auto slice = slice_of(count, worker, num_workers);
+        EXPECT_EQ(slice.first, next);
+        EXPECT_TRUE(slice.first % 64 == 0 || slice.first == count);
+        EXPECT_LE(slice.count, count / num_workers + 64);
+        next += slice.count;
+      }
+      EXPECT_EQ(next, count);
+    }
+  }
+}
+
 TEST(ReduceKernels, CombineCommutesInEveryBit) {
   const auto bits = [](float value) { return std::bit_cast<std::uint32_t>(value); };
   const float nan1 = std::bit_cast<float>(0x7FC00001U);
