@@ -13,6 +13,8 @@ namespace hone::launcher {
 namespace {
 
 constexpr std::chrono::seconds kRendezvous{30};
+/// For all ranks to find that they have not met: they may begin and give up at different times.
+constexpr std::chrono::seconds kAgreement{15};
 
 }  // namespace
 
@@ -41,13 +43,13 @@ std::unique_ptr<ControlChannel> open_control_channel(Communicator& comm, const s
   std::istringstream fields{broadcast_string(comm, card)};
   std::unique_ptr<control::Spoke> spoke;
   run_agreed(comm, [&] {
-    if (hub) return hub->wait_for_all(kRendezvous);
+    if (hub) return hub->wait_for_all(kRendezvous, kAgreement);
     std::string address, secret;
     unsigned short port = 0;
     fields >> address >> port >> secret;
     spoke = std::make_unique<control::Spoke>(comm.rank(), names[0], recorder, std::move(options),
                                              std::move(hooks));
-    spoke->connect(address, port, control::secret_of(secret), kRendezvous);
+    spoke->connect(address, port, control::secret_of(secret), kRendezvous, kAgreement);
   });
   if (hub) return hub;
   spoke->arm();

@@ -47,18 +47,29 @@ void Hub::stop() {
   reporter_.stop([] {});
 }
 
-void Hub::wait_for_all(milliseconds patience) {
+void Hub::wait_for_all(milliseconds patience, milliseconds grace) {
   if (loop_.run(gather(patience), patience + kGoodbye) && missing_.empty()) return;
-  throw LaunchError{"control channel: " + missing_ + " did not connect to rank 0 (port " +
-                    std::to_string(port_) + ") within " + std::to_string(patience.count() / 1000) +
-                    " s. Is there a firewall between the hosts? --control_interface names another "
-                    "network, --watchdog off does without"};
+  const std::string cause =
+      "control channel: " + missing_ + " did not connect to rank 0 (port " + std::to_string(port_) +
+      ") within " + std::to_string(patience.count() / 1000) +
+      " s. Is it stopped, or is there a firewall between the hosts? --control_interface names "
+      "another network, --watchdog off does without";
+  asio::co_spawn(loop_.context(), end_after(grace, cause), asio::detached);
+  throw LaunchError{cause};
+}
+
+asio::awaitable<void> Hub::end_after(milliseconds grace, std::string cause) {
+  co_await loop_.pause(grace);
+  const EndOfJob end{first_missing_, static_cast<int>(ExitCode::Environment), cause,
+                     /*told=*/false};
+  co_await end_job(end);
 }
 
 asio::awaitable<void> Hub::gather(milliseconds patience) {
   co_await wait_until([this] { return connections_.size() + 1 == names_.size(); }, patience);
   for (int rank = 1; rank < size(); ++rank) {
     if (connections_.contains(rank)) continue;
+    if (missing_.empty()) first_missing_ = rank;
     missing_ += (missing_.empty() ? "" : ", ") + names_[static_cast<std::size_t>(rank)];
   }
   acceptor_->close();
@@ -120,7 +131,10 @@ asio::awaitable<void> Hub::serve_rank(int rank, std::shared_ptr<Connection> conn
 
 asio::awaitable<void> Hub::beat() {
   while (!is_leaving_ && !is_ending_) {
-    for (const auto& [rank, connection] : connections_) connection->send(FrameType::Alive);
+    auto pulse = recorder_.pulse();
+    if (pulse.recent.size() > 1) pulse.recent = {pulse.recent.back()};
+    const auto bytes = distributed::to_bytes(pulse);
+    for (const auto& [rank, connection] : connections_) connection->send(FrameType::Alive, bytes);
     co_await loop_.pause(options_.heartbeat);
   }
 }

@@ -22,8 +22,9 @@ class Hub final : public ControlChannel {
 
   unsigned short port() const { return port_; }
   const Secret& secret() const { return secret_; }
-  /// Throws: LaunchError naming the ranks that have not come in time.
-  void wait_for_all(std::chrono::milliseconds patience);
+  /// Throws: LaunchError naming the ranks that have not come in time. Where all ranks cannot agree
+  /// on that within `grace`, for those do not come to that either, the hooks end the others.
+  void wait_for_all(std::chrono::milliseconds patience, std::chrono::milliseconds grace);
 
   void fail(int code, const std::string& cause) override;
   void close() override;
@@ -34,6 +35,7 @@ class Hub final : public ControlChannel {
   void stop();
   asio::awaitable<void> accept_all();
   asio::awaitable<void> gather(std::chrono::milliseconds patience);
+  asio::awaitable<void> end_after(std::chrono::milliseconds grace, std::string cause);
   asio::awaitable<void> serve(tcp::socket socket);
   asio::awaitable<void> serve_rank(int rank, std::shared_ptr<Connection> connection);
   asio::awaitable<void> watch();
@@ -54,7 +56,8 @@ class Hub final : public ControlChannel {
   Secret secret_ = make_secret();
   distributed::Watchdog watchdog_;
   std::map<int, std::shared_ptr<Connection>> connections_;  ///< by rank; of those that are here
-  std::string missing_;  ///< ranks that had not come when their time was over
+  std::string missing_;   ///< ranks that had not come when their time was over
+  int first_missing_ = 0;
   bool is_ending_ = false;
   bool is_leaving_ = false;
 

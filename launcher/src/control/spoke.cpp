@@ -1,5 +1,6 @@
 #include "spoke.hpp"
 
+#include <limits>
 #include <utility>
 
 #include "end_of_job.hpp"
@@ -12,6 +13,15 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kRetry{100};
 constexpr milliseconds kTaken{1000};
+/// Between two looks at rank 0. All ranks must find at the same moment that it is lost: where one
+/// leaves, mpirun soon ends those that do not know yet why.
+constexpr milliseconds kLook{200};
+
+/// Whom others wait for is rank 0's to find out.
+distributed::WatchdogOptions of_presence_alone(distributed::WatchdogOptions options) {
+  options.report_after = std::chrono::duration<double>{std::numeric_limits<double>::infinity()};
+  return options;
+}
 
 }  // namespace
 
@@ -34,14 +44,21 @@ void Spoke::stop() {
 }
 
 void Spoke::connect(const std::string& address, unsigned short port, const Secret& secret,
-                    milliseconds patience) {
+                    milliseconds patience, milliseconds grace) {
   const tcp::endpoint hub{asio::ip::make_address(address), port};
   const bool ended = loop_.run(reach(hub, secret, Clock::now() + patience), patience + 2 * kHandshakeTime);
   if (ended && connection_) return;
-  throw LaunchError{"control channel: no connection to " + name_of_hub_ + " at " + address + ':' +
-                    std::to_string(port) + (trouble_.empty() ? "" : ": " + trouble_) +
-                    ". Is there a firewall between the hosts? --control_interface names another "
-                    "network, --watchdog off does without"};
+  const std::string cause = "control channel: no connection to " + name_of_hub_ + " at " + address +
+                            ':' + std::to_string(port) + (trouble_.empty() ? "" : ": " + trouble_) +
+                            ". Is there a firewall between the hosts? --control_interface names "
+                            "another network, --watchdog off does without";
+  asio::co_spawn(loop_.context(), end_after(grace, cause), asio::detached);
+  throw LaunchError{cause};
+}
+
+asio::awaitable<void> Spoke::end_after(milliseconds grace, std::string cause) {
+  co_await loop_.pause(grace);
+  end(ExitCode::Environment, cause);
 }
 
 asio::awaitable<void> Spoke::reach(tcp::endpoint hub, Secret secret, Clock::time_point until) {
@@ -59,7 +76,6 @@ asio::awaitable<void> Spoke::reach(tcp::endpoint hub, Secret secret, Clock::time
     co_await loop_.pause(kRetry);
   }
   if (!connection_) co_return;
-  heard_at_ = Clock::now();
   asio::co_spawn(loop_.context(), listen(), asio::detached);
   asio::co_spawn(loop_.context(), beat(), asio::detached);
 }
@@ -68,9 +84,14 @@ asio::awaitable<void> Spoke::listen() {
   try {
     while (true) {
       const auto frame = co_await connection_->receive();
-      heard_at_ = Clock::now();
       if (frame.type == FrameType::Taken) is_taken_ = true;
-      if (frame.type == FrameType::Goodbye) hub_left_ = true;
+      if (frame.type == FrameType::Alive && watchdog_) {
+        watchdog_->heard(0, distributed::pulse_of(frame.payload), Clock::now());
+      }
+      if (frame.type == FrameType::Goodbye) {
+        hub_left_ = true;
+        if (watchdog_) watchdog_->closed(0, /*said_goodbye=*/true);
+      }
       if (frame.type != FrameType::End || std::exchange(is_over_, true)) continue;
       if (hooks_.end) hooks_.end(end_of_job(frame.payload));
     }
@@ -78,31 +99,35 @@ asio::awaitable<void> Spoke::listen() {
   } catch (const Error&) {
     connection_->close();
   }
-  if (!hub_left_) lose_hub(" died: its connection ended without a goodbye");
+  hub_gone_ = true;
+  if (!watchdog_) co_return;
+  watchdog_->closed(0, hub_left_);
+  look_for_hub();
 }
 
 asio::awaitable<void> Spoke::beat() {
-  auto last = Clock::now();
   while (!is_over_) {
     connection_->send(FrameType::Pulse, distributed::to_bytes(recorder_.pulse()));
-    const auto now = Clock::now();
-    // A process that was stopped itself has heard nothing, and that is nobody's loss.
-    if (now - last > 3 * options_.heartbeat) heard_at_ = now;
-    last = now;
-    if (!hub_left_ && now - heard_at_ > options_.watchdog.lost_after) {
-      lose_hub(" is lost: no heartbeat (stopped, or cut off from this node)");
-    }
     co_await loop_.pause(options_.heartbeat);
   }
 }
 
-void Spoke::lose_hub(const std::string& how) {
-  if (!is_armed_ || options_.mode != WatchdogMode::Abort || !hooks_.end) return;
-  if (std::exchange(is_over_, true)) return;
-  hooks_.end({.rank = 0,
-              .code = static_cast<int>(ExitCode::Stopped),
-              .cause = name_of_hub_ + how,
-              .told = false});
+asio::awaitable<void> Spoke::watch() {
+  while (!is_over_) {
+    look_for_hub();
+    co_await loop_.pause(kLook);
+  }
+}
+
+void Spoke::look_for_hub() {
+  for (const auto& finding : watchdog_->look(Clock::now())) {
+    if (options_.mode == WatchdogMode::Abort) end(finding.code, finding.text);
+  }
+}
+
+void Spoke::end(ExitCode code, const std::string& cause) {
+  if (std::exchange(is_over_, true) || !hooks_.end) return;
+  hooks_.end({.rank = 0, .code = static_cast<int>(code), .cause = cause, .told = false});
 }
 
 asio::awaitable<void> Spoke::wait_until(const bool& flag, milliseconds patience) {
@@ -114,8 +139,10 @@ asio::awaitable<void> Spoke::wait_until(const bool& flag, milliseconds patience)
 
 void Spoke::arm() {
   asio::post(loop_.context(), [this] {
-    is_armed_ = true;
-    heard_at_ = Clock::now();
+    watchdog_.emplace(std::vector<std::string>{name_of_hub_}, of_presence_alone(options_.watchdog),
+                      Clock::now());
+    if (hub_gone_) watchdog_->closed(0, hub_left_);
+    asio::co_spawn(loop_.context(), watch(), asio::detached);
   });
 }
 

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "connection.hpp"
 #include "handshake.hpp"
+#include "hone/core/error.hpp"
 #include "hone/launcher/control_channel.hpp"
 #include "loop_thread.hpp"
 
@@ -18,8 +20,10 @@ class Spoke final : public ControlChannel {
   ~Spoke() override;
 
   /// Throws: LaunchError where rank 0 cannot be reached within `patience`, or is not of this run.
+  /// Where all ranks cannot agree on that within `grace`, for rank 0 does not come to that either,
+  /// the hook ends this one.
   void connect(const std::string& address, unsigned short port, const Secret& secret,
-               std::chrono::milliseconds patience);
+               std::chrono::milliseconds patience, std::chrono::milliseconds grace);
 
   /// All ranks are connected: from here on the loss of rank 0 ends the job.
   void arm();
@@ -34,10 +38,13 @@ class Spoke final : public ControlChannel {
   void stop();
   asio::awaitable<void> listen();
   asio::awaitable<void> beat();
+  asio::awaitable<void> watch();
+  asio::awaitable<void> end_after(std::chrono::milliseconds grace, std::string cause);
+  void look_for_hub();
+  void end(ExitCode code, const std::string& cause);
   asio::awaitable<void> wait_until(const bool& flag, std::chrono::milliseconds patience);
   asio::awaitable<void> tell_hub(EndOfJob end);
   asio::awaitable<void> leave();
-  void lose_hub(const std::string& how);
 
   // Used on the loop's thread alone, once it runs.
   int rank_;
@@ -47,11 +54,11 @@ class Spoke final : public ControlChannel {
   ControlHooks hooks_;
   std::shared_ptr<Connection> connection_;
   std::string trouble_;  ///< why rank 0 could not be reached
-  Clock::time_point heard_at_;
-  bool is_armed_ = false;
+  std::optional<distributed::Watchdog> watchdog_;  ///< of rank 0 alone; from arm() on
   bool is_over_ = false;    ///< nothing more is to be heard or found
   bool is_taken_ = false;   ///< rank 0 knows of this rank's failure
   bool hub_left_ = false;   ///< with a goodbye
+  bool hub_gone_ = false;   ///< its connection ended
 
   LoopThread loop_;  ///< ends before what it uses
 };
