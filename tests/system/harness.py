@@ -145,9 +145,15 @@ class SystemTest(unittest.TestCase):
         self.addCleanup(lambda: [job.close() for job in self._jobs])
         make_model(self.folder / "tiny")
 
-    def start(self, *arguments: object, ranks: int | None = 1, environment: dict[str, str] | None = None) -> Job:
-        """Starts `hone ARGUMENTS`; `ranks` None: without mpirun."""
-        command = [os.environ["HONE_PROGRAM"], *map(str, arguments)]
+    def start(
+        self,
+        *arguments: object,
+        ranks: int | None = 1,
+        environment: dict[str, str] | None = None,
+        program: str | None = None,
+    ) -> Job:
+        """Starts `hone ARGUMENTS`, or another program; `ranks` None: without mpirun."""
+        command = [program or os.environ["HONE_PROGRAM"], *map(str, arguments)]
         if ranks is not None:
             command = [*shlex.split(os.environ["HONE_MPIRUN"]), "-np", str(ranks), *command]
         job = Job(command, self.folder, environment or {})

@@ -12,7 +12,7 @@ namespace hone::launcher::control {
 enum class FrameType : std::uint8_t {
   Pulse = 1,  ///< spoke to hub: a heartbeat, distributed::to_bytes(Pulse)
   Alive,      ///< hub to spoke: its heartbeat, likewise, with its latest collective alone
-  Fail,       ///< spoke to hub: it leaves alone, an EndOfJob
+  Fail,       ///< spoke to hub: it leaves by itself, an EndOfJob
   Taken,      ///< hub to spoke: the failure is known
   End,        ///< hub to spoke: leave now, an EndOfJob
   Goodbye,    ///< either way: leaving in order

@@ -112,8 +112,7 @@ asio::awaitable<void> Hub::serve_rank(int rank, std::shared_ptr<Connection> conn
           break;
         case FrameType::Fail: {
           connection->send(FrameType::Taken);
-          auto end = end_of_job(frame.payload);
-          end.rank = rank;
+          auto end = end_of_job(frame.payload);  // its own, or of losing this rank
           said_goodbye = true;
           co_await end_job(std::move(end));
           break;

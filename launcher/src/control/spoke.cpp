@@ -16,6 +16,7 @@ constexpr milliseconds kTaken{1000};
 /// Between two looks at rank 0. All ranks must find at the same moment that it is lost: where one
 /// leaves, mpirun soon ends those that do not know yet why.
 constexpr milliseconds kLook{200};
+constexpr milliseconds kFlush{100};
 
 /// Whom others wait for is rank 0's to find out.
 distributed::WatchdogOptions of_presence_alone(distributed::WatchdogOptions options) {
@@ -58,7 +59,7 @@ void Spoke::connect(const std::string& address, unsigned short port, const Secre
 
 asio::awaitable<void> Spoke::end_after(milliseconds grace, std::string cause) {
   co_await loop_.pause(grace);
-  end(ExitCode::Environment, cause);
+  end({.rank = 0, .code = static_cast<int>(ExitCode::Environment), .cause = cause});
 }
 
 asio::awaitable<void> Spoke::reach(tcp::endpoint hub, Secret secret, Clock::time_point until) {
@@ -102,7 +103,7 @@ asio::awaitable<void> Spoke::listen() {
   hub_gone_ = true;
   if (!watchdog_) co_return;
   watchdog_->closed(0, hub_left_);
-  look_for_hub();
+  co_await look_for_hub();
 }
 
 asio::awaitable<void> Spoke::beat() {
@@ -114,20 +115,25 @@ asio::awaitable<void> Spoke::beat() {
 
 asio::awaitable<void> Spoke::watch() {
   while (!is_over_) {
-    look_for_hub();
+    co_await look_for_hub();
     co_await loop_.pause(kLook);
   }
 }
 
-void Spoke::look_for_hub() {
-  for (const auto& finding : watchdog_->look(Clock::now())) {
-    if (options_.mode == WatchdogMode::Abort) end(finding.code, finding.text);
-  }
+asio::awaitable<void> Spoke::look_for_hub() {
+  const auto findings = watchdog_->look(Clock::now());
+  if (findings.empty() || is_over_ || options_.mode != WatchdogMode::Abort) co_return;
+  const EndOfJob cause{0, static_cast<int>(findings[0].code), findings[0].text, /*told=*/false};
+  // A stopped rank 0 reads that when mpirun wakes it to end it, and blames nobody who has left.
+  connection_->send(FrameType::Fail, to_bytes(cause));
+  const auto until = Clock::now() + kFlush;
+  while (!connection_->is_flushed() && Clock::now() < until) co_await loop_.pause(kFlush / 20);
+  end(cause);
 }
 
-void Spoke::end(ExitCode code, const std::string& cause) {
+void Spoke::end(const EndOfJob& cause) {
   if (std::exchange(is_over_, true) || !hooks_.end) return;
-  hooks_.end({.rank = 0, .code = static_cast<int>(code), .cause = cause, .told = false});
+  hooks_.end(cause);
 }
 
 asio::awaitable<void> Spoke::wait_until(const bool& flag, milliseconds patience) {

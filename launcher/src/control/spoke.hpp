@@ -6,7 +6,6 @@
 
 #include "connection.hpp"
 #include "handshake.hpp"
-#include "hone/core/error.hpp"
 #include "hone/launcher/control_channel.hpp"
 #include "loop_thread.hpp"
 
@@ -40,8 +39,8 @@ class Spoke final : public ControlChannel {
   asio::awaitable<void> beat();
   asio::awaitable<void> watch();
   asio::awaitable<void> end_after(std::chrono::milliseconds grace, std::string cause);
-  void look_for_hub();
-  void end(ExitCode code, const std::string& cause);
+  asio::awaitable<void> look_for_hub();
+  void end(const EndOfJob& cause);
   asio::awaitable<void> wait_until(const bool& flag, std::chrono::milliseconds patience);
   asio::awaitable<void> tell_hub(EndOfJob end);
   asio::awaitable<void> leave();

@@ -1,0 +1,212 @@
+"""SIGKILL and SIGSTOP of a real rank in every phase of a training: all others name it within the bound, and
+nothing that save() answered for is lost. See phase_victim.cpp for how a phase is hit."""
+
+import json
+import os
+import signal
+import time
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import Ended, SystemTest, checkpoints, write_script
+from loop_job import LoopTest
+
+STOPPED = 75
+# What mpirun ends with. Of a killed rank and of others that leave because of it, it takes the status of
+# whichever it notices first.
+CODES = {signal.SIGKILL: (128 + signal.SIGKILL, STOPPED), signal.SIGSTOP: (STOPPED,)}
+
+# In the order in which a round has them. "reduce" comes three times in an update: for the number of targets,
+# the gradients, and what the ranks agree on.
+PHASES = ("start", "generate", "score", "data", "forward", "backward", "reduce", "optimizer", "evaluate", "checkpoint")
+LAST_STEP = 5
+SOUND_STEPS = 2  # before the fault
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Seconds after the fault."""
+
+    named: float  # in every exit record
+    over: float  # mpirun has ended
+
+
+# A connection that ends is noticed at once; a missing heartbeat after 8 s. mpirun gives whoever is left a second.
+BOUNDS = {signal.SIGKILL: Bound(named=1.0, over=3.0), signal.SIGSTOP: Bound(named=10.0, over=12.0)}
+
+
+@dataclass(frozen=True)
+class Case:
+    phase: str
+    number: signal.Signals
+    victim: int
+    ranks: int = 2
+    count: int = 1  # at which entry of the phase
+
+    @property
+    def name(self) -> str:
+        return f"{self.number.name}-{self.phase}-{self.count}-rank-{self.victim}-of-{self.ranks}"
+
+
+class FaultTest(SystemTest):
+    def train(self, output: Path, *fault: object, ranks: int) -> Ended:
+        program = os.environ["HONE_PHASE_VICTIM"]
+        return self.start(self.folder / "tiny", output, *fault, ranks=ranks, program=program).wait()
+
+    def check(self, cases: list[Case], at_once: int) -> None:
+        """Runs so many jobs at a time, and prints what each took."""
+        with ThreadPoolExecutor(at_once) as pool:
+            rows = list(pool.map(self.checked, cases))
+        print(f"\n{'signal':8} {'phase':11} {'entry':>5} {'victim':>6} {'ranks':>5} {'named s':>8} {'over s':>7}")
+        for case, named, over in rows:
+            print(
+                f"{case.number.name:8} {case.phase:11} {case.count:5} {case.victim:6} {case.ranks:5} "
+                f"{named:8.2f} {over:7.2f}"
+            )
+
+    def checked(self, case: Case) -> tuple[Case, float, float]:
+        run = self.folder / case.name
+        # wait() fails where a process is left behind.
+        ended = self.train(run, case.victim, int(case.number), case.phase, case.count, ranks=case.ranks)
+        ended_at = time.time()
+        about = f"{case.name}\n{ended}"
+        self.assertTrue((run / "fault").exists(), f"no fault: {about}")
+        began = (run / "fault").stat().st_mtime
+        self.assertIn(ended.code, CODES[case.number], about)
+        self.assert_named(case, run, ended)
+        named = max((run / f"exit/rank-{rank}.json").stat().st_mtime for rank in self.survivors(case)) - began
+        over = ended_at - began
+        self.assertLess(named, BOUNDS[case.number].named, about)
+        self.assertLess(over, BOUNDS[case.number].over, about)
+        self.assert_nothing_lost(case, run)
+        return case, named, over
+
+    @staticmethod
+    def survivors(case: Case) -> list[int]:
+        return [rank for rank in range(case.ranks) if rank != case.victim]
+
+    def assert_named(self, case: Case, run: Path, ended: Ended) -> None:
+        how = {
+            signal.SIGKILL: r"died: its connection ended without a goodbye",
+            signal.SIGSTOP: r"is lost: no heartbeat for \d+ s \(stopped, or cut off from this node\)",
+        }[case.number]
+        updates = {"start": 0, "checkpoint": SOUND_STEPS + 1}.get(case.phase, SOUND_STEPS)
+        place = rf"in phase {case.phase} for \d+ s, after update {updates}"
+        cause = rf"rank {case.victim} @ \S+ {how}; last heard of {place}"
+        told = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+        self.assertEqual(len(told), 1, f"{case.name}\n{ended}")
+        self.assertRegex(told[0], rf"^error: {cause}")
+        for file in run.glob("exit/rank-*.json"):
+            # A stopped rank that mpirun wakes to end it has a record too.
+            record = json.loads(file.read_text())
+            self.assertEqual(record["code"], STOPPED, f"{case.name} {file.name}: {record}")
+            self.assertRegex(record["reason"], rf"^{cause}", f"{case.name} {file.name}")
+        for rank in self.survivors(case):
+            self.assertTrue((run / f"exit/rank-{rank}.json").exists(), f"{case.name}: no record of rank {rank}")
+
+    def assert_nothing_lost(self, case: Case, run: Path) -> None:
+        acknowledged = run / "acknowledged"
+        steps = [int(line) for line in acknowledged.read_text().split()] if acknowledged.exists() else []
+        self.assertEqual(bool(steps), case.phase != "start", case.name)
+        for step in steps:
+            self.assertIn(step, checkpoints(run), case.name)
+
+    def assert_resumes(self, case: Case) -> None:
+        """The run goes on from there and ends as one that nothing befell."""
+        run = self.folder / case.name
+        ended = self.train(run, ranks=case.ranks)
+        self.assertEqual(ended.code, 0, str(ended))
+        self.assertEqual(checkpoints(run)[-1], LAST_STEP)
+        undisturbed = self.folder / f"undisturbed-{case.ranks}"
+        if not undisturbed.exists():
+            self.assertEqual(self.train(undisturbed, ranks=case.ranks).code, 0)
+        self.assert_same_weights(undisturbed, run)
+
+
+class Killed(FaultTest):
+    def test_in_every_phase(self) -> None:
+        cases = [Case(phase, signal.SIGKILL, victim=i % 2) for i, phase in enumerate(PHASES)]
+        self.check(cases, at_once=3)
+        self.assert_resumes(cases[PHASES.index("checkpoint")])
+        newest = self.folder / cases[PHASES.index("reduce")].name / f"checkpoint-{SOUND_STEPS}"
+        self.hone("inspect", newest)
+
+
+class Stopped(FaultTest):
+    def test_in_phases_of_all_kinds(self) -> None:
+        """Alone, before others wait, while they wait, and in what has no usual length."""
+        cases = [
+            Case("start", signal.SIGSTOP, victim=1),
+            Case("generate", signal.SIGSTOP, victim=0, ranks=3),
+            Case("backward", signal.SIGSTOP, victim=2, ranks=3),
+            Case("reduce", signal.SIGSTOP, victim=0, count=2),
+            Case("checkpoint", signal.SIGSTOP, victim=0),
+        ]
+        self.check(cases, at_once=len(cases))
+        self.assert_resumes(cases[-1])
+
+
+class EveryPhaseNightly(FaultTest):
+    def test_every_signal_and_victim(self) -> None:
+        entries = [(phase, 1) for phase in PHASES] + [("reduce", 2), ("reduce", 3)]
+        for number, at_once in ((signal.SIGKILL, 1), (signal.SIGSTOP, 4)):
+            for ranks in (2, 3):
+                cases = [
+                    Case(phase, number, victim, ranks, count)
+                    for phase, count in entries
+                    for victim in (0, ranks - 1)
+                ]
+                self.check(cases, at_once)
+                for case in cases:
+                    self.assert_resumes(case)
+
+
+# Signals the rank that it scores for, where that is FAULT_RANK, once there is a checkpoint.
+REWARD = """
+import json, os, sys, time
+from pathlib import Path
+run, number = Path(os.environ.get("FAULT_RUN", "")), os.environ.get("FAULT_SIGNAL", "0")
+victim = "OMPI_COMM_WORLD_RANK=" + os.environ.get("FAULT_RANK", "none")
+is_here = victim.encode() in Path(f"/proc/{os.getppid()}/environ").read_bytes().split(bytes(1))
+for line in sys.stdin:
+    request = json.loads(line)
+    if is_here and any(run.glob("checkpoint-*")):
+        time.sleep(1.3)  # until a heartbeat has told of the phase
+        (run / "fault").touch()
+        os.kill(os.getppid(), int(number))
+        time.sleep(60)
+    print(len(request["completion"]) % 3, flush=True)
+"""
+
+
+class Loop(LoopTest):
+    """The same of `hone run` itself, while it scores: the reward program signals its rank."""
+
+    def checked(self, number: signal.Signals, victim: int) -> str:
+        run = self.folder / f"{number.name}-{victim}"
+        arguments = ("run", "loop.yaml", "--output_dir", run)
+        fault = {"FAULT_RUN": str(run), "FAULT_RANK": str(victim), "FAULT_SIGNAL": str(int(number))}
+        ended = self.start(*arguments, ranks=2, environment=fault).wait()
+        self.assertTrue((run / "fault").exists(), str(ended))
+        seconds = time.time() - (run / "fault").stat().st_mtime
+        how = {signal.SIGKILL: "died", signal.SIGSTOP: "is lost"}[number]
+        self.assertIn(ended.code, CODES[number], str(ended))
+        self.assertLess(seconds, BOUNDS[number].over, str(ended))
+        record = json.loads((run / f"exit/rank-{1 - victim}.json").read_text())
+        self.assertEqual(record["code"], STOPPED)
+        self.assertRegex(record["reason"], rf"^rank {victim} @ \S+ {how}.* in phase score")
+        self.hone(*arguments, "--resume_from_checkpoint", "auto", ranks=2)
+        return f"hone run: {number.name} of rank {victim} while it scores: over after {seconds:.2f} s"
+
+    def test_signalled_while_scoring(self) -> None:
+        command = write_script(self.folder / "reward.py", REWARD)
+        self.write_loop(reward={"command": command, "timeout": 90}, save={"strategy": "round"})
+        with ThreadPoolExecutor(2) as pool:
+            jobs = [pool.submit(self.checked, *case) for case in ((signal.SIGSTOP, 0), (signal.SIGKILL, 1))]
+            print("", *(job.result() for job in jobs), sep="\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
