@@ -30,6 +30,7 @@ foreach(unit resume new_round sharded_optimizer)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support hone::checkpoints)
 endforeach()
 
-hone_add_mpi_test(law_mpi_test RANKS 1 2 4
+# 16 ranks: more than samples and than cores.
+hone_add_mpi_test(law_mpi_test RANKS 1 2 4 16 TIMEOUT 400
   SOURCES law_mpi_test.cpp ${PROJECT_SOURCE_DIR}/tests/distributed/mpi_test_main.cpp
   LINK hone_test_support)

@@ -1,7 +1,9 @@
-"""The number of ranks is no hyper-parameter: one rank and two compute the same training."""
+"""The number of ranks is no hyper-parameter: one rank, two and sixteen compute the same training."""
 
+import json
 import math
 import unittest
+from pathlib import Path
 
 from harness import SystemTest, read_metrics, write_lines
 from tiny_model import read_safetensors
@@ -18,7 +20,7 @@ class RankCount(SystemTest):
         rows = [{"text": letters[i : i + 2 + (i * 37) % 59]} for i in range(11)]
         write_lines(self.folder / "rows.jsonl", rows)
 
-    def train(self, ranks: int):
+    def train(self, ranks: int) -> Path:
         output = self.folder / f"out-{ranks}"
         self.hone(
             *("train", "--model_name_or_path", "tiny", "--train_file", "rows.jsonl", "--output_dir", output),
@@ -28,15 +30,14 @@ class RankCount(SystemTest):
         )
         return output
 
-    def test_losses_and_weights(self) -> None:
-        one, two = self.train(1), self.train(2)
-        for a, b in zip(read_metrics(one, "update"), read_metrics(two, "update"), strict=True):
+    def assert_trained_alike(self, one: Path, other: Path) -> None:
+        for a, b in zip(read_metrics(one, "update"), read_metrics(other, "update"), strict=True):
             for key in ("step", "learning_rate", "num_samples", "num_tokens", "input_tokens"):
                 self.assertEqual(a[key], b[key], key)
             self.assertTrue(math.isclose(a["loss"], b["loss"], rel_tol=1e-6), (a["loss"], b["loss"]))
             self.assertTrue(math.isclose(a["grad_norm"], b["grad_norm"], rel_tol=1e-5))
         start = read_safetensors(self.folder / "tiny/model.safetensors")
-        ends = [read_safetensors(run / "model.safetensors") for run in (one, two)]
+        ends = [read_safetensors(run / "model.safetensors") for run in (one, other)]
         for name, values in start.items():
             moved, apart = (
                 math.sqrt(sum((x - y) ** 2 for x, y in zip(left, right, strict=True)))
@@ -44,6 +45,19 @@ class RankCount(SystemTest):
             )
             self.assertGreater(moved, 0, f"{name} is trained")
             self.assertLess(apart, 1e-3 * moved, name)
+
+    def test_losses_and_weights(self) -> None:
+        self.assert_trained_alike(self.train(1), self.train(2))
+
+    def test_sixteen_ranks(self) -> None:
+        """More ranks than samples in an update, and than cores: no hang, nobody lost, nobody waited for."""
+        many = self.train(16)
+        self.assert_trained_alike(self.train(1), many)
+        for rank in range(16):
+            record = json.loads((many / f"exit/rank-{rank}.json").read_text())
+            self.assertEqual(record, {"code": 0, "reason": "finished", "step": STEPS})
+            log = (many / f"logs/rank-{rank}.log").read_text()
+            self.assertNotRegex(log, "waited for|is lost| died")
 
 
 if __name__ == "__main__":
