@@ -26,7 +26,7 @@ std::string refusal(const std::string& path) {
 }
 
 TEST(LoadNccl, FillsTheWholeTable) {
-  const NcclApi api = load_nccl(HONE_FAKE_NCCL);
+  const NcclApi api = load_nccl(HONE_NCCL_COMPLETE);
   EXPECT_EQ(api.version, 22105);
   NcclUniqueId id{};
   EXPECT_EQ(api.get_unique_id(&id), NcclResult::Success);
@@ -53,24 +53,24 @@ TEST(LoadNccl, FillsTheWholeTable) {
 TEST(LoadNccl, ACopyOfTheTableKeepsTheLibraryLoaded) {
   NcclApi copy;
   {
-    const NcclApi api = load_nccl(HONE_FAKE_NCCL);
+    const NcclApi api = load_nccl(HONE_NCCL_COMPLETE);
     copy = api;
   }
   EXPECT_STREQ(copy.get_error_string(NcclResult::Success), "no error");
 }
 
 TEST(LoadNccl, NamesEveryMissingFunction) {
-  EXPECT_THAT(refusal(HONE_FAKE_NCCL_INCOMPLETE),
+  EXPECT_THAT(refusal(HONE_NCCL_INCOMPLETE),
               AllOf(HasSubstr("ncclCommInitRankConfig"), HasSubstr("ncclReduceScatter"),
-                    Not(HasSubstr("ncclAllReduce")), HasSubstr(HONE_FAKE_NCCL_INCOMPLETE)));
+                    Not(HasSubstr("ncclAllReduce")), HasSubstr(HONE_NCCL_INCOMPLETE)));
 }
 
 TEST(LoadNccl, NamesTheVersionThatIsTooOld) {
-  EXPECT_THAT(refusal(HONE_FAKE_NCCL_OLD), AllOf(HasSubstr("2.10.3"), HasSubstr("2.14.0 or later")));
+  EXPECT_THAT(refusal(HONE_NCCL_OLD), AllOf(HasSubstr("2.10.3"), HasSubstr("2.14.0 or later")));
 }
 
 TEST(LoadNccl, ReadsTheVersionNumbersOfBefore29) {
-  EXPECT_THAT(refusal(HONE_FAKE_NCCL_ANCIENT), HasSubstr("2.7.8"));
+  EXPECT_THAT(refusal(HONE_NCCL_ANCIENT), HasSubstr("2.7.8"));
 }
 
 TEST(LoadNccl, ALibraryThatIsNotThereOrNotNcclIsNamed) {
