@@ -34,22 +34,30 @@ void* own_block(void* data, std::int64_t block, DType dtype, int rank) {
   return static_cast<std::byte*>(data) + rank * block * size_of(dtype);
 }
 
-/// What the ranks saw, each thing once with its ranks: "rank 2: ...; ranks 0, 1: ...". Ranks that only
+/// What the ranks saw, each thing once with its ranks: "rank 2: ...; rank 0, 1: ...". Ranks that only
 /// waited in vain say less than the one that they waited for, and come last.
 std::string summary(const std::vector<std::string>& problems) {
   std::map<std::string, std::string> ranks;
   for (std::size_t rank = 0; rank < problems.size(); ++rank) {
     if (problems[rank].empty()) continue;
     auto& list = ranks[problems[rank]];
-    list += (list.empty() ? "rank " : ", ") + std::to_string(rank);
+    list += (list.empty() ? "" : ", ") + std::to_string(rank);
   }
   std::string first;
   std::string last;
   for (const auto& [problem, list] : ranks) {
     auto& part = problem.starts_with("not done") ? last : first;
-    part += (part.empty() ? "" : "; ") + list + ": " + problem;
+    part += (part.empty() ? "rank " : "; rank ") + list + ": " + problem;
   }
   return first + (first.empty() || last.empty() ? "" : "; ") + last;
+}
+
+/// Throws on every rank where one failed.
+void require_initialised(Communicator& host, const LocalFailure& failure) {
+  const auto problems = summary(all_gather_strings(host, failure.message));
+  if (problems.empty()) return;
+  throw LaunchError{"NCCL cannot be initialised: " + problems +
+                    ". NCCL_DEBUG=INFO makes it say more"};
 }
 
 }  // namespace
@@ -61,15 +69,12 @@ NcclCommunicator::NcclCommunicator(const NcclApi& api, Device& device, Communica
       times_(times),
       nccl_(std::make_unique<detail::NcclHandle>(api, times)) {
   NcclUniqueId id{};
-  run_agreed(host_, [&] {
+  require_initialised(host_, failure_of([&] {
     if (host_.rank() == 0) id = nccl_->make_unique_id();
-  });
+  }));
   host_.broadcast(id.bytes, sizeof(id.bytes), DType::UInt8, 0);
-  const auto failure = failure_of([&] { nccl_->open(id, host_.rank(), host_.size()); });
-  const auto problems = summary(all_gather_strings(host_, failure.message));
-  if (problems.empty()) return;
-  throw LaunchError{"NCCL cannot be initialised: " + problems +
-                    ". NCCL_DEBUG=INFO makes it say more"};
+  require_initialised(host_,
+                      failure_of([&] { nccl_->open(id, host_.rank(), host_.size()); }));
 }
 
 NcclCommunicator::~NcclCommunicator() = default;
@@ -120,6 +125,7 @@ void NcclCommunicator::barrier() {
 }
 
 void NcclCommunicator::start_all_reduces(std::span<const GradientBuffer> buffers, ReduceOp op) {
+  require_open("starting all-reduces");
   for (const auto& buffer : buffers) {
     accept(all_reduce_call(buffer.count, buffer.dtype, op), buffer.data);
   }
@@ -140,7 +146,7 @@ void NcclCommunicator::start_all_reduces(std::span<const GradientBuffer> buffers
 }
 
 void NcclCommunicator::wait() {
-  if (!end_.empty()) throw CommunicatorError{"waiting refused: " + end_};
+  require_open("waiting");
   if (pending_.empty()) return;
   guarded([&] {
     // In this order: before NCCL has launched everything, the stream may look idle.
@@ -165,8 +171,12 @@ void NcclCommunicator::abort(int exit_code) {
 }
 
 void NcclCommunicator::accept(const CollectiveCall& call, const void* data) const {
-  if (!end_.empty()) throw CommunicatorError{describe(call) + " refused: " + end_};
+  require_open(describe(call));
   require_valid(call, data, size());
+}
+
+void NcclCommunicator::require_open(const std::string& what) const {
+  if (!end_.empty()) throw CommunicatorError{what + " refused: " + end_};
 }
 
 void NcclCommunicator::begin(const CollectiveCall& call) {

@@ -6,7 +6,7 @@
 namespace hone::testing {
 
 /// A device whose memory is the host's and whose communication stream is the fake NCCL's.
-class FakeDevice final : public distributed::Device {
+class FakeDevice : public distributed::Device {
  public:
   std::string_view kind() const override { return "fake"; }
   int index() const override { return 0; }

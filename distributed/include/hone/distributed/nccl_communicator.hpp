@@ -86,6 +86,7 @@ class NcclCommunicator final : public Communicator {
 
  private:
   void accept(const CollectiveCall& call, const void* data) const;
+  void require_open(const std::string& what) const;
   void begin(const CollectiveCall& call);
   void start_queueing();
   template <typename Queue>
