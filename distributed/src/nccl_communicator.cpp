@@ -79,38 +79,51 @@ NcclCommunicator::NcclCommunicator(const NcclApi& api, Device& device, Communica
 
 NcclCommunicator::~NcclCommunicator() = default;
 
+void NcclCommunicator::start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) {
+  start(all_reduce_call(count, dtype, op), data, "ncclAllReduce",
+        [&](const NcclApi& api, NcclComm comm) {
+          return api.all_reduce(data, data, static_cast<std::size_t>(count), nccl_type(dtype),
+                                nccl_op(op), comm, device_.communication_stream());
+        });
+}
+
+void NcclCommunicator::start_reduce_scatter(void* data, std::int64_t block, DType dtype,
+                                            ReduceOp op) {
+  start(reduce_scatter_call(block, dtype, op), data, "ncclReduceScatter",
+        [&](const NcclApi& api, NcclComm comm) {
+          return api.reduce_scatter(data, own_block(data, block, dtype, rank()),
+                                    static_cast<std::size_t>(block), nccl_type(dtype), nccl_op(op),
+                                    comm, device_.communication_stream());
+        });
+}
+
 void NcclCommunicator::all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) {
-  run(all_reduce_call(count, dtype, op), data, "ncclAllReduce",
-      [&](const NcclApi& api, NcclComm comm) {
-        return api.all_reduce(data, data, static_cast<std::size_t>(count), nccl_type(dtype),
-                              nccl_op(op), comm, device_.communication_stream());
-      });
+  start_all_reduce(data, count, dtype, op);
+  wait();
 }
 
 void NcclCommunicator::reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) {
-  run(reduce_scatter_call(block, dtype, op), data, "ncclReduceScatter",
-      [&](const NcclApi& api, NcclComm comm) {
-        return api.reduce_scatter(data, own_block(data, block, dtype, rank()),
-                                  static_cast<std::size_t>(block), nccl_type(dtype), nccl_op(op),
-                                  comm, device_.communication_stream());
-      });
+  start_reduce_scatter(data, block, dtype, op);
+  wait();
 }
 
 void NcclCommunicator::all_gather(void* data, std::int64_t block, DType dtype) {
-  run(all_gather_call(block, dtype), data, "ncclAllGather",
-      [&](const NcclApi& api, NcclComm comm) {
-        return api.all_gather(own_block(data, block, dtype, rank()), data,
-                              static_cast<std::size_t>(block), nccl_type(dtype), comm,
-                              device_.communication_stream());
-      });
+  start(all_gather_call(block, dtype), data, "ncclAllGather",
+        [&](const NcclApi& api, NcclComm comm) {
+          return api.all_gather(own_block(data, block, dtype, rank()), data,
+                                static_cast<std::size_t>(block), nccl_type(dtype), comm,
+                                device_.communication_stream());
+        });
+  wait();
 }
 
 void NcclCommunicator::broadcast(void* data, std::int64_t count, DType dtype, int root) {
-  run(broadcast_call(count, dtype, root), data, "ncclBroadcast",
-      [&](const NcclApi& api, NcclComm comm) {
-        return api.broadcast(data, data, static_cast<std::size_t>(count), nccl_type(dtype), root,
-                             comm, device_.communication_stream());
-      });
+  start(broadcast_call(count, dtype, root), data, "ncclBroadcast",
+        [&](const NcclApi& api, NcclComm comm) {
+          return api.broadcast(data, data, static_cast<std::size_t>(count), nccl_type(dtype), root,
+                               comm, device_.communication_stream());
+        });
+  wait();
 }
 
 std::vector<std::vector<std::byte>> NcclCommunicator::all_gather_bytes(
@@ -124,7 +137,7 @@ void NcclCommunicator::barrier() {
   run_on_host(barrier_call(), [&] { host_.barrier(); });
 }
 
-void NcclCommunicator::start_all_reduces(std::span<const GradientBuffer> buffers, ReduceOp op) {
+void NcclCommunicator::start_all_reduces(std::span<const FlatBuffer> buffers, ReduceOp op) {
   require_open("starting all-reduces");
   for (const auto& buffer : buffers) {
     accept(all_reduce_call(buffer.count, buffer.dtype, op), buffer.data);
@@ -191,15 +204,14 @@ void NcclCommunicator::start_queueing() {
 }
 
 template <typename Queue>
-void NcclCommunicator::run(const CollectiveCall& call, const void* data, std::string_view function,
-                           Queue queue) {
+void NcclCommunicator::start(const CollectiveCall& call, const void* data,
+                             std::string_view function, Queue queue) {
   accept(call, data);
   begin(call);
   guarded([&] {
     start_queueing();
     if (call.count > 0) nccl_->queue(function, queue);
   });
-  wait();
 }
 
 template <typename Function>

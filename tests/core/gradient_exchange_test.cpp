@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <string>
 
+#include "fakes/late_communicator.hpp"
 #include "support/fixture_model.hpp"
 #include "support/rank_threads.hpp"
 #include "support/split_training.hpp"
@@ -23,12 +24,13 @@ std::vector<std::vector<std::string>> phases_of_starts(const std::filesystem::pa
                                                        TrainerOptions options, int num_updates) {
   PhaseTeller teller;
   options.updates_per_step = "one";
-  TrainerHarness harness{folder, comm, options, {.late = true, .activity = &teller}};
+  LateCommunicator late{comm, &teller};
+  TrainerHarness harness{folder, comm, options, {.reduce_on = &late, .activity = &teller}};
   std::vector<std::vector<std::string>> phases;
   std::size_t seen = 0;
   for (int update = 0; update < num_updates; ++update) {
     harness->step(law_samples());
-    const auto& all = harness.late().phases();
+    const auto& all = late.phases();
     phases.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(seen), all.end());
     seen = all.size();
   }

@@ -30,6 +30,8 @@ struct World {
   /// Whether Min and Max of floats have NaN where any rank has it, and order -0 below +0. NCCL's have
   /// neither.
   bool orders_nan_and_zeros = true;
+  /// Whether buffers lie in the communicator's own memory, and it has some in a world of this size.
+  std::function<bool(int size)> has_own_memory = nullptr;
 };
 
 /// What every Communicator promises. Instantiated once per implementation; expected values depend on

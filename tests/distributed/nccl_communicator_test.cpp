@@ -50,7 +50,7 @@ TEST(NcclCommunicator, CloseFinalizesAndDestroysOnce) {
     FakeDevice device;
     NcclCommunicator comm{api, device, host};
     std::vector<float> values(10, 1.0F);
-    const std::vector<GradientBuffer> buffers{{values.data(), 10, DType::Float32}};
+    const std::vector<FlatBuffer> buffers{{values.data(), 10, DType::Float32}};
     comm.start_all_reduces(buffers);
     comm.close();  // waits for what was started
     EXPECT_EQ(values, std::vector<float>(10, 2.0F));
@@ -70,7 +70,7 @@ TEST(NcclCommunicator, DestructionWithoutCloseAbortsWithoutWaitingForPeers) {
     FakeDevice device;
     NcclCommunicator comm{api, device, host};
     std::vector<float> values(10, 1.0F);
-    const std::vector<GradientBuffer> buffers{{values.data(), 10, DType::Float32}};
+    const std::vector<FlatBuffer> buffers{{values.data(), 10, DType::Float32}};
     if (host.rank() == 0) comm.start_all_reduces(buffers);  // rank 1 never does
   });
   EXPECT_EQ(EndCalls::finalized, 0);
@@ -116,10 +116,10 @@ TEST(NcclCommunicator, StartedReductionsOverlapWithOtherWork) {
     std::vector<float> first(1000, 1.0F + static_cast<float>(comm.rank()));
     std::vector<std::int64_t> second(7, 10 + comm.rank());
     std::vector<float> third(3, 5.0F);
-    const std::vector<GradientBuffer> group{{first.data(), 1000, DType::Float32},
+    const std::vector<FlatBuffer> group{{first.data(), 1000, DType::Float32},
                                             {nullptr, 0, DType::Float32},
                                             {second.data(), 7, DType::Int64}};
-    const std::vector<GradientBuffer> single{{third.data(), 3, DType::Float32}};
+    const std::vector<FlatBuffer> single{{third.data(), 3, DType::Float32}};
     if (comm.rank() == 1) host.barrier();
     comm.start_all_reduces(group);  // on rank 0 this returns though rank 1 has not called it
     if (comm.rank() == 0) host.barrier();
@@ -140,7 +140,7 @@ TEST(NcclCommunicator, EveryOtherCollectiveWaitsForWhatWasStarted) {
     FakeDevice device;
     NcclCommunicator comm{fake_nccl(), device, host};
     std::vector<std::int64_t> values(5, 1);
-    const std::vector<GradientBuffer> buffers{{values.data(), 5, DType::Int64}};
+    const std::vector<FlatBuffer> buffers{{values.data(), 5, DType::Int64}};
     comm.start_all_reduces(buffers);
     comm.barrier();
     EXPECT_EQ(values, std::vector<std::int64_t>(5, 2));
@@ -160,7 +160,7 @@ TEST(NcclCommunicator, AGroupWithAWrongBufferStartsNothing) {
     FakeDevice device;
     NcclCommunicator comm{fake_nccl(), device, host};
     std::vector<float> values(5, 1.0F);
-    const std::vector<GradientBuffer> wrong{{values.data(), 5, DType::Float32},
+    const std::vector<FlatBuffer> wrong{{values.data(), 5, DType::Float32},
                                             {values.data(), 5, DType::UInt8}};
     EXPECT_THROW(comm.start_all_reduces(wrong), CommunicatorError);
     EXPECT_EQ(values, std::vector<float>(5, 1.0F));

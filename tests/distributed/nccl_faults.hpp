@@ -39,7 +39,7 @@ inline void run_sequence(distributed::NcclCommunicator& comm) {
   comm.reduce_scatter(data, 300, DType::Float32, ReduceOp::Max);
   comm.all_gather(data, 300, DType::Float32);
   comm.broadcast(data, 77, DType::Int64, 0);
-  const std::vector<GradientBuffer> group{{data, 500, DType::BFloat16},
+  const std::vector<FlatBuffer> group{{data, 500, DType::BFloat16},
                                           {memory.data() + 2048, 12, DType::Float64}};
   comm.start_all_reduces(group);
   comm.wait();

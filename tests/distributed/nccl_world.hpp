@@ -6,17 +6,12 @@
 #include <string>
 
 #include "distributed/communicator_contract.hpp"
+#include "distributed/fake_nccl.hpp"
 #include "fakes/fake_nccl/fake_device.hpp"
 #include "hone/distributed/nccl_communicator.hpp"
 #include "hone/distributed/thread_world.hpp"
 
 namespace hone::testing {
-
-/// The fake NCCL.
-inline const distributed::NcclApi& fake_nccl() {
-  static const auto api = distributed::load_nccl(HONE_FAKE_NCCL);
-  return api;
-}
 
 /// FAKENCCL for the life of this object.
 class FaultScript {

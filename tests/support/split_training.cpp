@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "fakes/late_communicator.hpp"
 #include "hone/collators/seq2seq_collator.hpp"
 #include "hone/distributed/loopback_communicator.hpp"
 #include "support/fixture_model.hpp"
@@ -129,7 +130,8 @@ Batch part_of_rank(const Communicator& comm, const Split& split, const Batch& sa
 
 TrainingRecord train_split(const std::filesystem::path& model_folder, Communicator& comm,
                            const Split& split, const Batch& samples, TrainerOptions options,
-                           std::int64_t num_calls, at::ScalarType dtype) {
+                           std::int64_t num_calls, at::ScalarType dtype,
+                           Communicator* reduce_on) {
   const collators::PaddingCollator padded{/*pad_id=*/0, /*pad_to_multiple_of=*/8};
   const collators::Seq2SeqCollator padded_pairs{/*pad_id=*/0};
   const bool has_sources = build_model(model_folder)->shape().is_encoder_decoder;
@@ -137,10 +139,11 @@ TrainingRecord train_split(const std::filesystem::path& model_folder, Communicat
   if (has_sources) padding = &padded_pairs;
   options.per_device_train_batch_size = split.rows_per_micro_batch;
   if (split.sharded) options.optimizer_sharding = "zero1";
+  LateCommunicator late{comm};
   TrainerHarness harness{model_folder, comm, std::move(options),
                          {.collator = split.padded ? padding : nullptr,
                           .dtype = dtype,
-                          .late = split.late}};
+                          .reduce_on = split.late ? &late : reduce_on}};
   TrainingRecord record;
   const auto before = values_of(harness.model());
   for (std::int64_t call = 0; call < num_calls; ++call) {
@@ -184,7 +187,7 @@ Batch law_samples() {
 }
 
 void expect_updates_independent_of_split(const std::filesystem::path& model_folder,
-                                         Communicator& comm) {
+                                         Communicator& comm, Communicator* reduce_on) {
   const TrainerOptions options{.global_train_batch_size = 5,
                                .learning_rate = 1e-2,
                                .lr_scheduler_type = "linear",
@@ -196,7 +199,8 @@ void expect_updates_independent_of_split(const std::filesystem::path& model_fold
   ASSERT_EQ(reference.losses.size(), 4U);
   for (const auto& split : all_splits()) {
     SCOPED_TRACE(std::to_string(comm.size()) + " ranks, " + split.name());
-    const auto got = train_split(model_folder, comm, split, samples, options, 2, at::kDouble);
+    const auto got =
+        train_split(model_folder, comm, split, samples, options, 2, at::kDouble, reduce_on);
     EXPECT_EQ(difference(got, reference), "");
   }
 }

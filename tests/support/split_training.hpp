@@ -21,7 +21,7 @@ struct Split {
   /// PerRank: which rank has each sample; empty: dealt in turn to all ranks but the last.
   std::vector<int> holders = {};
   bool sharded = false;  ///< optimizer_sharding zero1
-  bool late = false;     ///< gradients are summed during the backward pass
+  bool late = false;     ///< gradients are summed during the backward pass, on a LateCommunicator
 
   std::string name() const;
 };
@@ -45,9 +45,11 @@ struct TrainingRecord {
 Batch part_of_rank(const Communicator& comm, const Split& split, const Batch& samples);
 
 /// Calls step() `num_calls` times with the same samples on a fresh model. Collective.
+/// `reduce_on`: what sums the gradients; null: `comm`, or as the split says.
 TrainingRecord train_split(const std::filesystem::path& model_folder, Communicator& comm,
                            const Split& split, const Batch& samples, TrainerOptions options,
-                           std::int64_t num_calls, at::ScalarType dtype);
+                           std::int64_t num_calls, at::ScalarType dtype,
+                           Communicator* reduce_on = nullptr);
 
 /// Relative L2 distance of `got` from `expected`.
 double relative_distance(const at::Tensor& got, const at::Tensor& expected);
@@ -62,7 +64,7 @@ Batch law_samples();
 /// The law in float64: two calls of two updates each (five samples, then one, where some ranks have
 /// nothing to do) give losses, norms and each tensor's update as one rank and micro-batch does.
 void expect_updates_independent_of_split(const std::filesystem::path& model_folder,
-                                         Communicator& comm);
+                                         Communicator& comm, Communicator* reduce_on = nullptr);
 
 /// The law in float32: loss, norm and each tensor's gradient of one update.
 void expect_gradients_independent_of_split(const std::filesystem::path& model_folder,

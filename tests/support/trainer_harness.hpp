@@ -5,7 +5,6 @@
 #include <memory>
 #include <utility>
 
-#include "fakes/late_communicator.hpp"
 #include "fakes/warning_log.hpp"
 #include "hone/collators/causal_lm_collator.hpp"
 #include "hone/core/training/trainer.hpp"
@@ -26,8 +25,8 @@ class TrainerHarness {
     std::vector<EvalSet> eval_sets = {};
     EvalHooks eval_hooks = {};
     bool deterministic = false;  ///< sums gradients in the order of a tree
-    bool late = false;           ///< sums gradients during the backward pass, on a LateCommunicator
-    PhaseTeller* activity = nullptr;
+    Communicator* reduce_on = nullptr;  ///< sums gradients, in small buckets; null: as everything else
+    Activity* activity = nullptr;
     std::function<double(std::int64_t)> learning_rate = nullptr;
     std::function<std::unique_ptr<Optimizer>(ParameterStore&)> optimizer = nullptr;
   };
@@ -35,8 +34,8 @@ class TrainerHarness {
   TrainerHarness(const std::filesystem::path& model_folder, Communicator& comm,
                  TrainerOptions options, Extras extras)
       : model_(load_model(model_folder, {.dtype = extras.dtype, .with_masters = true})),
-        late_(comm, extras.activity),
-        reducer_(extras.late ? late_ : comm, {.bucket_bytes = extras.late ? kSmallBucket : kWhole}),
+        reducer_(extras.reduce_on ? *extras.reduce_on : comm,
+                 {.bucket_bytes = extras.reduce_on ? kSmallBucket : kWhole}),
         tree_reducer_(comm) {
     TrainerParts parts{.model = *model_,
                        .communicator = comm,
@@ -63,15 +62,12 @@ class TrainerHarness {
   Trainer* operator->() { return trainer_.get(); }
   LanguageModel& model() { return *model_; }
   const WarningLog& log() const { return log_; }
-  /// What summed the gradients, where Extras::late.
-  const LateCommunicator& late() const { return late_; }
 
  private:
   static constexpr std::int64_t kSmallBucket = 4096;  ///< units: bytes
   static constexpr std::int64_t kWhole = distributed::ReducerOptions{}.bucket_bytes;
 
   std::unique_ptr<LanguageModel> model_;
-  LateCommunicator late_;
   distributed::AllReduceGradientReducer reducer_;
   distributed::TreeGradientReducer tree_reducer_;
   collators::PackingCollator packing_;

@@ -88,14 +88,20 @@ NcclResult FakeComm::end_group() {
 }
 
 void FakeComm::launch(Operation operation) {
-  const auto bytes = input_bytes(operation.signature, size_);
-  operation.input.assign(operation.send, operation.send + bytes);
-  std::fill_n(operation.receive, output_bytes(operation.signature, size_), kPoison);
+  // Behind others on the stream, its input may be what they make.
+  if (operation.stream->done == operation.stream->queued++) take_input(operation);
   const std::lock_guard lock{mutex_};
   unseen_launches_.push_back(operation.stream);
   polls_to_go_ = kPollsToLaunch;
   queue_.push_back(std::move(operation));
   changed_.notify_all();
+}
+
+void FakeComm::take_input(Operation& operation) {
+  const auto bytes = input_bytes(operation.signature, size_);
+  operation.input.assign(operation.send, operation.send + bytes);
+  std::fill_n(operation.receive, output_bytes(operation.signature, size_), kPoison);
+  operation.has_input = true;
 }
 
 NcclResult FakeComm::async_error() {
@@ -204,6 +210,7 @@ void FakeComm::execute(Operation& operation) {
   const auto fault = script_.at(rank_, "op" + std::to_string(operation.number));
   if (fault.kind == FaultKind::AsyncError) set_error(fault.error);
   if (fault.kind == FaultKind::AsyncError || fault.kind == FaultKind::Hang) return hang();
+  if (!operation.has_input) take_input(operation);
   std::vector<std::byte> output(output_bytes(operation.signature, size_));
   if (!move_data(operation, output)) return;
   if (fault.kind == FaultKind::Corrupt) output[output.size() / 2] ^= std::byte{0x10};

@@ -25,6 +25,7 @@ struct Operation {
   std::byte* receive = nullptr;
   FakeStream* stream = nullptr;
   std::int64_t number = 0;        ///< of this communicator's collectives, from 1
+  bool has_input = false;
   std::vector<std::byte> input;   ///< what `send` had at the launch, before `receive` was poisoned
 };
 
@@ -58,6 +59,7 @@ class FakeComm {
   enum class Life : std::uint8_t { Joining, Open, Finalizing, Finalized, Ended };
 
   void launch(Operation operation);
+  void take_input(Operation& operation);
   void require_ready(const std::string& function);
   void end_worker();
 

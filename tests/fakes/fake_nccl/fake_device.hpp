@@ -6,11 +6,9 @@
 namespace hone::testing {
 
 /// A device whose memory is the host's and whose communication stream is the fake NCCL's.
-class FakeDevice : public distributed::Device {
+class FakeDevice : public distributed::CpuDevice {
  public:
   std::string_view kind() const override { return "fake"; }
-  int index() const override { return 0; }
-  std::string uuid() const override { return {}; }
   distributed::NcclStream communication_stream() override {
     return reinterpret_cast<distributed::NcclStream>(&stream_);
   }

@@ -69,13 +69,14 @@ class NcclCommunicator final : public Communicator {
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override;
   void barrier() override;
 
-  /// Queues the all-reduces of all buffers as one group and returns: they begin when what is queued
-  /// for computing is done. Until wait() the buffers are NCCL's. Every other collective
-  /// waits for them first.
-  void start_all_reduces(std::span<const GradientBuffer> buffers, ReduceOp op = ReduceOp::Sum);
-
+  /// What is started begins when what is queued for computing now is done.
+  void start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
+  void start_reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) override;
+  /// The all-reduces of all buffers as one group.
+  void start_all_reduces(std::span<const FlatBuffer> buffers, ReduceOp op = ReduceOp::Sum);
   /// Returns when all that was started is done; computing from now on sees the results.
-  void wait();
+  void wait() override;
+  bool is_asynchronous() const override { return true; }
 
   /// Waits, then frees NCCL's resources on all ranks; afterwards every collective throws. Without
   /// effect after a failure or a second time.
@@ -90,7 +91,7 @@ class NcclCommunicator final : public Communicator {
   void begin(const CollectiveCall& call);
   void start_queueing();
   template <typename Queue>
-  void run(const CollectiveCall& call, const void* data, std::string_view function, Queue queue);
+  void start(const CollectiveCall& call, const void* data, std::string_view function, Queue queue);
   template <typename Function>
   void run_on_host(const CollectiveCall& call, Function function);
   /// Runs `function`; where it throws, aborts NCCL and throws what pending collectives failed with.
