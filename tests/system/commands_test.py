@@ -202,7 +202,10 @@ class Bench(SystemTest):
             )
             report = json.loads(ended.out)
             self.assertEqual((report["backend"], report["ranks"]), ("mpi", ranks))
-            self.assertEqual([line["bytes"] for line in report["results"]], [4096, 16384, 65536, 262144])
+            self.assertEqual(
+                [(line["bytes"], line["memory"]) for line in report["results"]],
+                [(size, memory) for size in (4096, 16384, 65536, 262144) for memory in ("any", "own")],
+            )
             for line in report["results"]:
                 algorithm = line["bytes"] * 1e-9 / line["seconds"]
                 self.assertAlmostEqual(line["algorithm_gb_per_second"], algorithm, delta=1e-9 + 1e-6 * algorithm)

@@ -2,6 +2,9 @@
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "hone/core/error.hpp"
@@ -35,7 +38,7 @@ struct BenchOptions {
 };
 
 /// Seconds of one sum of float32 over all ranks, of the slowest: all begin together.
-double seconds_of_one(Communicator& comm, std::vector<float>& values) {
+double seconds_of_one(Communicator& comm, std::span<float> values) {
   std::ranges::fill(values, 1.0F);
   comm.barrier();
   const auto start = Clock::now();
@@ -46,34 +49,53 @@ double seconds_of_one(Communicator& comm, std::vector<float>& values) {
   return seconds;
 }
 
-double median_seconds(Communicator& comm, std::int64_t bytes, std::int64_t repeats) {
-  std::vector<float> values(static_cast<std::size_t>(bytes) / sizeof(float));
+double median_seconds(Communicator& comm, std::span<float> values, std::int64_t repeats) {
   seconds_of_one(comm, values);
   std::vector<double> seconds;
   for (std::int64_t i = 0; i < repeats; ++i) seconds.push_back(seconds_of_one(comm, values));
   const auto expected = static_cast<float>(comm.size());
   if (std::ranges::any_of(values, [&](float value) { return value != expected; })) {
-    throw CommunicatorError{"all_reduce of " + std::to_string(bytes) + " bytes gives a wrong sum"};
+    throw CommunicatorError{"all_reduce of " + std::to_string(values.size_bytes()) +
+                            " bytes gives a wrong sum"};
   }
   std::ranges::nth_element(seconds, seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2));
   return seconds[seconds.size() / 2];
 }
 
 /// Source of the bus bandwidth: nccl-tests, which count what a ring sends and receives on each rank.
-nlohmann::ordered_json measure(Communicator& comm, std::int64_t bytes, std::int64_t repeats) {
-  const double seconds = median_seconds(comm, bytes, repeats);
+nlohmann::ordered_json measure(Communicator& comm, std::int64_t bytes, std::string_view memory,
+                               std::span<float> values, std::int64_t repeats) {
+  const double seconds = median_seconds(comm, values, repeats);
   const double gigabytes = static_cast<double>(bytes) * 1e-9;
   const double ranks = comm.size();
   return {{"bytes", bytes},
+          {"memory", memory},
           {"seconds", seconds},
           {"algorithm_gb_per_second", gigabytes / seconds},
           {"bus_gb_per_second", gigabytes / seconds * 2 * (ranks - 1) / ranks}};
 }
 
+/// On any memory, and on the communicator's own where it has some.
+std::vector<nlohmann::ordered_json> measure_each_memory(Communicator& comm, std::int64_t bytes,
+                                                        std::int64_t repeats) {
+  const auto count = static_cast<std::size_t>(bytes) / sizeof(float);
+  std::vector<nlohmann::ordered_json> results;
+  {
+    std::vector<float> values(count);
+    results.push_back(measure(comm, bytes, "any", values, repeats));
+  }
+  if (const auto memory = comm.allocate(bytes); memory != nullptr) {
+    const std::span values{reinterpret_cast<float*>(memory.get()), count};
+    results.push_back(measure(comm, bytes, "own", values, repeats));
+  }
+  return results;
+}
+
 std::string line_of(const nlohmann::ordered_json& result) {
   char line[128];
-  std::snprintf(line, sizeof line, "%12lld bytes %12.1f us  algorithm %7.2f GB/s  bus %7.2f GB/s\n",
+  std::snprintf(line, sizeof line, "%12lld bytes  %s %12.1f us  algorithm %7.2f GB/s  bus %7.2f GB/s\n",
                 static_cast<long long>(result["bytes"].get<std::int64_t>()),
+                result["memory"] == "own" ? "own memory" : "any memory",
                 result["seconds"].get<double>() * 1e6,
                 result["algorithm_gb_per_second"].get<double>(),
                 result["bus_gb_per_second"].get<double>());
@@ -97,8 +119,10 @@ int run_bench(const CommandContext& context, Arguments arguments) {
     nlohmann::ordered_json results = nlohmann::ordered_json::array();
     if (!options.json) session.screen().print(session.describe() + '\n');
     for (auto bytes = options.min_bytes; bytes <= options.max_bytes; bytes *= 4) {
-      results.push_back(measure(comm, bytes, options.repeats));
-      if (!options.json) session.screen().print(line_of(results.back()));
+      for (const auto& result : measure_each_memory(comm, bytes, options.repeats)) {
+        results.push_back(result);
+        if (!options.json) session.screen().print(line_of(result));
+      }
     }
     if (options.json) {
       const nlohmann::ordered_json report{{"backend", comm.backend()},
