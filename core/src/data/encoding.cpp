@@ -25,10 +25,9 @@ Encoded join(TokenIds prompt, const TokenIds& completion, bool completion_only) 
   return row;
 }
 
-void require_known(const char* name, const TokenIds& ids, std::int64_t vocab_size, bool or_ignored) {
-  for (const auto id : ids) {
-    if ((id >= 0 && id < vocab_size) || (or_ignored && id == kIgnoredLabel)) continue;
-    throw InputError{std::string{name} + " hold " + std::to_string(id) +
+void require_known(const char* name, const TokenIds& ids, IdKind kind, std::int64_t vocab_size) {
+  if (const auto unknown = first_unknown(ids, kind, vocab_size)) {
+    throw InputError{std::string{name} + " hold " + std::to_string(*unknown) +
                      ", outside the model's vocabulary of " + std::to_string(vocab_size)};
   }
 }
@@ -143,8 +142,8 @@ EncodedRow encode_row(const Tokenizer& tokenizer, const DataRow& row,
   auto encoded = std::visit(RowEncoder{tokenizer, options}, row);
   if (encoded.ids.empty()) throw InputError{"has no tokens"};
   if (options.vocab_size > 0) {
-    require_known("input_ids", encoded.ids, options.vocab_size, /*or_ignored=*/false);
-    require_known("labels", encoded.labels, options.vocab_size, /*or_ignored=*/true);
+    require_known("input_ids", encoded.ids, IdKind::Token, options.vocab_size);
+    require_known("labels", encoded.labels, IdKind::Label, options.vocab_size);
   }
   return encoded;
 }

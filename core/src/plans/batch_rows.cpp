@@ -19,14 +19,13 @@ void require_count(const char* field, std::size_t count, const char* other, std:
                    other + " has " + std::to_string(expected)};
 }
 
-void check_ids(const char* field, const TokenIds& ids, std::size_t sample, std::int64_t vocab_size) {
+void check_ids(const char* field, const TokenIds& ids, std::size_t sample,
+               std::int64_t vocab_size) {
   if (ids.empty()) fail(field, sample, "is empty");
-  for (const auto id : ids) {
-    if (id < 0 || id >= vocab_size) {
-      fail(field, sample,
-           "holds id " + std::to_string(id) + ", outside the vocabulary of " +
-               std::to_string(vocab_size));
-    }
+  if (const auto unknown = first_unknown(ids, IdKind::Token, vocab_size)) {
+    fail(field, sample,
+         "holds id " + std::to_string(*unknown) + ", outside the vocabulary of " +
+             std::to_string(vocab_size));
   }
 }
 
@@ -37,12 +36,10 @@ void check_length(const char* field, const TokenIds& list, std::size_t length, s
 }
 
 void check_labels(const TokenIds& labels, std::size_t sample, std::int64_t vocab_size) {
-  for (const auto label : labels) {
-    if (label != kIgnoredLabel && (label < 0 || label >= vocab_size)) {
-      fail("labels", sample,
-           "holds " + std::to_string(label) + ", neither -100 nor in the vocabulary of " +
-               std::to_string(vocab_size));
-    }
+  if (const auto unknown = first_unknown(labels, IdKind::Label, vocab_size)) {
+    fail("labels", sample,
+         "holds " + std::to_string(*unknown) + ", neither -100 nor in the vocabulary of " +
+             std::to_string(vocab_size));
   }
 }
 

@@ -6,6 +6,15 @@
 
 namespace hone {
 
+std::optional<std::int64_t> first_unknown(std::span<const std::int64_t> ids, IdKind kind,
+                                          std::int64_t vocab_size) {
+  for (const auto id : ids) {
+    const bool is_ignored = kind == IdKind::Label && id == kIgnoredLabel;
+    if (!is_ignored && (id < 0 || id >= vocab_size)) return id;
+  }
+  return std::nullopt;
+}
+
 TruncationMode parse_truncation_mode(std::string_view name) {
   if (name == "keep_end") return TruncationMode::KeepEnd;
   if (name == "keep_start") return TruncationMode::KeepStart;

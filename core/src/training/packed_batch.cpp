@@ -70,11 +70,10 @@ std::vector<std::int64_t> lengths_of(const char* name, const std::vector<std::in
                    " but the rows hold " + std::to_string(sum(per_row)) + " real tokens"};
 }
 
-void require_in_vocabulary(const char* name, const std::vector<std::int64_t>& ids,
-                           std::int64_t vocab_size, bool or_ignored = false) {
-  for (const auto id : ids) {
-    if ((id >= 0 && id < vocab_size) || (or_ignored && id == kIgnoredLabel)) continue;
-    throw InputError{std::string{"collated batch: "} + name + " hold " + std::to_string(id) +
+void require_known(const char* name, const std::vector<std::int64_t>& ids, IdKind kind,
+                   std::int64_t vocab_size) {
+  if (const auto unknown = first_unknown(ids, kind, vocab_size)) {
+    throw InputError{std::string{"collated batch: "} + name + " hold " + std::to_string(*unknown) +
                      ", outside the vocabulary of " + std::to_string(vocab_size)};
   }
 }
@@ -90,7 +89,7 @@ void unpad_sources(const CollatedBatch& batch, at::Device device, std::int64_t v
   const auto tokens = real_tokens({.input_ids = batch.source_ids,
                                    .labels = batch.source_ids,
                                    .attention_mask = batch.source_mask});
-  require_in_vocabulary("source_ids", tokens.ids, vocab_size);
+  require_known("source_ids", tokens.ids, IdKind::Token, vocab_size);
   packed.source_ids = at::tensor(tokens.ids, at::kLong).to(device);
   packed.source_lengths = lengths_of("source_lengths", batch.source_lengths, tokens.per_row);
   if (packed.source_lengths.size() == packed.lengths.size()) return;
@@ -125,8 +124,8 @@ PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model, std::int6
                      "have one shape"};
   }
   const auto tokens = real_tokens(batch);
-  require_in_vocabulary("input_ids", tokens.ids, vocab_size);
-  require_in_vocabulary("labels", tokens.labels, vocab_size, /*or_ignored=*/true);
+  require_known("input_ids", tokens.ids, IdKind::Token, vocab_size);
+  require_known("labels", tokens.labels, IdKind::Label, vocab_size);
   for (const double weight : tokens.weights) {
     if (std::isfinite(weight) && weight >= 0) continue;
     throw InputError{"collated batch: weights hold " + std::to_string(weight) +

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,13 @@ struct TokenRow {
 inline bool is_weighted(std::span<const TokenRow> rows) {
   return std::any_of(rows.begin(), rows.end(), [](const auto& row) { return row.weight != 1.0; });
 }
+
+/// What ids may be: those of the vocabulary, and for labels kIgnoredLabel too.
+enum class IdKind { Token, Label };
+
+/// The first of `ids` that is none of a vocabulary of `vocab_size`; null: all are.
+std::optional<std::int64_t> first_unknown(std::span<const std::int64_t> ids, IdKind kind,
+                                          std::int64_t vocab_size);
 
 enum class TruncationMode { KeepEnd, KeepStart };
 
