@@ -3,7 +3,7 @@
 import json
 import unittest
 
-from harness import SystemTest, checkpoints, read_metrics, write_lines
+from harness import INVALID_DATA, SystemTest, checkpoints, read_metrics, write_lines
 
 TEXTS = [{"text": text} for text in ("the cat sat", "a dog", "birds fly south in winter", "rain", "x y z")]
 
@@ -150,6 +150,15 @@ class Evaluation(TrainTest):
             self.hone("eval", "--model_name_or_path", "out", "--eval_file", "eval.jsonl", "--json").out
         )
         self.assertAlmostEqual(final["eval_loss"], records[-1]["eval_loss"], places=5)
+
+    def test_without_targets(self) -> None:
+        write_lines(self.folder / "rows.jsonl", TEXTS)
+        write_lines(self.folder / "eval.jsonl", [{"input_ids": [1, 2, 3], "labels": [-100] * 3}])
+        model = ("--model_name_or_path", "tiny", "--eval_file", "eval.jsonl")
+        train = ("train", *model, "--train_file", "rows.jsonl", "--output_dir", "out", "--max_steps", 1)
+        for command in (("eval", *model), train):
+            ended = self.hone(*command, ranks=2, code=INVALID_DATA)
+            self.assert_one_error(ended, "eval.jsonl: no sample has a token to be evaluated on")
 
     def test_verify_command(self) -> None:
         write_lines(self.folder / "rows.jsonl", TEXTS)

@@ -2,12 +2,12 @@
 #include <nlohmann/json.hpp>
 
 #include "hone/core/data/encoding.hpp"
-#include "hone/core/error.hpp"
 #include "hone/core/data/jsonl.hpp"
 #include "hone/core/training/evaluate.hpp"
 #include "hone/core/training/row_rules.hpp"
 #include "hone/launcher/commands.hpp"
 #include "hone/launcher/training_job.hpp"
+#include "job/evaluated_file.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -63,11 +63,7 @@ int run_eval(const CommandContext& context, Arguments arguments) {
     const auto rows = agreed_rows(comm, batch, row_rules_of(shape, options.max_length));
     const auto stats = evaluate(*loaded.model, comm, Sharding::of_ranks(comm), collator, rows,
                                 options.per_device_eval_batch_size);
-    if (stats.target_weight == 0) {
-      throw InputError{options.eval_file.string() +
-                       ": no sample has a token to be evaluated on (all labels are -100, max_length "
-                       "cuts them off, or their weights are 0)"};
-    }
+    require_targets(stats, options.eval_file);
     const nlohmann::ordered_json result{{"eval_loss", stats.loss},
                                         {"eval_perplexity", std::exp(stats.loss)},
                                         {"eval_samples", stats.num_samples},

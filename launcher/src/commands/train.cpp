@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -10,6 +9,8 @@
 #include "hone/launcher/loop/prompt_order.hpp"
 #include "hone/launcher/loop/run_directory.hpp"
 #include "hone/launcher/training_job.hpp"
+#include "job/evaluated_file.hpp"
+#include "job/run_totals.hpp"
 #include "job/update_record.hpp"
 
 namespace hone::launcher {
@@ -90,54 +91,6 @@ Batch read_rows(Session& session, const Tokenizer& tokenizer, const std::filesys
   return rows;
 }
 
-/// What the step() calls since this start did, together.
-struct Totals {
-  StepStats sums;
-  double loss_times_weight = 0.0;
-  std::chrono::steady_clock::time_point started = {};
-
-  void add(const StepStats& stats) {
-    sums.updates += stats.updates;
-    sums.skipped += stats.skipped;
-    sums.non_finite += stats.non_finite;
-    sums.truncated += stats.truncated;
-    sums.num_samples += stats.num_samples;
-    sums.num_tokens += stats.num_tokens;
-    sums.input_tokens += stats.input_tokens;
-    sums.target_weight += stats.target_weight;
-    loss_times_weight += stats.loss * stats.target_weight;
-    for (std::size_t i = 0; i < kNumPhases; ++i) sums.phase_times[i] += stats.phase_times[i];
-    sums.peak_memory = std::max(sums.peak_memory, stats.peak_memory);
-  }
-
-  /// Under transformers' names where it has them.
-  nlohmann::ordered_json record() const {
-    const double runtime =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-    const auto per_second = [&](std::int64_t count) {
-      return static_cast<double>(count) / std::max(runtime, 1e-9);
-    };
-    nlohmann::ordered_json record{
-        {"kind", "train"},
-        {"train_runtime", runtime},
-        {"train_samples_per_second", per_second(sums.num_samples)},
-        {"train_steps_per_second", per_second(sums.updates)},
-        {"train_loss", sums.target_weight > 0 ? loss_times_weight / sums.target_weight : 0.0},
-        {"updates", sums.updates},
-        {"skipped", sums.skipped},
-        {"non_finite", sums.non_finite},
-        {"truncated", sums.truncated},
-        {"num_samples", sums.num_samples},
-        {"num_tokens", sums.num_tokens},
-        {"input_tokens", sums.input_tokens}};
-    for (std::size_t i = 0; i < kNumPhases; ++i) {
-      record[std::string{kPhaseNames[i]} + "_time"] = sums.phase_times[i];
-    }
-    record["peak_memory"] = sums.peak_memory;
-    return record;
-  }
-};
-
 /// Supervised training over a file: each update is one Trainer::step() call on its own samples, so
 /// that the trainer's call count is the position in the data.
 class FileTraining final : private TrainerCallback {
@@ -180,7 +133,7 @@ class FileTraining final : private TrainerCallback {
     session_.screen().print("hone " HONE_VERSION "  " + session_.describe() + "\ndata   " +
                             counted(num_rows(), "sample") + ", " +
                             counted(trainer().options().max_steps, "update") + '\n');
-    totals_.started = std::chrono::steady_clock::now();
+    totals_.start();
     while (!trainer().done()) {
       const auto stats = trainer().step(next_batch());
       totals_.add(stats);
@@ -308,11 +261,7 @@ class FileTraining final : private TrainerCallback {
   }
 
   void on_evaluate(const TrainerState&, const EvalStats& stats) override {
-    if (stats.target_weight == 0) {
-      throw InputError{options_.eval_file.string() +
-                       ": no sample has a token to be evaluated on (all labels are -100, max_length "
-                       "cuts them off, or their weights are 0)"};
-    }
+    require_targets(stats, options_.eval_file);
     nlohmann::ordered_json record{{"kind", "eval"}, {"step", trainer().state().global_step}};
     for (const auto& [name, value] : stats.to_map()) record[name] = value;
     record["eval_tokens"] = stats.num_tokens;  // a whole number
@@ -325,9 +274,10 @@ class FileTraining final : private TrainerCallback {
     auto record = totals_.record();
     record["step"] = trainer().state().global_step;
     directory_.append_metrics(record.dump());
-    if (totals_.sums.truncated == 0) return;
-    session_.log().warning(counted(totals_.sums.truncated, "sample") + " of " +
-                           std::to_string(totals_.sums.num_samples) + " were cut to max_length (" +
+    const auto& sums = totals_.sums();
+    if (sums.truncated == 0) return;
+    session_.log().warning(counted(sums.truncated, "sample") + " of " +
+                           std::to_string(sums.num_samples) + " were cut to max_length (" +
                            options_.train.truncation_mode + ")");
   }
 
@@ -348,7 +298,7 @@ class FileTraining final : private TrainerCallback {
   Batch train_rows_;
   std::int64_t idle_samples_ = 0;  ///< that made no update since the last one
   std::int64_t saved_step_ = -1;   ///< of the newest checkpoint; -1: none
-  Totals totals_;
+  RunTotals totals_;
   std::unique_ptr<TrainingJob> job_;
 };
 
