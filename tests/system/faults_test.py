@@ -162,6 +162,16 @@ class EveryPhaseNightly(FaultTest):
                 for case in cases:
                     self.assert_resumes(case)
 
+    def test_sixteen_ranks(self) -> None:
+        """In what every rank does: there are fewer samples than ranks."""
+        cases = [
+            Case("reduce", number, victim, ranks=16)
+            for number in (signal.SIGKILL, signal.SIGSTOP)
+            for victim in (0, 15)
+        ]
+        self.check(cases, at_once=1)
+        self.assert_resumes(cases[-1])
+
 
 # Signals the rank that it scores for, where that is FAULT_RANK, once there is a checkpoint.
 REWARD = """
