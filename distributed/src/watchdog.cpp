@@ -69,7 +69,8 @@ void Watchdog::compare_calls(int rank) {
         .text = "the ranks are out of step: " + peers_[static_cast<std::size_t>(known.rank)].name +
                 " makes " + describe(known.call) + " as collective " + std::to_string(sequence) +
                 " and " + peer.name + " makes " + describe(call) + " (phase " + peer.pulse.phase +
-                "). All ranks must make the same calls: look for a branch that depends on the rank"};
+                "). All ranks must make the same calls: look for a branch that depends on the "
+                "rank"};
   }
 }
 
@@ -92,9 +93,11 @@ std::vector<Finding> Watchdog::look(Time now) {
 }
 
 std::string Watchdog::place(const Peer& peer, Time now) const {
-  std::string text = peer.pulse.phase.empty() ? "before the first phase"
-                                              : "in phase " + peer.pulse.phase + " for " +
-                                                    whole_seconds(seconds(now - peer.in_phase_since));
+  std::string text = "before the first phase";
+  if (!peer.pulse.phase.empty()) {
+    text = "in phase " + peer.pulse.phase + " for " +
+           whole_seconds(seconds(now - peer.in_phase_since));
+  }
   text += ", after update " + std::to_string(peer.pulse.step);
   if (peer.pulse.in_collective && !peer.pulse.recent.empty()) {
     text += ", in " + numbered(peer.pulse.sequence, peer.pulse.recent.back());
@@ -114,10 +117,11 @@ void Watchdog::look_for_the_gone(Time now, std::vector<Finding>& findings) {
             ? " died: its connection ended without a goodbye"
             : " is lost: no heartbeat for " + whole_seconds(seconds(now - peer.heard_at)) +
                   " (stopped, or cut off from this node)";
-    findings.push_back({.ends_job = true,
-                        .rank = static_cast<int>(rank),
-                        .code = ExitCode::Stopped,
-                        .text = peer.name + what + "; last heard of " + place(peer, peer.heard_at)});
+    findings.push_back(
+        {.ends_job = true,
+         .rank = static_cast<int>(rank),
+         .code = ExitCode::Stopped,
+         .text = peer.name + what + "; last heard of " + place(peer, peer.heard_at)});
   }
 }
 

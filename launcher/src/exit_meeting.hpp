@@ -14,8 +14,8 @@ struct Departure {
   bool failed = false;
 };
 
-/// Where ranks find out whether all of them leave, and how, without waiting for ever for one that is
-/// still in a collective of another communicator.
+/// Where ranks find out whether all of them leave, and how, without waiting for ever for one that
+/// is still in a collective of another communicator.
 /// Collective: construction. Thread-safety: one thread at a time.
 class ExitMeeting {
  public:
@@ -24,8 +24,8 @@ class ExitMeeting {
   ExitMeeting(const ExitMeeting&) = delete;
   ExitMeeting& operator=(const ExitMeeting&) = delete;
 
-  /// Every rank's departure, in rank order, once all ranks are here; none where some did not come in
-  /// time: then only MPI_Abort is left. Without `patience` this waits for all. Called once.
+  /// Every rank's departure, in rank order, once all ranks are here; none where some did not come
+  /// in time: then only MPI_Abort is left. Without `patience` this waits for all. Called once.
   std::optional<std::vector<Departure>> meet(
       const Departure& mine, std::optional<std::chrono::milliseconds> patience);
 

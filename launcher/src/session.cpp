@@ -97,8 +97,8 @@ void Session::watch_ranks(const SessionOptions& options) {
   }
   recorder_.enter("start");
   control_ = open_control_channel(
-      *communicator_, "rank " + std::to_string(rank()) + " @ " + host_name(), machine_of(host_name()), recorder_,
-      std::move(control),
+      *communicator_, "rank " + std::to_string(rank()) + " @ " + host_name(),
+      machine_of(host_name()), recorder_, std::move(control),
       {.report = [this](std::string_view text) { log_.warning(text); },
        .end = [this](const EndOfJob& end) { end_now(end); }});
 }

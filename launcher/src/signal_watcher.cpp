@@ -19,19 +19,21 @@ struct SignalMeaning {
 SignalMeaning meaning_of(int number) {
   switch (number) {
     case SIGUSR2: return {StopRequest::SaveAndContinue, "SIGUSR2: saving after this step"};
-    case SIGUSR1: return {StopRequest::SaveAndStop, "SIGUSR1: saving after this step, then stopping"};
+    case SIGUSR1:
+      return {StopRequest::SaveAndStop, "SIGUSR1: saving after this step, then stopping"};
     case SIGTERM:
       return {StopRequest::SaveAndStop,
               "SIGTERM: saving after this step, then stopping, if there is time: where mpirun sent "
-              "it, because a rank died or of Ctrl-C, it kills the ranks about a second later, and the "
-              "last checkpoint counts"};
+              "it, because a rank died or of Ctrl-C, it kills the ranks about a second later, and "
+              "the last checkpoint counts"};
     default:
       return {StopRequest::SaveAndStop,
               "interrupted: saving after this step, then stopping; once more ends at once"};
   }
 }
 
-/// Asio installs its handlers without SA_RESTART; file and pipe calls elsewhere would fail by EINTR.
+/// Asio installs its handlers without SA_RESTART; file and pipe calls elsewhere would fail by
+/// EINTR.
 void restart_interrupted_calls(int number) {
   struct sigaction action {};
   if (sigaction(number, nullptr, &action) != 0) return;

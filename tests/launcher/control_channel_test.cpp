@@ -1,5 +1,5 @@
-// The ranks' connection beside MPI, between threads of one process: who hears what when a rank fails, dies or
-// leaves. processes_test and tests/system/faults_test.py have whole jobs.
+// The ranks' connection beside MPI, between threads of one process: who hears what when a rank
+// fails, dies or leaves. processes_test and tests/system/faults_test.py have whole jobs.
 #include "hone/launcher/control_channel.hpp"
 
 #include <gmock/gmock.h>
@@ -55,7 +55,9 @@ class Told {
   /// The end, waited for; an empty cause where none came in time.
   EndOfJob wait(std::chrono::milliseconds patience) const {
     const auto until = Clock::now() + patience;
-    while (ends().empty() && Clock::now() < until) std::this_thread::sleep_for(std::chrono::milliseconds{2});
+    while (ends().empty() && Clock::now() < until) {
+      std::this_thread::sleep_for(std::chrono::milliseconds{2});
+    }
     return ends().empty() ? EndOfJob{} : ends().front();
   }
 
@@ -68,8 +70,8 @@ class Told {
 /// One rank of a job on threads, connected.
 struct Rank {
   Rank(Communicator& comm, ControlOptions options = {})
-      : channel(open_control_channel(comm, "rank " + std::to_string(comm.rank()) + " @ here", "here", recorder,
-                                     std::move(options), told.hooks())) {}
+      : channel(open_control_channel(comm, "rank " + std::to_string(comm.rank()) + " @ here",
+                                     "here", recorder, std::move(options), told.hooks())) {}
 
   Told told;
   distributed::FlightRecorder recorder;
@@ -144,11 +146,12 @@ TEST(ControlChannel, RanksOutOfStepAreNamedWithinTwoSeconds) {
   distributed::ThreadWorld{3}.run([](Communicator& comm) {
     Rank rank{comm};
     comm.barrier();
-    rank.recorder.begin(comm.rank() == 2 ? distributed::barrier_call()
-                                         : distributed::all_reduce_call(9, DType::Float32, ReduceOp::Sum));
+    const auto sum = distributed::all_reduce_call(9, DType::Float32, ReduceOp::Sum);
+    rank.recorder.begin(comm.rank() == 2 ? distributed::barrier_call() : sum);
     const auto end = rank.told.wait(2 * kSecond);
     EXPECT_EQ(end.code, 70);
-    EXPECT_THAT(end.cause, AllOf(HasSubstr("out of step"), HasSubstr("makes all_reduce(sum, 9 x float32)"),
+    EXPECT_THAT(end.cause, AllOf(HasSubstr("out of step"),
+                                 HasSubstr("makes all_reduce(sum, 9 x float32)"),
                                  HasSubstr("rank 2 @ here makes barrier()")));
     comm.barrier();
   });
@@ -369,7 +372,8 @@ struct Meeting {
   bool introduced = false;
 };
 
-Meeting meet(const control::Secret& hub_secret, const control::Secret& spoke_secret, int rank, int size) {
+Meeting meet(const control::Secret& hub_secret, const control::Secret& spoke_secret, int rank,
+             int size) {
   namespace asio = boost::asio;
   using asio::ip::tcp;
   control::LoopThread loop;

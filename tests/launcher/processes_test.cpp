@@ -86,7 +86,8 @@ TEST(HoneProgram, HelpOnTwoRanksIsToldOnce) {
   EXPECT_EQ(count(ran.output, "Usage:"), 1) << ran.output;
 }
 
-/// Processor time of all ended child processes: unlike the clock it does not depend on who else works.
+/// Processor time of all ended child processes: unlike the clock it does not depend on who else
+/// works.
 double child_seconds() {
   rusage usage{};
   getrusage(RUSAGE_CHILDREN, &usage);
@@ -182,7 +183,8 @@ double seconds_of(Function&& work) {
 
 /// Processes of the probe that still run; the bracket keeps the command from finding itself.
 int orphans() {
-  return std::stoi(shell("ps -eo stat=,args= | grep '[s]ession_probe' | grep -vc '^Z' || true").output);
+  return std::stoi(
+      shell("ps -eo stat=,args= | grep '[s]ession_probe' | grep -vc '^Z' || true").output);
 }
 
 TEST_F(Sessions, NameARankThatDied) {
@@ -192,7 +194,8 @@ TEST_F(Sessions, NameARankThatDied) {
   // mpirun has the last word: the killed rank's own status.
   EXPECT_EQ(ran.code, 137) << ran.output;
   EXPECT_EQ(count(ran.output, "error: rank 1 @ "), 1) << ran.output;
-  EXPECT_THAT(ran.output, AllOf(HasSubstr(" died: "), HasSubstr("in phase score"), HasSubstr("after update 7")));
+  EXPECT_THAT(ran.output, AllOf(HasSubstr(" died: "), HasSubstr("in phase score"),
+                                HasSubstr("after update 7")));
   for (const int rank : {0, 2}) {
     EXPECT_EQ(record(rank)["code"], 75);
     EXPECT_THAT(record(rank)["reason"], HasSubstr(" died: "));
@@ -218,8 +221,9 @@ TEST_F(Sessions, EndTheJobWhereARankIsWaitedForTooLong) {
   EXPECT_EQ(ran.code, 75) << ran.output;
   EXPECT_EQ(count(ran.output, "warning: rank 1 @ "), 1) << ran.output;
   EXPECT_EQ(count(ran.output, "error: rank 1 @ "), 1) << ran.output;
-  EXPECT_THAT(ran.output, AllOf(HasSubstr("is waited for: it is in phase score"), HasSubstr("barrier(), collective"),
-                                HasSubstr("the limit of 12 s")));
+  EXPECT_THAT(ran.output,
+              AllOf(HasSubstr("is waited for: it is in phase score"),
+                    HasSubstr("barrier(), collective"), HasSubstr("the limit of 12 s")));
   for (const int rank : {0, 1}) EXPECT_EQ(record(rank)["code"], 75);
   EXPECT_EQ(orphans(), 0);
 }
@@ -229,8 +233,8 @@ TEST_F(Sessions, NameRanksThatAreOutOfStep) {
   const double seconds = seconds_of([&] { ran = probe_on(2, "differ"); });
   EXPECT_LT(seconds, 6.0);
   EXPECT_EQ(ran.code, 70) << ran.output;
-  EXPECT_THAT(ran.output, AllOf(HasSubstr("the ranks are out of step: "), HasSubstr("broadcast(3 x int64, root 0)"),
-                                HasSubstr("barrier()")));
+  EXPECT_THAT(ran.output, AllOf(HasSubstr("the ranks are out of step: "),
+                                HasSubstr("broadcast(3 x int64, root 0)"), HasSubstr("barrier()")));
   EXPECT_EQ(orphans(), 0);
 }
 

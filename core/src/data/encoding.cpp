@@ -91,11 +91,13 @@ class RowEncoder {
 
  private:
   [[noreturn]] static void fail_without_target(const std::string& form) {
-    throw InputError{"a {\"" + form + "\"} row has no target, which an encoder-decoder model needs. Use "
+    throw InputError{"a {\"" + form +
+                     "\"} row has no target, which an encoder-decoder model needs. Use "
                      "{\"prompt\", \"completion\"} or {\"input_ids\", \"labels\"} rows"};
   }
 
-  static void require_beside_ids(const std::string& name, const TokenIds& list, const TokensRow& row) {
+  static void require_beside_ids(const std::string& name, const TokenIds& list,
+                                 const TokensRow& row) {
     if (list.size() == row.input_ids.size()) return;
     throw InputError{name + " has " + std::to_string(list.size()) + " entries, input_ids has " +
                      std::to_string(row.input_ids.size()) + "; they must be as many"};
@@ -104,7 +106,8 @@ class RowEncoder {
   Encoded source_and_target(const CompletionRow& row) const {
     const auto* target = std::get_if<std::string>(&row.completion);
     if (target == nullptr) {
-      throw InputError{"an encoder-decoder model takes prompt and completion as texts, not as messages"};
+      throw InputError{
+          "an encoder-decoder model takes prompt and completion as texts, not as messages"};
     }
     Encoded encoded{.ids = encode_prompt(tokenizer_, row.prompt),
                     .labels = tokenizer_.encode(*target),

@@ -43,7 +43,8 @@ void check_labels(const TokenIds& labels, std::size_t sample, std::int64_t vocab
   }
 }
 
-/// Keeps what the mask shows; a token behind a gap loses its label, for its predecessor was padding.
+/// Keeps what the mask shows; a token behind a gap loses its label, for its predecessor was
+/// padding.
 TokenRow apply_mask(const TokenRow& row, const TokenIds& mask, std::size_t sample) {
   check_length("attention_mask", mask, row.ids.size(), sample);
   TokenRow kept;
@@ -57,7 +58,8 @@ TokenRow apply_mask(const TokenRow& row, const TokenIds& mask, std::size_t sampl
   return kept;
 }
 
-/// The target behind its start token, with what its decoder reads: as any text that a model continues.
+/// The target behind its start token, with what its decoder reads: as any text that a model
+/// continues.
 /// Source: transformers' T5, whose decoder reads the pad token where a label is ignored.
 void begin_target(TokenRow& row, const RowRules& rules) {
   auto& labels = row.labels;
@@ -154,7 +156,8 @@ LocalRows rows_of(const Batch& batch, const RowRules& rules) {
                      "either. Pass one of them"};
   }
   if (!batch.texts_labels.empty() && !batch.text_labels.empty()) {
-    throw InputError{"step: texts_labels and text_labels are two names of one thing. Pass one of them"};
+    throw InputError{
+        "step: texts_labels and text_labels are two names of one thing. Pass one of them"};
   }
   if (batch.texts.empty() && !(batch.texts_labels.empty() && batch.text_labels.empty())) {
     throw InputError{"step: texts_labels go with texts, which are missing"};

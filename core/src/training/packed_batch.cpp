@@ -13,7 +13,8 @@ namespace hone {
 namespace {
 
 void require_ids(const char* name, const at::Tensor& tensor) {
-  if (tensor.defined() && tensor.dim() == 2 && tensor.is_cpu() && tensor.scalar_type() == at::kLong) return;
+  const bool is_list = tensor.defined() && tensor.dim() == 2 && tensor.is_cpu();
+  if (is_list && tensor.scalar_type() == at::kLong) return;
   throw InputError{std::string{"collated batch: "} + name + " must be (B, T) int64 on the CPU"};
 }
 
@@ -34,7 +35,8 @@ RealTokens real_tokens(const CollatedBatch& batch) {
   const auto* id = ids.const_data_ptr<std::int64_t>();
   const auto* label = labels.const_data_ptr<std::int64_t>();
   const auto* real = mask.defined() ? mask.const_data_ptr<std::int64_t>() : nullptr;
-  const auto given_positions = batch.position_ids.defined() ? batch.position_ids.contiguous() : at::Tensor{};
+  const auto given_positions =
+      batch.position_ids.defined() ? batch.position_ids.contiguous() : at::Tensor{};
   const auto given_weights =
       batch.weights.defined() ? batch.weights.to(at::kDouble).contiguous() : at::Tensor{};
   RealTokens out;
@@ -66,7 +68,8 @@ std::vector<std::int64_t> lengths_of(const char* name, const std::vector<std::in
   auto lengths = given.empty() ? per_row : given;
   std::erase(lengths, 0);
   if (sum(lengths) == sum(per_row)) return lengths;
-  throw InputError{std::string{"collated batch: "} + name + " sum to " + std::to_string(sum(lengths)) +
+  throw InputError{std::string{"collated batch: "} + name + " sum to " +
+                   std::to_string(sum(lengths)) +
                    " but the rows hold " + std::to_string(sum(per_row)) + " real tokens"};
 }
 
@@ -120,8 +123,8 @@ PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model, std::int6
     const bool optional = tensor != &batch.labels;
     if (optional && !tensor->defined()) continue;
     if (tensor->defined() && tensor->sizes() == batch.input_ids.sizes()) continue;
-    throw InputError{"collated batch: input_ids, labels, attention_mask, position_ids and weights must "
-                     "have one shape"};
+    throw InputError{"collated batch: input_ids, labels, attention_mask, position_ids and weights "
+                     "must have one shape"};
   }
   const auto tokens = real_tokens(batch);
   require_known("input_ids", tokens.ids, IdKind::Token, vocab_size);

@@ -28,7 +28,8 @@ struct GenerateOptions {
     auto files = registry.group("Files");
     files.add("prompts_file", &prompts_file, "JSON lines with \"prompt\": text or messages.")
         .required();
-    files.add("output_file", &output_file, "JSON lines, one a completion; empty: standard output. A file is replaced when all are "
+    files.add("output_file", &output_file,
+              "JSON lines, one a completion; empty: standard output. A file is replaced when all are "
               "there.");
     register_generation_options(registry, generation);
     registry.group("Run").add("seed", &seed, "Keys what is sampled.", non_negative());
@@ -46,8 +47,9 @@ std::string json_line(const hone::Completion& completion, const std::string& pro
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
 }
 
-/// Where the lines go: standard output, a file that takes its name only when complete, or what stands
-/// there already that is no plain file (/dev/null, a pipe). Nothing on ranks that do not write.
+/// Where the lines go: standard output, a file that takes its name only when complete, or what
+/// stands there already that is no plain file (/dev/null, a pipe). Nothing on ranks that do not
+/// write.
 class Output {
  public:
   /// Opened before any work is done for it. Collective.
@@ -100,16 +102,18 @@ class Generation {
         options_(options),
         output_(session, options.output_file),
         rows_(read()),
-        loaded_(load_for_session(session, options.model.folder({}), options.model.load_options())) {}
+        loaded_(load_for_session(session, options.model.folder({}),
+                                 options.model.load_options())) {}
 
   int run() {
     auto& comm = session_.communicator();
     require_room(comm, loaded_, rows_, options_.generation.max_new_tokens);
     run_agreed(comm, [&] { encode(); });
+    const auto seed = static_cast<std::uint64_t>(options_.seed);
     std::string lines;
     for (const auto& completion :
          generate_share(*loaded_.model, comm, Sharding::of_ranks(comm), loaded_.tokenizer.get(),
-                        prompts_, options_.generation, static_cast<std::uint64_t>(options_.seed), 0)) {
+                        prompts_, options_.generation, seed, 0)) {
       lines += json_line(completion, texts_[static_cast<std::size_t>(completion.prompt_index)]);
     }
     const auto all = all_gather_strings(session_.communicator(), lines);

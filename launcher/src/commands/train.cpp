@@ -99,8 +99,8 @@ class FileTraining final : private TrainerCallback {
                const std::filesystem::path& config, const std::string& resolved_yaml)
       : session_(session),
         options_(options),
-        directory_(session.communicator(), options.output_dir, options.resume.resume_from_checkpoint,
-                   session.log()),
+        directory_(session.communicator(), options.output_dir,
+                   options.resume.resume_from_checkpoint, session.log()),
         model_folder_(options.model.folder(config)),
         resolved_yaml_(resolved_yaml) {
     session.open_logs(options.output_dir);
@@ -170,8 +170,8 @@ class FileTraining final : private TrainerCallback {
     const auto& before = trainer().state().user;
     if (resumed && !before.empty() && before != digest) {
       session_.log().warning(options_.train_file.string() +
-                             " holds other samples than when the run was last started: it no longer "
-                             "ends as the undisturbed run would");
+                             " holds other samples than when the run was last started: it no "
+                             "longer ends as the undisturbed run would");
     }
     trainer().set_user_state(digest);
   }
@@ -220,15 +220,15 @@ class FileTraining final : private TrainerCallback {
     return every > 0 && trainer().state().global_step % every == 0;
   }
 
-  /// Samples without a target token make no update, nor do those left out by on_non_finite; a file of
-  /// nothing else would never end.
+  /// Samples without a target token make no update, nor do those left out by on_non_finite; a file
+  /// of nothing else would never end.
   void require_progress(const StepStats& stats) {
     idle_samples_ = stats.updates > 0 ? 0 : idle_samples_ + stats.num_samples;
     if (idle_samples_ < 2 * num_rows()) return;
     if (stats.non_finite > 0) {
       throw DivergedError{"no update of the last two passes over " + options_.train_file.string() +
-                          " was finite, all were left out. Lower learning_rate, or go on from an earlier "
-                          "checkpoint"};
+                          " was finite, all were left out. Lower learning_rate, or go on from an "
+                          "earlier checkpoint"};
     }
     throw InputError{options_.train_file.string() +
                      ": no sample has a token to train on (all labels are -100, max_length cuts "

@@ -24,7 +24,8 @@ struct Interface {
 bool is_of_containers(std::string_view name) {
   const auto prefixes = {"docker", "veth",  "virbr",   "br-",  "cni",
                          "podman", "lxc",   "flannel", "cali", "tailscale"};
-  return std::ranges::any_of(prefixes, [&](const char* prefix) { return name.starts_with(prefix); });
+  return std::ranges::any_of(prefixes,
+                             [&](const char* prefix) { return name.starts_with(prefix); });
 }
 
 std::vector<Interface> interfaces_up() {
@@ -53,9 +54,10 @@ std::string control_address(bool one_host, const std::string& interface) {
     if (interface.empty() ? !found.is_local : found.name == interface) return found.address;
     names += (names.empty() ? "" : ", ") + found.name + " (" + found.address + ")";
   }
-  throw LaunchError{(interface.empty() ? "no network interface leads to other hosts"
-                                       : "control_interface: there is no interface \"" + interface + "\"") +
-                    std::string{" on the host of rank 0; it has "} + names +
+  const std::string missing =
+      interface.empty() ? "no network interface leads to other hosts"
+                        : "control_interface: there is no interface \"" + interface + "\"";
+  throw LaunchError{missing + " on the host of rank 0; it has " + names +
                     ". Name one with --control_interface"};
 }
 

@@ -31,7 +31,8 @@ std::unique_ptr<ControlChannel> open_control_channel(Communicator& comm, const s
                                                      ControlOptions options, ControlHooks hooks) {
   const auto names = all_gather_strings(comm, name);
   const auto hosts = all_gather_strings(comm, host);
-  const bool one_host = std::ranges::all_of(hosts, [&](const auto& other) { return other == host; });
+  const bool one_host =
+      std::ranges::all_of(hosts, [&](const auto& other) { return other == host; });
   std::unique_ptr<control::Hub> hub;
   std::string card;
   run_agreed(comm, [&] {

@@ -36,7 +36,8 @@ Proof proof(const Secret& secret, std::string_view role, const Nonce& first, con
   for (const auto byte : rank) message += static_cast<char>(byte);
   Proof result{};
   HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
-       reinterpret_cast<const unsigned char*>(message.data()), message.size(), result.data(), nullptr);
+       reinterpret_cast<const unsigned char*>(message.data()), message.size(), result.data(),
+       nullptr);
   return result;
 }
 
@@ -71,7 +72,8 @@ Secret secret_of(std::string_view hex) {
   Secret secret;
   if (hex.size() != 2 * secret.size()) throw InputError{"a secret that is none"};
   for (std::size_t i = 0; i < secret.size(); ++i) {
-    secret[i] = static_cast<unsigned char>(std::stoi(std::string{hex.substr(2 * i, 2)}, nullptr, 16));
+    const std::string digits{hex.substr(2 * i, 2)};
+    secret[i] = static_cast<unsigned char>(std::stoi(digits, nullptr, 16));
   }
   return secret;
 }
@@ -88,7 +90,9 @@ asio::awaitable<int> admit(tcp::socket& socket, const Secret& secret, int size) 
   co_await asio::async_read(socket, parts, use_awaitable);
   require_equal(claimed, proof(secret, "hone control 1, spoke", mine, theirs, rank_bytes));
   std::uint32_t rank = 0;
-  for (std::size_t i = 0; i < rank_bytes.size(); ++i) rank |= std::uint32_t{rank_bytes[i]} << (8 * i);
+  for (std::size_t i = 0; i < rank_bytes.size(); ++i) {
+    rank |= std::uint32_t{rank_bytes[i]} << (8 * i);
+  }
   if (rank == 0 || rank >= static_cast<std::uint32_t>(size)) {
     throw system_error{asio::error::access_denied};
   }

@@ -38,8 +38,9 @@ class Deadline {
   asio::steady_timer timer_;
 };
 
-/// Both sides prove that they know the secret, by HMAC-SHA256 over each other's random numbers: it never
-/// goes over the wire, and nothing overheard serves again. admit() gives up after kHandshakeTime.
+/// Both sides prove that they know the secret, by HMAC-SHA256 over each other's random numbers: it
+/// never goes over the wire, and nothing overheard serves again. admit() gives up after
+/// kHandshakeTime.
 /// Throws: system_error where the other side ends or does not know it.
 /// Returns the rank that the other side has, below `size`.
 asio::awaitable<int> admit(tcp::socket& socket, const Secret& secret, int size);

@@ -146,12 +146,14 @@ asio::awaitable<void> Hub::watch() {
       if (options_.mode == WatchdogMode::Off) continue;
       if (finding.ends_job && options_.mode == WatchdogMode::Abort) {
         // Named: g++ 12 destroys an aggregate that it makes within co_await twice.
-        const EndOfJob end{finding.rank, static_cast<int>(finding.code), finding.text, /*told=*/false};
+        const EndOfJob end{finding.rank, static_cast<int>(finding.code), finding.text,
+                           /*told=*/false};
         co_await end_job(end);
         break;
       }
       if (!hooks_.report) continue;
-      asio::post(reporter_.context(), [report = hooks_.report, text = finding.text] { report(text); });
+      asio::post(reporter_.context(),
+                 [report = hooks_.report, text = finding.text] { report(text); });
     }
     co_await loop_.pause(kLook);
   }

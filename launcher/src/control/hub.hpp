@@ -62,7 +62,7 @@ class Hub final : public ControlChannel {
   bool is_leaving_ = false;
 
   unsigned short port_ = 0;
-  LoopThread reporter_;  ///< where reports may wait for a log or a screen, and the heartbeats do not
+  LoopThread reporter_;  ///< where reports wait for a log or a screen, and the heartbeats do not
   LoopThread loop_;      ///< ends before what it uses
   std::unique_ptr<tcp::acceptor> acceptor_;
 };

@@ -21,8 +21,8 @@ class LoopThread {
 
   asio::io_context& context() { return context_; }
 
-  /// Runs a coroutine there; waits for its end, but no longer than `patience`. False where it has not
-  /// ended, or ended by an exception.
+  /// Runs a coroutine there; waits for its end, but no longer than `patience`. False where it has
+  /// not ended, or ended by an exception.
   template <typename Coroutine>
   bool run(Coroutine coroutine, std::chrono::milliseconds patience) {
     auto done = std::make_shared<std::promise<bool>>();
@@ -43,8 +43,8 @@ class LoopThread {
     if (ended || is_stopping_) throw system_error{asio::error::operation_aborted};
   }
 
-  /// Ends all coroutines and the thread. `close_sockets` runs there first, to end those that wait on one:
-  /// Boost 1.74 cannot destroy a coroutine that still waits.
+  /// Ends all coroutines and the thread. `close_sockets` runs there first, to end those that wait
+  /// on one: Boost 1.74 cannot destroy a coroutine that still waits.
   template <typename Function>
   void stop(Function close_sockets) {
     if (!thread_.joinable()) return;

@@ -47,7 +47,8 @@ void Spoke::stop() {
 void Spoke::connect(const std::string& address, unsigned short port, const Secret& secret,
                     milliseconds patience, milliseconds grace) {
   const tcp::endpoint hub{asio::ip::make_address(address), port};
-  const bool ended = loop_.run(reach(hub, secret, Clock::now() + patience), patience + 2 * kHandshakeTime);
+  const bool ended =
+      loop_.run(reach(hub, secret, Clock::now() + patience), patience + 2 * kHandshakeTime);
   if (ended && connection_) return;
   const std::string cause = "control channel: no connection to " + name_of_hub_ + " at " + address +
                             ':' + std::to_string(port) + (trouble_.empty() ? "" : ": " + trouble_) +

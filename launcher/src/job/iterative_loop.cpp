@@ -124,9 +124,9 @@ void IterativeLoop::warn_of_plain_prompts() {
   const auto num_texts = std::count_if(prompts_.begin(), prompts_.end(), is_text);
   if (num_texts == 0) return;
   session_.log().warning(std::to_string(num_texts) + " of " + std::to_string(prompts_.size()) +
-                         " prompts are plain text, which the model continues as it is. It has a chat "
-                         "template, which is used for {\"prompt\": [{\"role\": \"user\", \"content\": "
-                         "...}]}");
+                         " prompts are plain text, which the model continues as it is. It has a "
+                         "chat template, which is used for {\"prompt\": [{\"role\": \"user\", "
+                         "\"content\": ...}]}");
 }
 
 void IterativeLoop::start() {
@@ -145,7 +145,8 @@ void IterativeLoop::start() {
                      eval_prompts_.size());
   if (!resumed) warn_of_plain_prompts();
   trainer().add_callback(*this);
-  // Round 0 is the evaluation before training; it has no samples, and is made below where it is due.
+  // Round 0 is the evaluation before training; it has no samples, and is made below where it is
+  // due.
   if (resumed && rounds_over() > 0 && recorded < rounds_over()) {
     Pool pool = reload_pool(rounds_over());
     pool.figures.train = report_.whole_round({.step = state.global_step});
@@ -186,8 +187,8 @@ void IterativeLoop::require_progress(const RoundFigures& figures) {
   const auto& stats = figures.train;
   if (stats.updates > 0 || stats.non_finite == 0) return;
   throw DivergedError{"no update of round " + std::to_string(figures.round) +
-                      " was finite, all were left out. Lower learning_rate, and go on from an earlier "
-                      "checkpoint"};
+                      " was finite, all were left out. Lower learning_rate, and go on from an "
+                      "earlier checkpoint"};
 }
 
 void IterativeLoop::end_round(RoundFigures& figures) {
@@ -235,8 +236,8 @@ IterativeLoop::Pool IterativeLoop::judged(std::int64_t round,
   auto& comm = session_.communicator();
   std::vector<Completion> completions;
   for (const auto& draft : drafts) {
-    const auto& row =
-        prompts_[static_cast<std::size_t>(rows_of_round[static_cast<std::size_t>(draft.prompt_index)])];
+    const auto place = rows_of_round[static_cast<std::size_t>(draft.prompt_index)];
+    const auto& row = prompts_[static_cast<std::size_t>(place)];
     completions.push_back({.prompt_index = draft.prompt_index,
                            .k = draft.k,
                            .prompt = render_prompt(job_.tokenizer(), row.prompt),
@@ -260,6 +261,7 @@ IterativeLoop::Pool IterativeLoop::judged(std::int64_t round,
   double sums[4] = {0, 0, 0, 0};
   for (std::size_t i = 0; i < drafts.size(); ++i) {
     const bool clipped = drafts[i].finish_reason == FinishReason::Length;
+    const auto& prompt = prompts[static_cast<std::size_t>(drafts[i].prompt_index)];
     pool.records.push_back({.round = round,
                             .step = trainer().state().global_step,
                             .prompt_index = drafts[i].prompt_index,
@@ -267,7 +269,7 @@ IterativeLoop::Pool IterativeLoop::judged(std::int64_t round,
                             .rank = session_.rank(),
                             .prompt = completions[i].prompt,
                             .completion = completions[i].completion,
-                            .prompt_ids = prompts[static_cast<std::size_t>(drafts[i].prompt_index)].ids,
+                            .prompt_ids = prompt.ids,
                             .completion_ids = drafts[i].ids,
                             .finish_reason = std::string{name_of(drafts[i].finish_reason)},
                             .reward = rewards[i],
@@ -307,7 +309,8 @@ IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
     figures.reward += (record.reward - figures.reward) / n;
     figures.completion_tokens +=
         (static_cast<double>(record.completion_ids.size()) - figures.completion_tokens) / n;
-    figures.clipped_ratio += ((record.finish_reason == "length" ? 1.0 : 0.0) - figures.clipped_ratio) / n;
+    const double clipped = record.finish_reason == "length" ? 1.0 : 0.0;
+    figures.clipped_ratio += (clipped - figures.clipped_ratio) / n;
     // Any rank may hold any sample: the step puts them in order by (prompt, k).
     if (static_cast<std::int64_t>(i) % session_.size() != session_.rank()) continue;
     pool.records.push_back(record);

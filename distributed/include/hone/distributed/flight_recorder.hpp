@@ -13,8 +13,8 @@
 
 namespace hone::distributed {
 
-/// What a rank has done last: its phase and its latest collectives. Written by the rank's own thread, read
-/// by the one that sends its heartbeats.
+/// What a rank has done last: its phase and its latest collectives. Written by the rank's own
+/// thread, read by the one that sends its heartbeats.
 /// Thread-safety: all methods from any thread.
 class FlightRecorder final : public Activity {
  public:

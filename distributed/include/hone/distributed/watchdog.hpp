@@ -14,9 +14,9 @@ namespace hone::distributed {
 struct WatchdogOptions {
   std::chrono::duration<double> lost_after{8.0};     ///< without a heartbeat a rank is lost
   std::chrono::duration<double> report_after{10.0};  ///< a rank that others wait for is named
-  /// How long ranks wait for another before the job ends. Null: in a phase that takes about as long every
-  /// time, five times the 99th percentile of what it took so far, but at least `shortest_limit`; in
-  /// others, and while that is not known, `longest_limit`.
+  /// How long ranks wait for another before the job ends. Null: in a phase that takes about as long
+  /// every time, five times the 99th percentile of what it took so far, but at least
+  /// `shortest_limit`; in others, and while that is not known, `longest_limit`.
   std::optional<std::chrono::duration<double>> timeout = std::nullopt;
   std::chrono::duration<double> shortest_limit{60.0};
   std::chrono::duration<double> longest_limit{1800.0};
@@ -30,8 +30,8 @@ struct Finding {
   std::string text;  ///< who, where, what
 };
 
-/// Finds out from heartbeats which rank died, hangs, is waited for, or is out of step: rank 0's. No clock, no
-/// sockets: it is told the time and what came in.
+/// Finds out from heartbeats which rank died, hangs, is waited for, or is out of step: rank 0's. No
+/// clock, no sockets: it is told the time and what came in.
 /// Thread-safety: one thread.
 class Watchdog {
  public:
@@ -44,8 +44,8 @@ class Watchdog {
   /// The rank's connection ended, after a goodbye or not.
   void closed(int rank, bool said_goodbye);
 
-  /// What is newly wrong. Each thing is found once. Look several times a second: after a longer gap this
-  /// process was stopped itself, and the others are given that time.
+  /// What is newly wrong. Each thing is found once. Look several times a second: after a longer gap
+  /// this process was stopped itself, and the others are given that time.
   std::vector<Finding> look(Time now);
 
  private:

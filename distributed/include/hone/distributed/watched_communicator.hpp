@@ -7,8 +7,8 @@
 
 namespace hone::distributed {
 
-/// A communicator whose collectives a flight recorder knows of, from before they begin until they ended:
-/// so that others can say who waits in which for whom.
+/// A communicator whose collectives a flight recorder knows of, from before they begin until they
+/// ended: so that others can say who waits in which for whom.
 class WatchedCommunicator final : public Communicator {
  public:
   /// Ownership: `recorder` outlives it.

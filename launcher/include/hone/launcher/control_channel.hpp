@@ -21,7 +21,8 @@ WatchdogMode parse_watchdog_mode(std::string_view name);
 struct ControlOptions {
   WatchdogMode mode = WatchdogMode::Abort;
   distributed::WatchdogOptions watchdog = {};
-  /// Network interface of rank 0 ("eth0") where the job has several hosts; empty: the first that is up.
+  /// Network interface of rank 0 ("eth0") where the job has several hosts; empty: the first that is
+  /// up.
   std::string interface = {};
   std::chrono::milliseconds heartbeat{1000};
 };
@@ -42,21 +43,21 @@ struct ControlHooks {
   std::function<void(const EndOfJob&)> end;
 };
 
-/// A connection of every rank to rank 0 beside MPI and NCCL, on a thread of its own, so that it works while
-/// they hang: heartbeats with what each rank is at, the first cause when the job must end, and goodbyes.
-/// Both sides prove that they know a secret of this run; nothing is encrypted. Rank 0 listens on
-/// 127.0.0.1 where all ranks are on its host.
+/// A connection of every rank to rank 0 beside MPI and NCCL, on a thread of its own, so that it
+/// works while they hang: heartbeats with what each rank is at, the first cause when the job must
+/// end, and goodbyes. Both sides prove that they know a secret of this run; nothing is encrypted.
+/// Rank 0 listens on 127.0.0.1 where all ranks are on its host.
 /// Thread-safety: fail() and close() from any one thread.
 class ControlChannel {
  public:
   virtual ~ControlChannel() = default;
 
-  /// This rank must leave alone: all others hear `cause`, and their hooks end them with `code`. Returns when
-  /// rank 0 has taken it in, or after a second.
+  /// This rank must leave alone: all others hear `cause`, and their hooks end them with `code`.
+  /// Returns when rank 0 has taken it in, or after a second.
   virtual void fail(int code, const std::string& cause) = 0;
 
-  /// All ranks leave in order: nobody is missed from here on. Returns when the others know, or after a
-  /// second. Collective in that every rank calls it.
+  /// All ranks leave in order: nobody is missed from here on. Returns when the others know, or
+  /// after a second. Collective in that every rank calls it.
   virtual void close() = 0;
 };
 

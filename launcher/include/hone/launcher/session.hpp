@@ -31,7 +31,8 @@ struct Failure;
 struct SessionOptions {
   bool use_cpu = false;
   std::string ddp_backend = "auto";
-  std::filesystem::path output_dir = {};  ///< of logs and exit records; may come later by open_logs()
+  /// Of logs and exit records; may come later by open_logs().
+  std::filesystem::path output_dir = {};
   std::optional<std::int64_t> num_threads = {};
   bool bind_threads = true;  ///< share the node's cores out where the launcher has not
   bool allow_shared_device = false;  ///< two ranks may compute on one GPU
@@ -39,22 +40,26 @@ struct SessionOptions {
   std::string watchdog = "abort";
   /// Seconds that ranks wait for another before the job ends. Null: as WatchdogOptions says.
   std::optional<double> ddp_timeout = {};
-  std::string control_interface = {};  ///< rank 0's, where the job has several hosts; empty: by itself
-  /// Make stop requests of signals. False where there is nothing to save: a signal ends the process.
+  /// Rank 0's, where the job has several hosts; empty: by itself.
+  std::string control_interface = {};
+  /// Make stop requests of signals. False where there is nothing to save: a signal ends the
+  /// process.
   bool watch_signals = true;
   /// Told the number of compute threads of this rank, before anything computes.
   std::function<void(int)> set_num_threads = {};
 };
 
-/// The composition root of a job: signals, MPI, communicator, thread binding, logs, and a common end.
+/// The composition root of a job: signals, MPI, communicator, thread binding, logs, and a common
+/// end.
 ///
 /// Collective: construction, run() and destruction, over all ranks of the job.
-/// Thread-safety: the thread that constructed it; log(), screen() and stop_signal() from any thread.
+/// Thread-safety: the thread that constructed it; log(), screen() and stop_signal() from any
+/// thread.
 class Session {
  public:
   /// Signals are watched from here on, before MPI starts. Ownership: `screen` outlives the session.
-  /// Throws: LaunchError where srun has no PMIx, or MPI or the backend cannot be had; ConfigError for
-  /// an unknown backend. All ranks throw alike, and MPI is over then.
+  /// Throws: LaunchError where srun has no PMIx, or MPI or the backend cannot be had; ConfigError
+  /// for an unknown backend. All ranks throw alike, and MPI is over then.
   Session(const SessionOptions& options, const LaunchEnvironment& environment, Screen& screen);
   ~Session();
 
@@ -80,8 +85,8 @@ class Session {
   /// "4 ranks on 2 nodes, cpu, mpi, 8 threads each".
   std::string describe() const;
 
-  /// Logs to `<output_dir>/logs/rank-N.log`; exit records will go to `<output_dir>/exit/`. Warns where
-  /// that is not possible. What was logged before comes first in the file.
+  /// Logs to `<output_dir>/logs/rank-N.log`; exit records will go to `<output_dir>/exit/`. Warns
+  /// where that is not possible. What was logged before comes first in the file.
   void open_logs(const std::filesystem::path& output_dir);
 
   /// Optimizer updates applied so far, for the exit record.
@@ -89,10 +94,10 @@ class Session {
   /// Told what this rank is at; what it says is seen where others wait for this rank.
   Activity& activity() { return recorder_; }
 
-  /// Runs the command's body and ends the job: returns the same exit code on all ranks, after MPI is
-  /// finalized. An exception of the body becomes its exit code and one block on standard error, by
-  /// the lowest failing rank. Where one rank fails alone and the others are in a collective, that
-  /// rank says so and ends the whole job with its code (MPI_Abort). Call it once.
+  /// Runs the command's body and ends the job: returns the same exit code on all ranks, after MPI
+  /// is finalized. An exception of the body becomes its exit code and one block on standard error,
+  /// by the lowest failing rank. Where one rank fails alone and the others are in a collective,
+  /// that rank says so and ends the whole job with its code (MPI_Abort). Call it once.
   int run(const std::function<int()>& body);
 
  private:
@@ -113,7 +118,8 @@ class Session {
   distributed::FlightRecorder recorder_;
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<distributed::Device> device_;
-  std::mutex record_mutex_;  ///< of this and of exit records: the control channel's thread writes one too
+  /// Of the next and of exit records: the control channel's thread writes one too.
+  std::mutex record_mutex_;
   std::filesystem::path output_dir_;
   int num_threads_ = 1;
   int num_nodes_ = 1;
