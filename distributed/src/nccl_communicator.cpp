@@ -34,8 +34,8 @@ void* own_block(void* data, std::int64_t block, DType dtype, int rank) {
   return static_cast<std::byte*>(data) + rank * block * size_of(dtype);
 }
 
-/// What the ranks saw, each thing once with its ranks: "rank 2: ...; rank 0, 1: ...". Ranks that only
-/// waited in vain say less than the one that they waited for, and come last.
+/// What the ranks saw, each thing once with its ranks: "rank 2: ...; rank 0, 1: ...". Ranks that
+/// only waited in vain say less than the one that they waited for, and come last.
 std::string summary(const std::vector<std::string>& problems) {
   std::map<std::string, std::string> ranks;
   for (std::size_t rank = 0; rank < problems.size(); ++rank) {

@@ -11,12 +11,13 @@
 
 namespace hone::distributed::detail {
 
-/// One ncclComm_t. All calls that take it go through here, so that none can follow its end, and all of
-/// them are polled to a deadline, so that none waits for ever.
+/// One ncclComm_t. All calls that take it go through here, so that none can follow its end, and all
+/// of them are polled to a deadline, so that none waits for ever.
 ///
 /// Ownership: of the NCCL communicator; aborted at destruction unless it was closed.
 /// Thread-safety: one thread at a time.
-/// Throws: CommunicatorError with the function and NCCL's text. NCCL takes nothing but abort() then.
+/// Throws: CommunicatorError with the function and NCCL's text. NCCL takes nothing but abort()
+/// then.
 class NcclHandle {
  public:
   using Clock = std::chrono::steady_clock;
@@ -34,11 +35,12 @@ class NcclHandle {
   /// Finalizes and frees it. Collective; nothing may be queued any more.
   void close();
 
-  /// Ends it with all that it still does, in a thread of its own, since NCCL may hang there. Returns
-  /// what went wrong, or nothing. Without effect where it has ended already.
+  /// Ends it with all that it still does, in a thread of its own, since NCCL may hang there.
+  /// Returns what went wrong, or nothing. Without effect where it has ended already.
   std::string abort() noexcept;
 
-  /// Whether NCCL has done what it was last asked for, as far as the host goes: launched on the stream.
+  /// Whether NCCL has done what it was last asked for, as far as the host goes: launched on the
+  /// stream.
   bool is_settled() const;
 
   /// Polls `is_done` until it is true. Throws: CommunicatorError at the deadline too.

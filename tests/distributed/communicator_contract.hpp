@@ -27,8 +27,8 @@ struct World {
   std::string backend;
   int num_ranks = 0;  ///< 0: as many as the job has
   std::function<void(const std::function<void(Communicator&)>&)> run;
-  /// Whether Min and Max of floats have NaN where any rank has it, and order -0 below +0. NCCL's have
-  /// neither.
+  /// Whether Min and Max of floats have NaN where any rank has it, and order -0 below +0. NCCL's
+  /// do neither.
   bool orders_nan_and_zeros = true;
   /// Whether buffers lie in the communicator's own memory, and it has some in a world of this size.
   std::function<bool(int size)> has_own_memory = nullptr;

@@ -1,5 +1,5 @@
-// The fake NCCL is worth something only if it is strict: each wrong use that the real one answers with
-// a hang or damaged memory ends the process.
+// The fake NCCL is worth something only if it is strict: each wrong use that the real one answers
+// with a hang or damaged memory ends the process.
 
 #include <gmock/gmock.h>
 
@@ -232,7 +232,8 @@ TEST_F(FakeNcclDeathTest, Configurations) {
 }
 
 TEST_F(FakeNcclDeathTest, ScriptsThatSayNothing) {
-  for (const std::string script : {"op1", "op1:err=9", "rank1:op1:hang", "init:inprogres", "abort:slow=3"}) {
+  for (const std::string script :
+       {"op1", "op1:err=9", "rank1:op1:hang", "init:inprogress", "abort:slow=3"}) {
     EXPECT_VIOLATION(
         {
           const FaultScript faults{script};

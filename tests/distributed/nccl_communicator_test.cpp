@@ -38,9 +38,18 @@ struct EndCalls {
 NcclApi counting_nccl() {
   EndCalls::finalized = EndCalls::destroyed = EndCalls::aborted = 0;
   NcclApi api = fake_nccl();
-  api.comm_finalize = [](NcclComm comm) { ++EndCalls::finalized; return fake_nccl().comm_finalize(comm); };
-  api.comm_destroy = [](NcclComm comm) { ++EndCalls::destroyed; return fake_nccl().comm_destroy(comm); };
-  api.comm_abort = [](NcclComm comm) { ++EndCalls::aborted; return fake_nccl().comm_abort(comm); };
+  api.comm_finalize = [](NcclComm comm) {
+    ++EndCalls::finalized;
+    return fake_nccl().comm_finalize(comm);
+  };
+  api.comm_destroy = [](NcclComm comm) {
+    ++EndCalls::destroyed;
+    return fake_nccl().comm_destroy(comm);
+  };
+  api.comm_abort = [](NcclComm comm) {
+    ++EndCalls::aborted;
+    return fake_nccl().comm_abort(comm);
+  };
   return api;
 }
 
@@ -86,6 +95,7 @@ TEST(NcclCommunicator, AFailureAbortsOnce) {
     NcclCommunicator comm{api, device, host};
     float value = 0;
     EXPECT_THROW(comm.all_reduce(&value, 1, DType::Float32, ReduceOp::Sum), CommunicatorError);
+    EXPECT_EQ(EndCalls::aborted, 1);  // at once, not when the communicator goes
     comm.close();
   });
   EXPECT_EQ(EndCalls::finalized, 0);

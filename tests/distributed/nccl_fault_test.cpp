@@ -1,5 +1,5 @@
-// NCCL that fails, hangs or lies, scripted at every operation: the communicator ends within its bounds and
-// says what happened where.
+// NCCL that fails, hangs or lies, scripted at every operation: the communicator ends within its
+// bounds and says what happened where.
 
 #include <gmock/gmock.h>
 
@@ -152,7 +152,9 @@ TEST(NcclFaults, RanksThatCallDifferentThingsEndAtTheDeadline) {
   const std::string sum_name = "all_reduce(sum, 4 x float32)";
   expect_mismatch(
       sum,
-      [](Communicator& comm, void* data) { comm.all_reduce(data, 3, DType::Float32, ReduceOp::Sum); },
+      [](Communicator& comm, void* data) {
+        comm.all_reduce(data, 3, DType::Float32, ReduceOp::Sum);
+      },
       sum_name, "all_reduce(sum, 3 x float32)");
   expect_mismatch(
       sum,
@@ -160,7 +162,9 @@ TEST(NcclFaults, RanksThatCallDifferentThingsEndAtTheDeadline) {
       sum_name, "all_reduce(sum, 4 x int64)");
   expect_mismatch(
       sum,
-      [](Communicator& comm, void* data) { comm.all_reduce(data, 4, DType::Float32, ReduceOp::Max); },
+      [](Communicator& comm, void* data) {
+        comm.all_reduce(data, 4, DType::Float32, ReduceOp::Max);
+      },
       sum_name, "all_reduce(max, 4 x float32)");
   expect_mismatch(
       sum, [](Communicator& comm, void* data) { comm.all_gather(data, 4, DType::Float32); },
@@ -229,7 +233,8 @@ TEST(NcclFaults, CorruptedResultsAreFoundByComparing) {
       comm.all_reduce(values.data(), 1000, DType::Float32, ReduceOp::Sum);
       const auto everybodys = comm.all_gather_bytes(std::as_bytes(std::span{values}));
       for (int rank = 0; rank < kRanks; ++rank) {
-        if (comm.rank() == 0) same[static_cast<std::size_t>(rank)] = everybodys[static_cast<std::size_t>(rank)] == everybodys[0];
+        const auto index = static_cast<std::size_t>(rank);
+        if (comm.rank() == 0) same[index] = everybodys[index] == everybodys[0];
       }
       comm.close();
     });
@@ -258,7 +263,9 @@ TEST(NcclFaults, AFailingHostIsFatalToo) {
 /// A device that breaks while it communicates.
 class BrokenDevice final : public FakeDevice {
  public:
-  bool communication_is_done() override { throw CommunicatorError{"CUDA: the GPU fell off the bus"}; }
+  bool communication_is_done() override {
+    throw CommunicatorError{"CUDA: the GPU fell off the bus"};
+  }
 };
 
 TEST(NcclFaults, ABrokenDeviceIsNamedWithTheCollective) {
@@ -268,8 +275,8 @@ TEST(NcclFaults, ABrokenDeviceIsNamedWithTheCollective) {
     float value = 0;
     const auto [message, code] =
         error_of([&] { comm.all_reduce(&value, 1, DType::Float32, ReduceOp::Sum); });
-    EXPECT_EQ(message, "[rank 0 of 1] collective 1, all_reduce(sum, 1 x float32), failed: CUDA: the "
-                       "GPU fell off the bus");
+    EXPECT_EQ(message, "[rank 0 of 1] collective 1, all_reduce(sum, 1 x float32), failed: "
+                       "CUDA: the GPU fell off the bus");
     EXPECT_EQ(code, ExitCode::Internal);
     EXPECT_THROW(comm.wait(), CommunicatorError);
   });

@@ -18,7 +18,8 @@ inline constexpr distributed::NcclTimes kShortTimes{
     .close = std::chrono::milliseconds{500},
     .abort = std::chrono::milliseconds{500},
 };
-/// No rank may take longer, whatever goes wrong: one deadline, one abort, and time for a busy machine.
+/// No rank may take longer, whatever goes wrong: one deadline, one abort, and time for a busy
+/// machine.
 inline constexpr std::chrono::seconds kBound{5};
 
 /// A sequence that has every operation; the last two are one group. Position i is collective i + 1.
@@ -61,9 +62,9 @@ struct Ending {
   ExitCode code = ExitCode::Success;
 };
 
-/// Runs `body` with an NCCL communicator over `host` and says how it ended. Expects that it ended within
-/// the bound, and that after an error every collective is refused. The fake sees to it that no call of
-/// NCCL follows its abort.
+/// Runs `body` with an NCCL communicator over `host` and says how it ended. Expects that it ended
+/// within the bound, and that after an error every collective is refused. The fake sees to it that
+/// no call of NCCL follows its abort.
 inline Ending ending_of(Communicator& host,
                         const std::function<void(distributed::NcclCommunicator&)>& body,
                         const distributed::NcclTimes& times = kShortTimes) {

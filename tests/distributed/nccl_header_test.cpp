@@ -1,13 +1,21 @@
-// Our declarations of NCCL's interface against those of a real nccl.h: whatever differs does not compile.
+// Our declarations of NCCL's interface against those of a real nccl.h: whatever differs does not
+// compile.
 
 #include <nccl.h>
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstddef>
+#include <filesystem>
+#include <string>
 #include <type_traits>
 
+#include "fakes/fake_nccl/fake_device.hpp"
+#include "hone/core/error.hpp"
 #include "hone/distributed/nccl_api.hpp"
+#include "hone/distributed/nccl_communicator.hpp"
+#include "hone/distributed/thread_world.hpp"
 
 namespace hone::distributed {
 namespace {
@@ -41,9 +49,10 @@ static_assert(same<NcclReduceOp::Min, ncclMin>);
 static_assert(sizeof(NcclUniqueId) == sizeof(ncclUniqueId));
 static_assert(alignof(NcclUniqueId) == alignof(ncclUniqueId));
 
-// NCCL copies min(size, its own size) bytes and takes defaults for what came after `version`: the first
-// fields must lie where they did in 2.14, and the others must begin behind them. What 2.14 did not have
-// may overlap the padding at our end; it is younger than `version`, so NCCL sets it anew.
+// NCCL copies min(size, its own size) bytes and takes defaults for what came after `version`: the
+// first fields must lie where they did in 2.14, and the others must begin behind them. What 2.14
+// did not have may overlap the padding at our end; it is younger than `version`, so NCCL sets it
+// anew.
 static_assert(offsetof(NcclConfig, size) == offsetof(ncclConfig_t, size));
 static_assert(offsetof(NcclConfig, magic) == offsetof(ncclConfig_t, magic));
 static_assert(offsetof(NcclConfig, version) == offsetof(ncclConfig_t, version));
@@ -94,18 +103,37 @@ SAME_FUNCTION(all_gather, ncclAllGather);
 SAME_FUNCTION(reduce_scatter, ncclReduceScatter);
 
 TEST(NcclHeader, OurDeclarationsAreThoseOfTheRealOne) {
-  // That this file compiles is the test; it runs so that the list of tests says which header it was.
+  // That this file compiles is the test; it runs so that the list of tests says which header it
+  // was.
   RecordProperty("nccl", NCCL_VERSION_CODE);
   SUCCEED() << "compiled against NCCL " << NCCL_MAJOR << '.' << NCCL_MINOR << '.' << NCCL_PATCH;
 }
 
-/// Functions of a library that hone loads, and NCCL's own number for its version.
 TEST(NcclLibrary, TheRealOneIsTakenAndKnowsItsErrors) {
   const NcclApi api = load_nccl(HONE_REAL_NCCL);  // throws where a function is missing
   EXPECT_EQ(api.version, NCCL_VERSION_CODE);
   EXPECT_STREQ(api.get_error_string(NcclResult::Success), "no error");
   EXPECT_STREQ(api.get_error_string(NcclResult::RemoteError),
                "remote process exited or there was a network error");
+}
+
+TEST(NcclLibrary, WithoutADriverEveryRankHearsNcclsReason) {
+  if (std::filesystem::exists("/dev/nvidiactl")) GTEST_SKIP() << "there is a driver";
+  const NcclApi api = load_nccl(HONE_REAL_NCCL);
+  std::atomic<int> num_told{0};
+  ThreadWorld{2}.run([&](Communicator& host) {
+    testing::FakeDevice device;
+    try {
+      const NcclCommunicator comm{api, device, host};
+    } catch (const LaunchError& error) {
+      EXPECT_NE(std::string{error.what()}.find(
+                    "rank 0, 1: ncclCommInitRankConfig: unhandled cuda error"),
+                std::string::npos)
+          << error.what();
+      ++num_told;
+    }
+  });
+  EXPECT_EQ(num_told, 2);
 }
 
 }  // namespace

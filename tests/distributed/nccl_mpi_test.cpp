@@ -7,6 +7,7 @@ namespace hone::testing {
 namespace {
 
 using distributed::MpiCommunicator;
+using ::testing::HasSubstr;
 
 INSTANTIATE_TEST_SUITE_P(NcclOnMpi, CommunicatorContract,
                          ::testing::Values(nccl_world(0, [](const auto& body) {
@@ -27,8 +28,8 @@ TEST(NcclFaultsOnMpi, AnErrorAtEveryOperationIsNamedWhereItHappened) {
     const auto all = endings(operation, "async=6");
     for (const auto& message : all) {
       const bool guilty = &message == &all.back();
-      EXPECT_THAT(message, ::testing::HasSubstr(name_in_sequence(operation)));
-      EXPECT_THAT(message, ::testing::HasSubstr(guilty ? "remote process exited" : "not done after 500 ms"));
+      EXPECT_THAT(message, HasSubstr(name_in_sequence(operation)));
+      EXPECT_THAT(message, HasSubstr(guilty ? "remote process exited" : "not done after 500 ms"));
     }
   }
 }
@@ -36,7 +37,7 @@ TEST(NcclFaultsOnMpi, AnErrorAtEveryOperationIsNamedWhereItHappened) {
 TEST(NcclFaultsOnMpi, AHangAtEveryOperationEndsAtTheDeadline) {
   for (int operation = 1; operation <= 6; ++operation) {
     for (const auto& message : endings(operation, "hang")) {
-      EXPECT_THAT(message, ::testing::HasSubstr(name_in_sequence(operation) + "not done after 500 ms"));
+      EXPECT_THAT(message, HasSubstr(name_in_sequence(operation) + "not done after 500 ms"));
     }
   }
 }

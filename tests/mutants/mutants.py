@@ -15,6 +15,8 @@ class Mutant(NamedTuple):
 TRAINER = "core/src/training/trainer.cpp"
 SETUP = "core/src/training/trainer_setup.cpp"
 PACKED = "core/src/training/packed_batch.cpp"
+REDUCER = "distributed/src/all_reduce_gradient_reducer.cpp"
+NCCL = "distributed/src/nccl_communicator.cpp"
 COLLATOR = "collators/src/causal_lm_collator.cpp"
 
 LAW = "Ranks/Law.GradientsInFloat32/llama_2"
@@ -256,6 +258,20 @@ MUTANTS = [
            "core/src/generation/generator.cpp",
            "static_cast<std::uint64_t>(completion.k)}", "0}",
            "generation_test", "*Generation.SeedCallPromptAndK*"),
+    # NCCL, on the fake one.
+    Mutant("nccl_failure_not_aborted",
+           "NCCL goes on after a failure, until its communicator is destroyed",
+           NCCL, "nccl_->abort();\n  const auto text", "std::string{};\n  const auto text",
+           "nccl_communicator_test", "NcclCommunicator.AFailureAbortsOnce"),
+    Mutant("nccl_results_not_awaited",
+           "the computing stream does not wait for what was communicated",
+           NCCL, "    device_.computing_after_communication();\n", "",
+           "nccl_communicator_test", "NcclCommunicator.StartedReductions*"),
+    Mutant("nccl_maximum_for_minimum",
+           "Min gives the maximum",
+           NCCL, "case ReduceOp::Min: return NcclReduceOp::Min;",
+           "case ReduceOp::Min: return NcclReduceOp::Max;",
+           "nccl_communicator_test", "NcclOnThreads/CommunicatorContract.HelpersReduce*/2Ranks"),
     # Checkpoints.
     Mutant("tensors_not_synced",
            "the files of tensors are not synced",

@@ -88,20 +88,21 @@ NcclResult FakeComm::end_group() {
 }
 
 void FakeComm::launch(Operation operation) {
-  // Behind others on the stream, its input may be what they make.
-  if (operation.stream->done == operation.stream->queued++) take_input(operation);
   const std::lock_guard lock{mutex_};
+  // Where others are still to be done, this one may work on what they leave behind.
+  if (num_outstanding_++ == 0) begin(operation);
   unseen_launches_.push_back(operation.stream);
   polls_to_go_ = kPollsToLaunch;
   queue_.push_back(std::move(operation));
   changed_.notify_all();
 }
 
-void FakeComm::take_input(Operation& operation) {
-  const auto bytes = input_bytes(operation.signature, size_);
-  operation.input.assign(operation.send, operation.send + bytes);
+void FakeComm::begin(Operation& operation) const {
+  if (operation.begun) return;
+  operation.begun = true;
+  operation.input.assign(operation.send,
+                         operation.send + input_bytes(operation.signature, size_));
   std::fill_n(operation.receive, output_bytes(operation.signature, size_), kPoison);
-  operation.has_input = true;
 }
 
 NcclResult FakeComm::async_error() {
@@ -207,6 +208,7 @@ std::optional<Operation> FakeComm::next_operation() {
 }
 
 void FakeComm::execute(Operation& operation) {
+  begin(operation);
   const auto fault = script_.at(rank_, "op" + std::to_string(operation.number));
   if (fault.kind == FaultKind::AsyncError) set_error(fault.error);
   if (fault.kind == FaultKind::AsyncError || fault.kind == FaultKind::Hang) return hang();
@@ -227,6 +229,8 @@ void FakeComm::finish(Operation& operation, const std::vector<std::byte>& output
               " was written before it was done");
   }
   std::memcpy(operation.receive, output.data(), output.size());
+  const std::lock_guard lock{mutex_};
+  --num_outstanding_;
 }
 
 bool FakeComm::all_agree(const Signature& signature) {

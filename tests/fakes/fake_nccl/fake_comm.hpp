@@ -25,15 +25,15 @@ struct Operation {
   std::byte* receive = nullptr;
   FakeStream* stream = nullptr;
   std::int64_t number = 0;        ///< of this communicator's collectives, from 1
-  bool has_input = false;
-  std::vector<std::byte> input;   ///< what `send` had at the launch, before `receive` was poisoned
+  bool begun = false;
+  std::vector<std::byte> input;   ///< what `send` had when it began, before `receive` was poisoned
 };
 
 /// Byte sizes of a collective among `size` ranks.
 std::size_t input_bytes(const Signature& signature, int size);
 std::size_t output_bytes(const Signature& signature, int size);
 
-/// What an ncclComm_t points to. Never freed, so that use after its end is noticed.
+/// What an ncclComm_t points to, also after its end.
 ///
 /// Thread-safety: as NCCL's, one call at a time, which CallGuard checks.
 class FakeComm {
@@ -43,7 +43,8 @@ class FakeComm {
   int rank() const { return rank_; }
   int size() const { return size_; }
 
-  /// The collective's place in the script and its answer; it waits in the open group if there is one.
+  /// The collective's place in the script and its answer; it waits in the open group if there is
+  /// one.
   distributed::NcclResult add(Operation operation, bool in_group);
   distributed::NcclResult end_group();
   distributed::NcclResult async_error();
@@ -59,7 +60,7 @@ class FakeComm {
   enum class Life : std::uint8_t { Joining, Open, Finalizing, Finalized, Ended };
 
   void launch(Operation operation);
-  void take_input(Operation& operation);
+  void begin(Operation& operation) const;
   void require_ready(const std::string& function);
   void end_worker();
 
@@ -91,12 +92,14 @@ class FakeComm {
   std::deque<Operation> queue_;
   std::vector<FakeStream*> unseen_launches_;  ///< launched, while the caller still gets InProgress
   int polls_to_go_ = 0;
+  int num_outstanding_ = 0;  ///< launched and not finished
   std::vector<Operation> group_;
   std::int64_t num_operations_ = 0;
   std::jthread worker_;
 };
 
-/// One API call on a communicator: ends the process where it comes after the end, or beside another.
+/// One API call on a communicator: ends the process where it comes after the end, or beside
+/// another.
 class CallGuard {
  public:
   CallGuard(FakeComm* comm, const std::string& function);

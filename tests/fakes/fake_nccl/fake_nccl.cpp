@@ -1,8 +1,11 @@
 // The C interface of the fake NCCL; README.md says what it does.
 
 #include <cstdlib>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "fake_comm.hpp"
 #include "reduction.hpp"
@@ -33,6 +36,15 @@ FakeComm* fake(NcclComm comm) { return reinterpret_cast<FakeComm*>(comm); }
 Script script() {
   const char* text = std::getenv("FAKENCCL");
   return Script{text != nullptr ? text : ""};
+}
+
+/// Keeps every communicator of the process for good, so that use after its end finds one that says
+/// so.
+FakeComm* keep(std::unique_ptr<FakeComm> comm) {
+  static auto& mutex = *new std::mutex;
+  static auto& all = *new std::vector<std::unique_ptr<FakeComm>>;
+  const std::lock_guard lock{mutex};
+  return all.emplace_back(std::move(comm)).get();
 }
 
 void require_no_group(const char* function) {
@@ -101,7 +113,7 @@ NcclResult ncclCommInitRankConfig(NcclComm* comm, int num_ranks, NcclUniqueId id
   *comm = nullptr;
   const auto fault = script().at(rank, "init");
   if (fault.kind == FaultKind::Error) return fault.error;
-  *comm = reinterpret_cast<NcclComm>(new FakeComm{id, rank, num_ranks});
+  *comm = reinterpret_cast<NcclComm>(keep(std::make_unique<FakeComm>(id, rank, num_ranks)));
   return NcclResult::InProgress;
 }
 
@@ -120,7 +132,7 @@ NcclResult ncclCommAbort(NcclComm comm) {
   {
     const CallGuard guard{fake(comm), "ncclCommAbort"};
   }
-  return fake(comm)->abort();  // not guarded: other calls must find the end, not a call beside theirs
+  return fake(comm)->abort();  // not guarded: later calls must find the end, not this call
 }
 
 NcclResult ncclCommGetAsyncError(NcclComm comm, NcclResult* error) {

@@ -5,8 +5,8 @@
 
 namespace hone::testing {
 
-/// What the fake NCCL and the fake device share: the stream that collectives are queued on, which is all
-/// that NcclStream points to here.
+/// What the fake NCCL and the fake device share: the stream that collectives are queued on, which
+/// is all that NcclStream points to here.
 struct FakeStream {
   std::atomic<std::int64_t> queued{0};    ///< by NCCL's calls
   std::atomic<std::int64_t> launched{0};  ///< of these, seen by a poll

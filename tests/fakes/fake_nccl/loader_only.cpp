@@ -1,5 +1,6 @@
-// A library with NCCL's symbols for the loader's tests: it answers with its version and nothing else.
-// FAKE_NCCL_VERSION is what ncclGetVersion tells; FAKE_NCCL_INCOMPLETE leaves two functions out.
+// A library with NCCL's symbols for the loader's tests: it answers with its version and nothing
+// else. FAKE_NCCL_VERSION is what ncclGetVersion tells; FAKE_NCCL_INCOMPLETE leaves two functions
+// out.
 
 #include "hone/distributed/nccl_api.hpp"
 

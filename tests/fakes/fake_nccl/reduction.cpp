@@ -37,7 +37,8 @@ ReduceOp op_of(NcclReduceOp op) {
 
 /// fminf and fmaxf drop a NaN: NCCL's min and max do not do what hone's kernels do.
 template <typename Stored, typename Load, typename Store>
-void extreme(void* into, const void* from, std::size_t count, bool minimum, Load load, Store store) {
+void extreme(void* into, const void* from, std::size_t count, bool minimum, Load load,
+             Store store) {
   auto* left = static_cast<Stored*>(into);
   const auto* right = static_cast<const Stored*>(from);
   for (std::size_t i = 0; i < count; ++i) {

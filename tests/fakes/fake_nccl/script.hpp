@@ -25,7 +25,8 @@ struct Fault {
 class Script {
  public:
   Script() = default;
-  /// Ends the process where `text` is malformed: a fault that never happens would let any test pass.
+  /// Ends the process where `text` is malformed: a fault that never happens would let any test
+  /// pass.
   explicit Script(std::string_view text);
 
   /// The fault of this rank in this place; of kind None where there is none.
@@ -35,7 +36,8 @@ class Script {
   std::vector<Fault> faults_;
 };
 
-/// Ends the process at once with exit code 99 and a line about wrong use of NCCL, or a wrong script.
+/// Ends the process at once with exit code 99 and a line about wrong use of NCCL, or a wrong
+/// script.
 [[noreturn]] void violation(const std::string& what);
 
 }  // namespace hone::testing

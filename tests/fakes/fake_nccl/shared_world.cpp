@@ -86,7 +86,8 @@ SharedWorld::SharedWorld(const distributed::NcclUniqueId& id, int rank, int size
   if (file < 0) violation("a unique id is good for one communicator; this one's is gone: " + path);
   header_ = static_cast<Header*>(map(file));
   close(file);
-  if (header_->serial != address.serial || header_->joined[static_cast<std::size_t>(rank)].exchange(true)) {
+  auto& joined = header_->joined[static_cast<std::size_t>(rank)];
+  if (header_->serial != address.serial || joined.exchange(true)) {
     violation("a unique id is good for one communicator; rank " + std::to_string(rank) +
               " uses one for the second time");
   }

@@ -21,8 +21,8 @@ struct Signature {
   bool operator==(const Signature&) const = default;
 };
 
-/// The memory in which the ranks of one communicator meet: a memfd that one process made and the others
-/// open as /proc/PID/fd/N, so that it has no name that could be left behind.
+/// The memory in which the ranks of one communicator meet: a memfd that one process made and the
+/// others open as /proc/PID/fd/N, so that it has no name that could be left behind.
 class SharedWorld {
  public:
   static constexpr int kMaxRanks = 16;

@@ -29,23 +29,24 @@ struct NcclTimes {
   std::chrono::microseconds poll_interval{50};
 };
 
-/// GPUs over NCCL. Buffers are in the device's memory and reduced there; bytes of the host and barriers
-/// go over `host`, another communicator of the same ranks.
+/// GPUs over NCCL. Buffers are in the device's memory and reduced there; bytes of the host and
+/// barriers go over `host`, another communicator of the same ranks.
 ///
-/// Collectives are queued on the device's communication stream. NCCL is non-blocking, and its errors and
-/// the stream are polled to a deadline: no rank waits for ever for a peer that is gone or out of step.
-/// At the first failure NCCL is aborted and never called again, and all later collectives throw.
+/// Collectives are queued on the device's communication stream. NCCL is non-blocking, and its
+/// errors and the stream are polled to a deadline: no rank waits for ever for a peer that is gone
+/// or out of step. At the first failure NCCL is aborted and never called again, and all later
+/// collectives throw.
 ///
 /// Other than every communicator on host memory, NCCL promises nothing for Min and Max of floats
-/// where an operand is NaN or zeros differ in sign (it takes fminf and fmaxf, which drop a NaN). Sums
-/// have NaN wherever an operand has it. 16-bit floats are rounded after each addition.
+/// where an operand is NaN or zeros differ in sign (it takes fminf and fmaxf, which drop a NaN).
+/// Sums have NaN wherever an operand has it. 16-bit floats are rounded after each addition.
 ///
 /// Ownership: `device` and `host` outlive it.
 /// Collective: construction and close().
 /// Thread-safety: one thread at a time.
-/// Throws: CommunicatorError with rank, number, operation and NCCL's text; exit code 75 (run again to
-/// resume) but for calls that NCCL finds wrong (70). Arguments that no communicator takes are refused
-/// before anything is communicated.
+/// Throws: CommunicatorError with rank, number, operation and NCCL's text; exit code 75 (run again
+/// to resume) but for calls that NCCL finds wrong (70). Arguments that no communicator takes are
+/// refused before anything is communicated.
 class NcclCommunicator final : public Communicator {
  public:
   /// Throws: LaunchError on every rank where NCCL cannot be initialised on one, naming what each
@@ -105,7 +106,7 @@ class NcclCommunicator final : public Communicator {
   std::unique_ptr<detail::NcclHandle> nccl_;
   std::vector<CollectiveCall> pending_;  ///< begun and not known to be done, oldest first
   std::int64_t sequence_ = 0;            ///< collectives begun
-  std::string end_;                      ///< why no collective is taken any more; empty while one is
+  std::string end_;                      ///< why no collective is taken; empty while they are
 };
 
 }  // namespace hone::distributed
