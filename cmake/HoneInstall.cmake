@@ -24,6 +24,10 @@ install(TARGETS ${libraries} hone_library EXPORT hone-targets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT hone-targets NAMESPACE hone:: DESTINATION ${package_dir})
 
+if(TARGET hone_cuda)
+  install(TARGETS hone_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
+
 foreach(folder core collators distributed checkpoints launcher)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}/include/
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})

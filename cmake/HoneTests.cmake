@@ -45,10 +45,13 @@ function(hone_add_property_test name)
     ENVIRONMENT "${HONE_TEST_ENVIRONMENT};RC_PARAMS=max_success=${many}")
 endfunction()
 
-# hone_add_mpi_test(name RANKS 1 2 4 SOURCES ... LINK ...): the binary brings its own main, checks that
+# hone_add_mpi_test(name RANKS 1 2 4 SOURCES ... LINK ... [LABELS ...] [TIMEOUT seconds]): the binary brings its own main, checks that
 # the world has --ranks processes, and runs once per rank count.
 function(hone_add_mpi_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "RANKS;SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT" "RANKS;SOURCES;LINK;LABELS" ${ARGN})
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS mpi)
+  endif()
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
@@ -59,7 +62,7 @@ function(hone_add_mpi_test name)
     add_test(NAME ${name}.np${ranks}
       COMMAND ${MPIEXEC_EXECUTABLE} -q --oversubscribe --bind-to none -np ${ranks}
               $<TARGET_FILE:${name}> --ranks=${ranks})
-    set_tests_properties(${name}.np${ranks} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS mpi
+    set_tests_properties(${name}.np${ranks} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
       PROCESSORS ${ranks} ENVIRONMENT "${HONE_TEST_ENVIRONMENT}")
   endforeach()
 endfunction()

@@ -32,3 +32,22 @@ target_link_options(hone_torch INTERFACE
 foreach(dir ${HONE_TORCH_SIDE_LIBS})
   target_link_options(hone_torch INTERFACE "LINKER:-rpath-link,${dir}" "LINKER:-rpath,${dir}")
 endforeach()
+
+# hone::torch_cuda, for the GPU module alone: LibTorch's CUDA part, where it has one and the CUDA runtime's
+# headers are there: as packages beside it, or in a CUDA toolkit.
+find_path(HONE_CUDA_INCLUDE crt/host_defines.h
+  PATHS ${HONE_TORCH_DIR}/../nvidia/cu13/include NO_DEFAULT_PATH)
+find_path(HONE_CUDA_INCLUDE crt/host_defines.h PATHS /usr/local/cuda/include ENV CUDA_HOME
+  PATH_SUFFIXES include)
+find_library(HONE_CUDART NAMES cudart libcudart.so.13 libcudart.so.12
+  PATHS ${HONE_TORCH_SIDE_LIBS} ${HONE_TORCH_DIR}/lib ${HONE_CUDA_INCLUDE}/../lib
+        ${HONE_CUDA_INCLUDE}/../lib64)
+if(EXISTS ${HONE_TORCH_DIR}/lib/libtorch_cuda.so AND HONE_CUDA_INCLUDE AND HONE_CUDART)
+  add_library(hone_torch_cuda INTERFACE IMPORTED GLOBAL)
+  add_library(hone::torch_cuda ALIAS hone_torch_cuda)
+  target_include_directories(hone_torch_cuda SYSTEM INTERFACE ${HONE_CUDA_INCLUDE})
+  # Nothing calls libtorch_cuda by name: it registers its kernels when it is loaded.
+  target_link_libraries(hone_torch_cuda INTERFACE hone_torch
+    -Wl,--no-as-needed ${HONE_TORCH_DIR}/lib/libtorch_cuda.so -Wl,--as-needed
+    ${HONE_TORCH_DIR}/lib/libc10_cuda.so ${HONE_CUDART})
+endif()

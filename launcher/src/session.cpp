@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "counted.hpp"
+#include "engine.hpp"
 #include "exit_meeting.hpp"
 #include "hone/core/error.hpp"
-#include "hone/distributed/device_sharing.hpp"
 #include "hone/distributed/watched_communicator.hpp"
 #include "hone/launcher/cpu_topology.hpp"
 #include "hone/launcher/exit_record.hpp"
@@ -51,7 +51,7 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
   try {
     communicator_ = std::make_unique<distributed::WatchedCommunicator>(
         distributed::make_communicator(backend, *mpi_), recorder_);
-    start(options, environment);
+    start(options, environment, backend);
   } catch (const LaunchError&) {
     // The same on all ranks: they can still leave in order, with the error's own exit code.
     if (control_) control_->close();
@@ -68,7 +68,8 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
 
 Session::~Session() = default;
 
-void Session::start(const SessionOptions& options, const LaunchEnvironment& environment) {
+void Session::start(const SessionOptions& options, const LaunchEnvironment& environment,
+                    distributed::Backend backend) {
   if (!is_root()) screen_.mute_output();
   log_.set_rank(rank(), host_name());
   if (size() > 1) {
@@ -77,14 +78,13 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
   }
   const std::string lone = lone_process_warning(environment, size());
   if (!lone.empty()) log_.warning(lone);
+  engine_ = std::make_unique<Engine>(
+      EngineOptions{.use_cpu = options.use_cpu,
+                    .allow_shared_device = options.allow_shared_device,
+                    .backend = backend,
+                    .timeout = options.ddp_timeout},
+      *mpi_, *communicator_, recorder_, log_);
   bind_threads(options, environment);
-  device_ = std::make_unique<distributed::CpuDevice>();
-  distributed::require_devices_of_their_own(*communicator_, device_->uuid(),
-                                            options.allow_shared_device);
-  if (!options.use_cpu && describe_machine().has_nvidia_driver) {
-    log_.warning("this machine has an NVIDIA driver, but this build computes on the CPU "
-                 "(--use_cpu says that you know)");
-  }
   if (!options.output_dir.empty()) open_logs(options.output_dir);
 }
 
@@ -149,11 +149,15 @@ void Session::bind_threads(const SessionOptions& options, const LaunchEnvironmen
   if (options.set_num_threads) options.set_num_threads(num_threads_);
 }
 
+distributed::Device& Session::device() { return engine_->device(); }
+
+Communicator& Session::device_communicator() { return engine_->communicator(); }
+
 std::string Session::describe() const {
   std::string text = counted(size(), "rank");
   if (size() > 1) text += " on " + counted(num_nodes_, "node");
-  text += ", " + std::string{device_->kind()} + ", ";
-  if (size() > 1) text += std::string{communicator_->backend()} + ", ";
+  text += ", " + std::string{engine_->device().kind()} + ", ";
+  if (size() > 1) text += std::string{engine_->communicator().backend()} + ", ";
   return text + counted(num_threads_, "thread") + (size() > 1 ? " each" : "");
 }
 
@@ -204,6 +208,8 @@ int Session::leave(int code, const std::optional<Failure>& failure) {
   if (first_failed) agreed = all[static_cast<std::size_t>(*first_failed)].code;
   if (failure && first_failed == rank()) report(*failure);
   write_record(agreed, failure);
+  if (agreed == 0) engine_->close();
+  engine_.reset();  // before MPI, over which NCCL's ranks met
   if (control_) control_->close();
   mpi_->finalize();
   return agreed;

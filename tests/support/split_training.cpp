@@ -20,7 +20,7 @@ using Tensors = std::map<std::string, at::Tensor>;
 Tensors values_of(LanguageModel& model) {
   Tensors values;
   for (const auto& parameter : model.parameters().all()) {
-    values[parameter.name] = parameter.value.detach().to(at::kDouble).clone();
+    values[parameter.name] = parameter.value.detach().to(at::kCPU, at::kDouble).clone();
   }
   return values;
 }
@@ -28,7 +28,7 @@ Tensors values_of(LanguageModel& model) {
 Tensors gradients_of(LanguageModel& model) {
   Tensors gradients;
   for (const auto& parameter : model.parameters().all()) {
-    gradients[parameter.name] = parameter.value.grad().to(at::kDouble).clone();
+    gradients[parameter.name] = parameter.value.grad().to(at::kCPU, at::kDouble).clone();
   }
   return gradients;
 }
@@ -131,7 +131,7 @@ Batch part_of_rank(const Communicator& comm, const Split& split, const Batch& sa
 TrainingRecord train_split(const std::filesystem::path& model_folder, Communicator& comm,
                            const Split& split, const Batch& samples, TrainerOptions options,
                            std::int64_t num_calls, at::ScalarType dtype,
-                           Communicator* reduce_on) {
+                           Communicator* reduce_on, at::Device device) {
   const collators::PaddingCollator padded{/*pad_id=*/0, /*pad_to_multiple_of=*/8};
   const collators::Seq2SeqCollator padded_pairs{/*pad_id=*/0};
   const bool has_sources = build_model(model_folder)->shape().is_encoder_decoder;
@@ -143,6 +143,7 @@ TrainingRecord train_split(const std::filesystem::path& model_folder, Communicat
   TrainerHarness harness{model_folder, comm, std::move(options),
                          {.collator = split.padded ? padding : nullptr,
                           .dtype = dtype,
+                          .device = device,
                           .reduce_on = split.late ? &late : reduce_on}};
   TrainingRecord record;
   const auto before = values_of(harness.model());
@@ -187,7 +188,8 @@ Batch law_samples() {
 }
 
 void expect_updates_independent_of_split(const std::filesystem::path& model_folder,
-                                         Communicator& comm, Communicator* reduce_on) {
+                                         Communicator& comm, Communicator* reduce_on,
+                                         at::Device device) {
   const TrainerOptions options{.global_train_batch_size = 5,
                                .learning_rate = 1e-2,
                                .lr_scheduler_type = "linear",
@@ -200,7 +202,7 @@ void expect_updates_independent_of_split(const std::filesystem::path& model_fold
   for (const auto& split : all_splits()) {
     SCOPED_TRACE(std::to_string(comm.size()) + " ranks, " + split.name());
     const auto got =
-        train_split(model_folder, comm, split, samples, options, 2, at::kDouble, reduce_on);
+        train_split(model_folder, comm, split, samples, options, 2, at::kDouble, reduce_on, device);
     EXPECT_EQ(difference(got, reference), "");
   }
 }

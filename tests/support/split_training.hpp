@@ -49,7 +49,7 @@ Batch part_of_rank(const Communicator& comm, const Split& split, const Batch& sa
 TrainingRecord train_split(const std::filesystem::path& model_folder, Communicator& comm,
                            const Split& split, const Batch& samples, TrainerOptions options,
                            std::int64_t num_calls, at::ScalarType dtype,
-                           Communicator* reduce_on = nullptr);
+                           Communicator* reduce_on = nullptr, at::Device device = at::kCPU);
 
 /// Relative L2 distance of `got` from `expected`.
 double relative_distance(const at::Tensor& got, const at::Tensor& expected);
@@ -61,10 +61,11 @@ std::string difference(const TrainingRecord& got, const TrainingRecord& expected
 /// Six samples with lengths of 30:1, one with its first half not trained, of different weights.
 Batch law_samples();
 
-/// The law in float64: two calls of two updates each (five samples, then one, where some ranks have
+/// The law in float64, on `device` what one rank computes on the CPU: two calls of two updates each (five samples, then one, where some ranks have
 /// nothing to do) give losses, norms and each tensor's update as one rank and micro-batch does.
 void expect_updates_independent_of_split(const std::filesystem::path& model_folder,
-                                         Communicator& comm, Communicator* reduce_on = nullptr);
+                                         Communicator& comm, Communicator* reduce_on = nullptr,
+                                         at::Device device = at::kCPU);
 
 /// The law in float32: loss, norm and each tensor's gradient of one update.
 void expect_gradients_independent_of_split(const std::filesystem::path& model_folder,

@@ -22,6 +22,7 @@ class TrainerHarness {
     const Tokenizer* tokenizer = nullptr;
     StopSignal* stop_signal = nullptr;
     at::ScalarType dtype = at::kFloat;
+    at::Device device = at::kCPU;
     std::vector<EvalSet> eval_sets = {};
     EvalHooks eval_hooks = {};
     bool deterministic = false;  ///< sums gradients in the order of a tree
@@ -33,7 +34,9 @@ class TrainerHarness {
 
   TrainerHarness(const std::filesystem::path& model_folder, Communicator& comm,
                  TrainerOptions options, Extras extras)
-      : model_(load_model(model_folder, {.dtype = extras.dtype, .with_masters = true})),
+      : model_(load_model(model_folder, {.dtype = extras.dtype,
+                                          .device = extras.device,
+                                          .with_masters = true})),
         reducer_(extras.reduce_on ? *extras.reduce_on : comm,
                  {.bucket_bytes = extras.reduce_on ? kSmallBucket : kWhole}),
         tree_reducer_(comm) {

@@ -83,6 +83,8 @@ void add_optimizer_options(OptionGroup group, TrainerOptions& o) {
                    "How gradients travel between ranks. no: as they are; bf16: rounded to bfloat16, half "
                    "the traffic.",
                    {"no", "bf16"});
+  group.add("ddp_bucket_cap_mb", &o.ddp_bucket_cap_mb,
+            "MiB of gradients that are sent at once during the backward pass, on GPUs.", at_least(1));
   group.add("weight_decay", &o.weight_decay,
             "Decay of all but biases and norms; decoupled in adamw_torch.", non_negative());
   group.add("adam_beta1", &o.adam_beta1, "Decay of the first moment.", from_below(0, 1));
@@ -150,6 +152,7 @@ void TrainerOptions::validate() const {
           "optimizer_sharding must be none or zero1, got \"" + optimizer_sharding + "\"");
   require(ddp_comm_hook == "no" || ddp_comm_hook == "bf16",
           "ddp_comm_hook must be no or bf16, got \"" + ddp_comm_hook + "\"");
+  require(ddp_bucket_cap_mb > 0, "ddp_bucket_cap_mb must be > 0" + got(ddp_bucket_cap_mb));
   require(ddp_comm_hook == "no" || !full_determinism,
           "full_determinism sums gradients as they are: ddp_comm_hook must be no");
   require(momentum >= 0 && momentum < 1, "momentum must be in [0, 1)" + got(momentum));

@@ -10,19 +10,21 @@
 namespace hone {
 namespace {
 
-TensorBytes named(std::string name, const at::Tensor& tensor) {
+TensorBytes named(std::string name, const at::Tensor& live, HostCopies& copies) {
+  const auto tensor = copies.of(live);
   return {std::move(name), detail::dtype_of(tensor), tensor.sizes().vec(),
           {static_cast<std::byte*>(tensor.data_ptr()), tensor.nbytes()}};
 }
 
 /// What `flat`, which holds `slice`, has of a parameter.
 std::optional<TensorBytes> piece_of(const ParameterStore& store, std::size_t parameter,
-                                    const ParameterSlice& slice, const at::Tensor& flat) {
+                                    const ParameterSlice& slice, const at::Tensor& flat,
+                                    HostCopies& copies) {
   const auto [group, range] = store.slice_of(parameter);
   const auto common = overlap(range, slice.range);
   if (group != slice.group || common.count == 0) return std::nullopt;
   const auto held = flat.narrow(0, common.begin - slice.range.begin, common.count);
-  auto piece = named({}, held);
+  auto piece = named({}, held, copies);
   piece.shape = store.all()[parameter].value.sizes().vec();
   piece.first = common.begin - range.begin;
   return piece;
@@ -30,24 +32,34 @@ std::optional<TensorBytes> piece_of(const ParameterStore& store, std::size_t par
 
 }  // namespace
 
-std::vector<TensorBytes> model_tensors(LanguageModel& model) {
+at::Tensor HostCopies::of(const at::Tensor& tensor) {
+  if (tensor.is_cpu()) return tensor;
+  pairs_.emplace_back(tensor, tensor.detach().to(at::kCPU));
+  return pairs_.back().second;
+}
+
+void HostCopies::copy_back() {
+  for (auto& [device, host] : pairs_) device.copy_(host);
+}
+
+std::vector<TensorBytes> model_tensors(LanguageModel& model, HostCopies& copies) {
   std::vector<TensorBytes> tensors;
   const auto& store = model.parameters();
   for (std::size_t i = 0; i < store.all().size(); ++i) {
-    tensors.push_back(named("model/" + store.all()[i].name, store.trained(i)));
+    tensors.push_back(named("model/" + store.all()[i].name, store.trained(i).detach(), copies));
   }
   return tensors;
 }
 
 std::vector<TensorBytes> optimizer_tensors(LanguageModel& model, Optimizer& optimizer,
-                                           bool is_dealt) {
+                                           HostCopies& copies, bool is_dealt) {
   std::vector<TensorBytes> tensors;
   const auto& store = model.parameters();
   const auto slices = optimizer.slices();
   for (const auto& [name, flat] : optimizer.state()) {
     for (std::size_t i = 0; i < store.all().size(); ++i) {
       for (std::size_t j = 0; j < slices.size(); ++j) {
-        auto piece = piece_of(store, i, slices[j], flat[j]);
+        auto piece = piece_of(store, i, slices[j], flat[j], copies);
         if (!piece) continue;
         piece->name = name + "/" + store.all()[i].name;
         piece->is_dealt = is_dealt;

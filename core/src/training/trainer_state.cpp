@@ -90,9 +90,9 @@ SavedState from_json(const std::string& text) {
 
 }  // namespace
 
-std::vector<TensorBytes> Trainer::tensors() {
-  auto all = model_tensors(parts_.model);
-  auto state = optimizer_tensors(parts_.model, *optimizer_, is_sharded());
+std::vector<TensorBytes> Trainer::tensors(HostCopies& copies) {
+  auto all = model_tensors(parts_.model, copies);
+  auto state = optimizer_tensors(parts_.model, *optimizer_, copies, is_sharded());
   std::ranges::move(state, std::back_inserter(all));
   return all;
 }
@@ -104,8 +104,9 @@ std::filesystem::path Trainer::save() {
   // Nobody saves what failed on one rank.
   agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   require_finite_parameters();
+  HostCopies copies;
   CheckpointContent content{.step = state_.global_step,
-                            .tensors = tensors(),
+                            .tensors = tensors(copies),
                             .state_json = to_json({state_, optimizer_->num_steps(),
                                                    {options_.on_new_round, options_.updates_per_step,
                                                     options_.shuffle_dataset}}),
@@ -160,7 +161,9 @@ void Trainer::restore(const std::filesystem::path& checkpoint) {
     require_same("deterministic_threads", state.deterministic_threads, state_.deterministic_threads);
   }
   require_not_past_end(state.global_step);
-  parts_.checkpoints->load_tensors(checkpoint, tensors());
+  HostCopies copies;
+  parts_.checkpoints->load_tensors(checkpoint, tensors(copies));
+  copies.copy_back();
   parts_.model.parameters().round_masters();
   optimizer_->set_num_steps(optimizer_steps);
   state_ = std::move(state);

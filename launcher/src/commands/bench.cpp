@@ -32,7 +32,7 @@ struct BenchOptions {
     what.add("max_bytes", &max_bytes, "No buffer is larger.", at_least(4));
     what.add("repeats", &repeats, "Measured for each size, after one that is not; the median counts.",
              at_least(1));
-    what.add("ddp_backend", &ddp_backend, "How ranks communicate: auto, mpi.");
+    what.add("ddp_backend", &ddp_backend, "How ranks communicate: auto, mpi, nccl.");
     what.add("json", &json, "JSON to standard output.");
   }
 };

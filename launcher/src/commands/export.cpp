@@ -61,7 +61,8 @@ int run_export(const CommandContext& context, Arguments arguments) {
   NullLogger log;
   checkpoints::Hdf5CheckpointStore store{alone, log, {.run_directory = folder.parent_path()}};
   const auto model = build_model(folder);
-  store.load_tensors(folder, model_tensors(*model));
+  HostCopies copies;
+  store.load_tensors(folder, model_tensors(*model, copies));
   save_model(*model, folder, options.output_dir);
   context.screen.print(folder.string() + " -> " + options.output_dir.string() + '\n');
   return 0;

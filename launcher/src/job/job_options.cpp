@@ -59,7 +59,7 @@ void ModelOptions::bind(OptionRegistry& registry) {
             "Compute in bfloat16; while training, weights and optimizer state stay in float32 too.");
   auto machine = registry.group("Machine");
   machine.add("use_cpu", &use_cpu, "Compute on the CPU also where there is a GPU.");
-  machine.add("ddp_backend", &ddp_backend, "How ranks communicate: auto, mpi.");
+  machine.add("ddp_backend", &ddp_backend, "How ranks communicate: auto, mpi, nccl.");
   machine.add("num_threads", &num_threads,
               "Compute threads of a rank; null: its share of the node's cores.", at_least(1));
   machine.add("bind_threads", &bind_threads,

@@ -11,33 +11,23 @@
 
 namespace hone::launcher {
 
-LoadedModel load_for_session(Session& session, const std::filesystem::path& folder,
-                             const LoadOptions& options) {
-  const auto library = choose_matmul_library(session.communicator());
-  LoadedModel loaded{.folder = folder};
-  run_agreed(session.communicator(), [&] {
-    loaded.model = load_model(folder, options);
-    loaded.tokenizer = load_tokenizer(folder);
-    const auto ids = loaded.tokenizer->vocab_size(), rows = loaded.model->shape().vocab_size;
-    if (ids > rows) {
-      throw InputError{folder.string() + ": tokenizer.json has " + std::to_string(ids) +
-                       " ids, the model's vocabulary " + std::to_string(rows) +
-                       ". They do not belong together"};
-    }
-  });
-  const auto& shape = loaded.model->shape();
-  session.log().info("model " + folder.string() + ": " + shape.model_type + ", " +
-                     std::to_string(loaded.model->parameters().num_elements()) +
-                     " parameters, " + c10::toString(options.dtype) + ", products by " + library);
-  return loaded;
-}
-
 namespace {
 
-std::unique_ptr<GradientReducer> make_reducer(Communicator& comm, const TrainerOptions& options) {
-  if (options.full_determinism) return std::make_unique<distributed::TreeGradientReducer>(comm);
-  return std::make_unique<distributed::AllReduceGradientReducer>(
-      comm, distributed::ReducerOptions{.bfloat16_on_wire = options.ddp_comm_hook == "bf16"});
+std::unique_ptr<GradientReducer> make_reducer(Session& session, const TrainerOptions& options) {
+  if (options.full_determinism) {
+    return std::make_unique<distributed::TreeGradientReducer>(session.communicator());
+  }
+  auto& comm = session.device_communicator();
+  distributed::ReducerOptions reducer{.bfloat16_on_wire = options.ddp_comm_hook == "bf16"};
+  if (comm.is_asynchronous()) reducer.bucket_bytes = options.ddp_bucket_cap_mb << 20;
+  return std::make_unique<distributed::AllReduceGradientReducer>(comm, reducer, &session.device());
+}
+
+/// Where models of this session are.
+at::Device torch_device(Session& session) {
+  const auto& device = session.device();
+  if (device.kind() == "cpu") return at::kCPU;
+  return {at::kCUDA, static_cast<c10::DeviceIndex>(device.index())};
 }
 
 /// False for what says only where a run ends, how it is watched or what it runs on. Where it ends
@@ -57,11 +47,34 @@ bool changes_the_outcome(const std::string& option, bool schedule_has_end) {
 
 }  // namespace
 
+LoadedModel load_for_session(Session& session, const std::filesystem::path& folder,
+                             const LoadOptions& options) {
+  const auto library = choose_matmul_library(session.communicator());
+  LoadedModel loaded{.folder = folder};
+  run_agreed(session.communicator(), [&] {
+    auto here = options;
+    here.device = torch_device(session);
+    loaded.model = load_model(folder, here);
+    loaded.tokenizer = load_tokenizer(folder);
+    const auto ids = loaded.tokenizer->vocab_size(), rows = loaded.model->shape().vocab_size;
+    if (ids > rows) {
+      throw InputError{folder.string() + ": tokenizer.json has " + std::to_string(ids) +
+                       " ids, the model's vocabulary " + std::to_string(rows) +
+                       ". They do not belong together"};
+    }
+  });
+  const auto& shape = loaded.model->shape();
+  session.log().info("model " + folder.string() + ": " + shape.model_type + ", " +
+                     std::to_string(loaded.model->parameters().num_elements()) +
+                     " parameters, " + c10::toString(options.dtype) + ", products by " + library);
+  return loaded;
+}
+
 TrainingJob::TrainingJob(Session& session, LoadedModel loaded, TrainerOptions options,
                          checkpoints::StoreOptions store, std::vector<EvalSet> eval_sets)
     : session_(session),
       loaded_(std::move(loaded)),
-      reducer_(make_reducer(session.communicator(), options)) {
+      reducer_(make_reducer(session, options)) {
   const bool has_directory = !store.run_directory.empty();
   const auto best_model_folder = has_directory ? store.run_directory / "best" : "";
   if (has_directory) store_.emplace(session.communicator(), session.log(), std::move(store));

@@ -212,7 +212,6 @@ void FakeComm::execute(Operation& operation) {
   const auto fault = script_.at(rank_, "op" + std::to_string(operation.number));
   if (fault.kind == FaultKind::AsyncError) set_error(fault.error);
   if (fault.kind == FaultKind::AsyncError || fault.kind == FaultKind::Hang) return hang();
-  if (!operation.has_input) take_input(operation);
   std::vector<std::byte> output(output_bytes(operation.signature, size_));
   if (!move_data(operation, output)) return;
   if (fault.kind == FaultKind::Corrupt) output[output.size() / 2] ^= std::byte{0x10};

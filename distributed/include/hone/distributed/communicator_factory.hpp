@@ -10,10 +10,10 @@ namespace hone::distributed {
 
 /// How the ranks of a job communicate.
 enum class Backend {
-  Auto,      ///< loopback where the job has one rank, else MPI
+  Auto,      ///< loopback where the job has one rank, else MPI; on GPUs with NCCL
   Loopback,  ///< one rank, no communication
   Mpi,
-  Nccl,
+  Nccl,      ///< as Auto, and refused without GPUs
 };
 
 /// The value of `--ddp_backend`: "auto", "loopback", "mpi", "gloo" or "nccl". The last three are Hugging
@@ -21,7 +21,7 @@ enum class Backend {
 /// Throws: ConfigError naming the choices.
 Backend parse_backend(std::string_view name);
 
-/// The communicator of this process.
+/// The communicator of this process for host memory.
 /// Collective: all ranks pass the same backend.
 /// Throws: LaunchError where this job or this build cannot have that backend.
 std::unique_ptr<Communicator> make_communicator(Backend backend, const MpiEnvironment& environment);

@@ -24,6 +24,7 @@
 
 namespace hone::launcher {
 
+class Engine;
 class ExitMeeting;
 struct Failure;
 
@@ -79,7 +80,9 @@ class Session {
   StopSignal* stop_signal() { return signals_.get(); }
 
   /// Where this rank computes.
-  distributed::Device& device() { return *device_; }
+  distributed::Device& device();
+  /// Sums buffers that lie there: gradients. On a CPU the same as communicator().
+  Communicator& device_communicator();
   /// Compute threads of this rank.
   int num_threads() const { return num_threads_; }
   /// "4 ranks on 2 nodes, cpu, mpi, 8 threads each".
@@ -101,7 +104,8 @@ class Session {
   int run(const std::function<int()>& body);
 
  private:
-  void start(const SessionOptions& options, const LaunchEnvironment& environment);
+  void start(const SessionOptions& options, const LaunchEnvironment& environment,
+             distributed::Backend backend);
   void bind_threads(const SessionOptions& options, const LaunchEnvironment& environment);
   void watch_ranks(const SessionOptions& options);
   void end_now(const EndOfJob& end);
@@ -117,7 +121,7 @@ class Session {
   std::unique_ptr<ExitMeeting> meeting_;
   distributed::FlightRecorder recorder_;
   std::unique_ptr<Communicator> communicator_;
-  std::unique_ptr<distributed::Device> device_;
+  std::unique_ptr<Engine> engine_;
   /// Of the next and of exit records: the control channel's thread writes one too.
   std::mutex record_mutex_;
   std::filesystem::path output_dir_;

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
+#include <utility>
 #include <vector>
 
 #include "hone/core/checkpoint_store.hpp"
@@ -9,12 +12,25 @@ namespace hone {
 class LanguageModel;
 class Optimizer;
 
-/// The model's parameters as checkpoints name them: "model/<parameter>". The bytes are the live ones.
-std::vector<TensorBytes> model_tensors(LanguageModel& model);
+/// Host memory for tensors of a device while they are saved or loaded. On a CPU there is none: the bytes
+/// of a checkpoint's tensors are the live ones.
+class HostCopies {
+ public:
+  /// `tensor` itself, or a copy of it that lives as long as this.
+  at::Tensor of(const at::Tensor& tensor);
+  /// After loading: what was loaded into the copies goes to the device.
+  void copy_back();
+
+ private:
+  std::vector<std::pair<at::Tensor, at::Tensor>> pairs_;  ///< of the device, of the host
+};
+
+/// The model's parameters as checkpoints name them: "model/<parameter>".
+std::vector<TensorBytes> model_tensors(LanguageModel& model, HostCopies& copies);
 
 /// The optimizer's state: "<state>/<parameter>", "exp_avg/model.norm.weight" say.
 /// `is_dealt`: every rank's optimizer updates, and has the state of, another part of the parameters.
 std::vector<TensorBytes> optimizer_tensors(LanguageModel& model, Optimizer& optimizer,
-                                           bool is_dealt = false);
+                                           HostCopies& copies, bool is_dealt = false);
 
 }  // namespace hone

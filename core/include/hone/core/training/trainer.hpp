@@ -37,6 +37,8 @@ namespace detail {
 class GradientExchange;
 }  // namespace detail
 
+class HostCopies;
+
 /// Samples that a Trainer evaluates on.
 struct EvalSet {
   std::string name;  ///< may be empty where there is but one set
@@ -219,7 +221,7 @@ class Trainer {
     if (parts_.activity != nullptr) parts_.activity->enter(phase);
   }
   std::int64_t samples_per_update(std::int64_t num_samples) const;
-  std::vector<TensorBytes> tensors();
+  std::vector<TensorBytes> tensors(HostCopies& copies);
   void restore(const std::filesystem::path& checkpoint);
 
   TrainerParts parts_;

@@ -49,6 +49,7 @@ struct TrainerOptions {
   /// How float32 gradients travel between ranks, a name of PyTorch's: no: as they are | bf16: rounded to
   /// bfloat16, half the traffic. Whoever makes the reducer looks at this.
   std::string ddp_comm_hook = "no";
+  std::int64_t ddp_bucket_cap_mb = 25;  ///< gradients sent at once during the backward pass, on GPUs
   double label_smoothing_factor = 0.0;   ///< share of each target spread over the vocabulary
   /// At the begin of each step call but the first: keep | reset_optimizer: forget its state | rewarm: go up to
   /// the schedule's rate again over warmup_steps updates.

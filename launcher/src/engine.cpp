@@ -1,0 +1,90 @@
+#include "engine.hpp"
+
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "hone/core/error.hpp"
+#include "hone/distributed/cuda_module.hpp"
+#include "hone/distributed/device_sharing.hpp"
+#include "hone/distributed/mpi_communicator.hpp"
+#include "hone/distributed/nccl_communicator.hpp"
+#include "hone/distributed/watched_communicator.hpp"
+#include "hone/launcher/cpu_topology.hpp"
+
+namespace hone::launcher {
+namespace {
+
+using distributed::Backend;
+
+/// Loaded with LibTorch's CUDA part, which needs it: then this is that one.
+constexpr const char* kNccl = "libnccl.so.2";
+
+void require_one_kind(Communicator& host, std::string_view mine) {
+  const auto kinds = all_gather_strings(host, mine);
+  for (std::size_t rank = 1; rank < kinds.size(); ++rank) {
+    if (kinds[rank] == kinds[0]) continue;
+    throw LaunchError{"rank " + std::to_string(rank) + " computes on " + kinds[rank] +
+                      ", rank 0 on " + kinds[0] +
+                      ". Use nodes of one kind, or --use_cpu on all ranks"};
+  }
+}
+
+void require_backend_fits(Backend backend, bool on_gpus) {
+  if (backend == Backend::Nccl && !on_gpus) {
+    throw LaunchError{"ddp_backend=nccl is for GPUs, and these ranks compute on the CPU. Use "
+                      "ddp_backend=auto or mpi"};
+  }
+  if (backend == Backend::Mpi && on_gpus) {
+    throw LaunchError{"ddp_backend=mpi sums what is in host memory, and these ranks compute on GPUs. "
+                      "Use ddp_backend=auto or nccl, or --use_cpu"};
+  }
+}
+
+}  // namespace
+
+Engine::Engine(const EngineOptions& options, const distributed::MpiEnvironment& mpi,
+               Communicator& host, distributed::FlightRecorder& recorder, Logger& log)
+    : host_(host) {
+  run_agreed(host_, [&] { open_device(options, mpi.local_rank(), log); });
+  require_one_kind(host_, device_->kind());
+  distributed::require_devices_of_their_own(host_, device_->uuid(), options.allow_shared_device);
+  const bool on_gpus = device_->kind() == "cuda";
+  require_backend_fits(options.backend, on_gpus);
+  if (on_gpus && host_.size() > 1) open_nccl(options, recorder);
+}
+
+Engine::~Engine() = default;
+
+void Engine::open_device(const EngineOptions& options, int local_rank, Logger& log) {
+  if (!options.use_cpu && describe_machine().has_nvidia_driver) {
+    const auto module = distributed::find_cuda_module();
+    if (!module.empty()) {
+      device_ = distributed::open_cuda_device(module, local_rank, options.allow_shared_device);
+      return;
+    }
+    log.warning("this machine has an NVIDIA driver, but hone was built without the GPU module "
+                "(libhone_cuda.so) and computes on the CPU (--use_cpu says that you know)");
+  }
+  device_ = std::make_unique<distributed::CpuDevice>();
+}
+
+void Engine::open_nccl(const EngineOptions& options, distributed::FlightRecorder& recorder) {
+  distributed::NcclTimes times;
+  if (options.timeout) {
+    times.collective = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::duration<double>{*options.timeout});
+  }
+  nccl_host_ = std::make_unique<distributed::MpiCommunicator>();
+  distributed::NcclApi api;
+  run_agreed(host_, [&] { api = distributed::load_nccl(kNccl); });
+  auto nccl = std::make_unique<distributed::NcclCommunicator>(api, *device_, *nccl_host_, times);
+  nccl_ = nccl.get();
+  watched_ = std::make_unique<distributed::WatchedCommunicator>(std::move(nccl), recorder);
+}
+
+void Engine::close() {
+  if (nccl_ != nullptr) nccl_->close();
+}
+
+}  // namespace hone::launcher
