@@ -4,6 +4,7 @@ hone_add_test(buffer_partition_test SOURCES buffer_partition_test.cpp LINK hone:
 hone_add_property_test(plans_property_test CASES 500
   SOURCES plans_property_test.cpp LINK hone::base)
 hone_add_test(lr_schedule_test SOURCES lr_schedule_test.cpp LINK hone::base)
+hone_add_test(memory_plan_test SOURCES memory_plan_test.cpp LINK hone::base)
 hone_add_test(batch_rows_test SOURCES batch_rows_test.cpp LINK hone::base hone::distributed)
 
 # Models, trainer and generation. What several of these tests share is built once.

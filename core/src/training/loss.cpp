@@ -10,11 +10,10 @@
 
 #include <algorithm>
 
+#include "hone/core/training/plans.hpp"
+
 namespace hone {
 namespace {
-
-/// Units: logits held at once. 16 Mi of them (64 MiB in float32) keep the products large.
-constexpr std::int64_t kChunkLogits = std::int64_t{1} << 24;
 
 /// Log-likelihood of what is to be predicted, summed over rows. Shape: log_probs (M, V), target and
 /// weights (M, 1).
@@ -42,7 +41,7 @@ HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& weight, const at:
                    const HeadLossOptions& options) {
   const c10::NoGradGuard no_grad;
   const auto rows = hidden.size(0), vocab = weight.size(0);
-  const auto chunk = std::max<std::int64_t>(1, kChunkLogits / vocab);
+  const auto chunk = head_loss_rows(vocab);
   const auto wide = hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   HeadLoss result{at::zeros({}, hidden.options().dtype(at::kDouble)), {}};
   if (options.with_gradient) result.hidden_gradient = at::empty_like(hidden);

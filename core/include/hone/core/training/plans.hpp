@@ -27,4 +27,7 @@ std::vector<std::vector<std::int64_t>> balance_by_tokens(std::span<const std::in
 std::vector<std::pair<std::int64_t, std::int64_t>> plan_micro_batches(
     std::int64_t count, std::int64_t rows_per_micro_batch);
 
+/// Rows of logits that head_loss() holds at once: 16 Mi numbers (64 MiB in float32) keep the products large.
+std::int64_t head_loss_rows(std::int64_t vocab_size);
+
 }  // namespace hone
