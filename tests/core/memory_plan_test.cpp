@@ -99,6 +99,26 @@ TEST(MemoryPlan, GeneratingAndTrainingTakeTurns) {
   EXPECT_EQ(large.total() - without.total(), 1000 * 5 * 6 * 4 - without.activations);
 }
 
+TEST(MemoryPlan, AGpuHoldsNoSamplesOfOthers) {
+  auto request = small_request();
+  request.on_gpu = true;
+  const auto few = plan_memory(small_model(), request);
+  request.update_tokens *= 1000;
+  const auto many = plan_memory(small_model(), request);
+  EXPECT_EQ(many.samples, 1000 * few.samples);
+  EXPECT_EQ(many.total(), few.total());
+  request.on_gpu = false;
+  EXPECT_EQ(plan_memory(small_model(), request).total() - many.total(),
+            many.samples + 179'000'000 + 45'000'000 + 3 * 15 * 64 - 500'000'000);
+}
+
+TEST(MemoryPlan, LargeTensorsLeaveNoHolesInTheHeap) {
+  auto request = small_request();
+  const auto few = plan_memory(small_model(), request).process;
+  request.sequences = 1'000'000;
+  EXPECT_EQ(plan_memory(small_model(), request).process - few, 3 * ((32 << 20) - 15 * 64));
+}
+
 TEST(MemoryPlan, RefusesWhatHasNoSize) {
   auto request = small_request();
   request.length = 0;
@@ -139,10 +159,10 @@ TEST(CostModel, ATreeSavesHopsWhereThereAreManyNodes) {
   // Twice 7 hops inside and 7 = log2(128) across; the ring: twice 1023 - 127 and 127.
   EXPECT_DOUBLE_EQ(tree_all_reduce_seconds(many, 0), 2.0 * (7 + 7 * 20));
   EXPECT_DOUBLE_EQ(2.0 * ring_pass_seconds(many, 0), 2.0 * (896 + 127 * 20));
-  EXPECT_DOUBLE_EQ(communication_seconds(many, {.gradients = 0}), tree_all_reduce_seconds(many, 0));
-  // Reduce-scatter and all-gather know rings only.
-  EXPECT_DOUBLE_EQ(communication_seconds(many, {.gradients = 1024, .gathered = 1024}),
-                   2.0 * ring_pass_seconds(many, 1024));
+  EXPECT_DOUBLE_EQ(reduce_seconds(many, {.gradients = 0}), tree_all_reduce_seconds(many, 0));
+  // A reduce-scatter knows rings only.
+  EXPECT_DOUBLE_EQ(reduce_seconds(many, {.gradients = 1024, .gathered = 1024}),
+                   ring_pass_seconds(many, 1024));
 }
 
 TEST(CostModel, AStepIsComputingAndTheCommunicationThatNothingHides) {
@@ -155,6 +175,10 @@ TEST(CostModel, AStepIsComputingAndTheCommunicationThatNothingHides) {
   EXPECT_DOUBLE_EQ(behind.total(), 12.0 + 18.0);
   EXPECT_DOUBLE_EQ(predict_step(alone, bytes, work, 1000.0, 0.5).total(), 12.0 + 18.0 - 4.0);
   EXPECT_DOUBLE_EQ(predict_step(alone, bytes, work, 100.0, 1.0).exposed, 0.0);
+  // What is gathered comes after the update.
+  const auto sharded = predict_step(alone, {.gradients = 800, .gathered = 400}, work, 100.0, 1.0);
+  EXPECT_DOUBLE_EQ(sharded.communication, 9.0 + 6.0);
+  EXPECT_DOUBLE_EQ(sharded.exposed, 6.0);
   auto again = work;
   again.recomputed = true;
   EXPECT_DOUBLE_EQ(again.operations(), 10.0 * 8 * 200);

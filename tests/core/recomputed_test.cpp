@@ -4,66 +4,16 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
-#include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
-
-#include <algorithm>
-#include <atomic>
-#include <unordered_map>
 
 #include "hone/core/model/attention.hpp"
 #include "hone/distributed/loopback_communicator.hpp"
+#include "support/counted_memory.hpp"
 #include "support/fixture_model.hpp"
 #include "support/trainer_harness.hpp"
 
 namespace hone::testing {
 namespace {
-
-/// The default allocator, with a count of the bytes that are out and of the most that were.
-class CountingAllocator final : public c10::Allocator {
- public:
-  at::DataPtr allocate(std::size_t bytes) override {
-    auto data = c10::GetDefaultCPUAllocator()->allocate(bytes);
-    now_ += static_cast<std::int64_t>(bytes);
-    peak_ = std::max(peak_.load(), now_.load());
-    auto* context = new Context{data.release_context(), data.get_deleter(), bytes, this};
-    return {data.get(), context, &CountingAllocator::release, at::kCPU};
-  }
-  at::DeleterFnPtr raw_deleter() const override { return nullptr; }
-  void copy_data(void* to, const void* from, std::size_t bytes) const override {
-    default_copy_data(to, from, bytes);
-  }
-  void begin() { peak_ = now_.load(); }
-  std::int64_t risen() const { return peak_ - start_; }
-  void mark() { start_ = now_.load(); }
-
- private:
-  struct Context {
-    void* inner;
-    at::DeleterFnPtr deleter;
-    std::size_t bytes;
-    CountingAllocator* owner;
-  };
-  static void release(void* pointer) {
-    const auto* context = static_cast<Context*>(pointer);
-    context->owner->now_ -= static_cast<std::int64_t>(context->bytes);
-    context->deleter(context->inner);
-    delete context;
-  }
-  std::atomic<std::int64_t> now_{0}, peak_{0}, start_{0};
-};
-
-/// Installed for the time of one test.
-class CountedMemory : public ::testing::Test {
- protected:
-  void SetUp() override { c10::SetCPUAllocator(&allocator(), /*priority=*/255); }
-  void TearDown() override { c10::SetCPUAllocator(c10::GetDefaultCPUAllocator(), 255); }
-  // Tensors of libraries may outlive the test.
-  static CountingAllocator& allocator() {
-    static auto* counting = new CountingAllocator;
-    return *counting;
-  }
-};
 
 TEST_F(CountedMemory, Row35_CheckpointingHoldsOneBlockAtATime) {
   auto llama = llama_config(), t5 = t5_config();

@@ -112,11 +112,32 @@ at::Tensor full_attention(const at::Tensor& q, const at::Tensor& k, const at::Te
   });
 }
 
+bool takes_flash(std::int64_t length, bool has_bias, bool has_dropout) {
+  return length > kShortSequence && !has_bias && !has_dropout;
+}
+
+AttentionKept kept_by_attention(const AttentionSizes& s) {
+  constexpr std::int64_t kFloat = 4;
+  const auto queries = s.heads * s.head_dim * s.element_bytes;
+  const auto keys = s.kv_heads * s.head_dim * s.element_bytes;
+  // Queries, keys, values, and the output as the next layer has it.
+  const auto in_and_out = 2 * queries + 2 * keys;
+  if (s.is_causal && takes_flash(s.length, s.has_bias, s.has_dropout)) {
+    // The kernel's own output, in another order, and a normalizer for each head.
+    return {in_and_out + queries + s.heads * kFloat, 0};
+  }
+  // Softmax keeps its result, in float32 at least. The product with the values keeps what it multiplies: the same, a
+  // narrower copy, or what dropout left.
+  const bool is_narrow = s.element_bytes < kFloat;
+  const auto multiplied = is_narrow || s.has_dropout ? s.element_bytes : 0;
+  return {in_and_out, s.heads * (std::max(kFloat, s.element_bytes) + multiplied)};
+}
+
 at::Tensor CausalAttention::operator()(const at::Tensor& q, const at::Tensor& k,
                                        const at::Tensor& v, const ScoreRule& rule,
                                        const WeightFilter& filter) {
   const auto length = q.size(0);
-  if (length > kShortSequence && rule.bias == nullptr && !filter) {
+  if (takes_flash(length, rule.bias != nullptr, filter != nullptr)) {
     return by_flash(q, k, v, rule.scale);
   }
   auto added = mask(length, q.options());

@@ -161,4 +161,28 @@ at::Tensor Gpt2Model::forward(const TokenInput& input_tokens, Attention& attenti
   return norm(x, final_norm_);
 }
 
+std::vector<BlockStack> Gpt2Model::stacks(std::int64_t length) const {
+  const auto& s = config_.shape;
+  const auto bytes = parameters_.element_bytes(), width = s.hidden_size * bytes;
+  const auto inner = config_.inner_size * bytes;
+  const bool has_dropout = config_.attention_dropout > 0;
+  const auto attention = kept_by_attention({.length = length,
+                                            .heads = s.num_heads,
+                                            .kv_heads = s.num_heads,
+                                            .head_dim = s.head_dim,
+                                            .element_bytes = bytes,
+                                            .has_dropout = has_dropout});
+  // Keys and values are views that keep the queries beside them, of which products make a scaled copy.
+  const auto queries = takes_flash(length, /*has_bias=*/false, has_dropout) ? 0 : width;
+  const bool is_relu = config_.activation == "relu";  // which needs its result alone
+  return {{.num_blocks = s.num_layers,
+           .input = width,
+           // In and out of two norms, attention, in and out of the activation.
+           .kept = 4 * width + attention.of_token + queries + (is_relu ? 1 : 2) * inner,
+           .kept_of_pair = attention.of_pair,
+           .widest = inner,
+           .kept_behind = 2 * width,
+           .largest_weight = config_.inner_size * s.hidden_size}};
+}
+
 }  // namespace hone::detail

@@ -31,6 +31,7 @@ class Gpt2Model final : public LanguageModel {
   bool has_dropout() const override {
     return config_.embedding_dropout + config_.attention_dropout + config_.residual_dropout > 0;
   }
+  std::vector<BlockStack> stacks(std::int64_t length) const override;
 
  private:
   struct Affine {

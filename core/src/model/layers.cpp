@@ -9,6 +9,8 @@
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 namespace hone {
 namespace {
 
@@ -51,6 +53,10 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   const auto wide = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
   const auto scale = wide.square().mean(-1, /*keepdim=*/true).add_(eps).rsqrt_();
   return (wide * scale).to(x.scalar_type()) * weight;
+}
+
+std::int64_t kept_by_rms_norm(std::int64_t width, std::int64_t element_bytes) {
+  return width * (std::max<std::int64_t>(4, element_bytes) + 2 * element_bytes);
 }
 
 RotaryTable rotary_table(const at::Tensor& positions, const at::Tensor& inverse_frequencies,

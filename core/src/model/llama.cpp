@@ -141,4 +141,25 @@ at::Tensor LlamaModel::forward(const TokenInput& input_tokens, Attention& attent
   return rms_norm(x, norm_, config_.norm_eps);
 }
 
+std::vector<BlockStack> LlamaModel::stacks(std::int64_t length) const {
+  const auto& s = config_.shape;
+  const auto bytes = parameters_.element_bytes(), inner = config_.intermediate_size * bytes;
+  const auto norm = kept_by_rms_norm(s.hidden_size, bytes);
+  const auto attention = kept_by_attention({.length = length,
+                                            .heads = s.num_heads,
+                                            .kv_heads = s.num_kv_heads,
+                                            .head_dim = s.head_dim,
+                                            .element_bytes = bytes,
+                                            .has_dropout = config_.attention_dropout > 0});
+  return {{.num_blocks = s.num_layers,
+           .input = s.hidden_size * bytes,
+           // Two norms, attention, and of the gated layer: gate, its SiLU, up, and their product.
+           .kept = 2 * norm + attention.of_token + 4 * inner,
+           .kept_of_pair = attention.of_pair,
+           .widest = 2 * inner,
+           // The last norm, sines and cosines.
+           .kept_behind = norm + 2 * s.head_dim * bytes,
+           .largest_weight = config_.intermediate_size * s.hidden_size}};
+}
+
 }  // namespace hone::detail

@@ -199,6 +199,24 @@ std::unique_ptr<LanguageModel> build_model(const std::filesystem::path& folder,
   return make_model(ModelConfig{folder}, options, false);
 }
 
+std::unique_ptr<LanguageModel> outline_model(const std::filesystem::path& folder,
+                                             at::ScalarType dtype) {
+  return build_model(folder, {.dtype = dtype, .device = at::kMeta});
+}
+
+ModelSizes sizes_of(LanguageModel& model, std::int64_t length) {
+  const auto& shape = model.shape();
+  ModelSizes sizes{.num_parameters = model.parameters().num_elements(),
+                   .vocab_size = shape.vocab_size,
+                   .hidden_size = shape.hidden_size,
+                   .stacks = model.stacks(length)};
+  for (const auto& group : model.parameters().groups()) sizes.flat_elements += group.values.numel();
+  // A decoder that reads a source has its keys and values in a cache too.
+  const std::int64_t caches = shape.is_encoder_decoder ? 2 : 1;
+  sizes.cache_elements = caches * shape.num_layers * 2 * shape.num_kv_heads * shape.head_dim;
+  return sizes;
+}
+
 void copy_model_files(LanguageModel& model, const std::filesystem::path& source_folder,
                       const std::filesystem::path& folder) {
   namespace fs = std::filesystem;

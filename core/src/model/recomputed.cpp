@@ -52,6 +52,10 @@ EncodedSource LanguageModel::encode(const TokenInput&, std::span<const std::int6
   throw std::logic_error{shape().model_type + " has no encoder"};
 }
 
+std::vector<BlockStack> LanguageModel::stacks(std::int64_t) const {
+  throw std::logic_error{shape().model_type + " does not say what its blocks keep"};
+}
+
 at::Tensor LanguageModel::run_block(const at::Tensor& x, Function block) const {
   return gradient_checkpointing_ ? recomputed(x, std::move(block)) : block(x);
 }

@@ -7,6 +7,7 @@
 #include <ATen/ops/relu.h>
 #include <ATen/ops/where.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "hone/core/model/layers.hpp"
@@ -249,5 +250,37 @@ at::Tensor T5Model::forward(const TokenInput& tokens, Attention& attention) {
 }
 
 const at::Tensor& T5Model::output_weight() { return head_; }
+
+std::vector<BlockStack> T5Model::stacks(std::int64_t length) const {
+  const auto& s = config_.shape;
+  const auto bytes = parameters_.element_bytes(), width = s.hidden_size * bytes;
+  const auto inner = config_.inner_size * bytes;
+  const auto norm = kept_by_rms_norm(s.hidden_size, bytes);
+  // Biases and, in the encoder and over the source, no mask: always by products.
+  const auto attention = kept_by_attention({.length = length,
+                                            .heads = s.num_heads,
+                                            .kv_heads = s.num_heads,
+                                            .head_dim = s.head_dim,
+                                            .element_bytes = bytes,
+                                            .is_causal = false,
+                                            .has_dropout = has_dropout()});
+  // Gated: gate, its GELU, the other half, and their product. Else ReLU's result, and what dropout left of it.
+  const std::int64_t num_inner = config_.gated ? 4 : has_dropout() ? 2 : 1;
+  BlockStack encoder{.num_blocks = config_.num_encoder_layers,
+                     .input = width,
+                     .kept = 2 * norm + attention.of_token + num_inner * inner,
+                     .kept_of_pair = attention.of_pair,
+                     .widest = (config_.gated ? 2 : 1) * inner,
+                     // The last norm, what dropout left of it, and its gradient, which is float32 at least.
+                     .kept_behind = norm + (has_dropout() ? width : 0) +
+                                    s.hidden_size * std::max<std::int64_t>(4, bytes),
+                     .largest_weight = config_.inner_size * s.hidden_size};
+  auto decoder = encoder;
+  decoder.num_blocks = s.num_layers;
+  decoder.kept += norm + attention.of_token;
+  decoder.kept_of_pair *= 2;
+  decoder.kept_behind = norm;
+  return {encoder, decoder};
+}
 
 }  // namespace hone::detail

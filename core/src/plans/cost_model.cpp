@@ -44,12 +44,10 @@ double update_traffic(std::int64_t ranks, const UpdateBytes& bytes) {
   return ring_pass_bytes(ranks, bytes.gradients) + ring_pass_bytes(ranks, back);
 }
 
-double communication_seconds(const Cluster& cluster, const UpdateBytes& bytes) {
-  if (bytes.gathered > 0) {
-    return ring_pass_seconds(cluster, bytes.gradients) + ring_pass_seconds(cluster, bytes.gathered);
-  }
-  return std::min(2.0 * ring_pass_seconds(cluster, bytes.gradients),
-                  tree_all_reduce_seconds(cluster, bytes.gradients));
+double reduce_seconds(const Cluster& cluster, const UpdateBytes& bytes) {
+  const double pass = ring_pass_seconds(cluster, bytes.gradients);
+  if (bytes.gathered > 0) return pass;
+  return std::min(2.0 * pass, tree_all_reduce_seconds(cluster, bytes.gradients));
 }
 
 double StepWork::operations() const {
@@ -62,9 +60,11 @@ StepTime predict_step(const Cluster& cluster, const UpdateBytes& bytes, const St
   const double all = kForward + kBackward + (work.recomputed ? kForward : 0.0);
   StepTime time;
   time.computing = work.operations() / operations_per_second;
-  time.communication = communication_seconds(cluster, bytes);
+  const double reduce = reduce_seconds(cluster, bytes);
+  const double gather = bytes.gathered > 0 ? ring_pass_seconds(cluster, bytes.gathered) : 0.0;
   const double hidden = overlap * time.computing * (all - kForward) / all;
-  time.exposed = std::max(0.0, time.communication - hidden);
+  time.communication = reduce + gather;
+  time.exposed = std::max(0.0, reduce - hidden) + gather;
   return time;
 }
 

@@ -71,6 +71,26 @@ at::Tensor full_attention(const at::Tensor& q, const at::Tensor& k, const at::Te
                           std::span<const std::int64_t> lengths, const ScoreRule& rule,
                           const Dropout* dropout);
 
+/// Attention as far as memory goes.
+struct AttentionSizes {
+  std::int64_t length = 0;  ///< tokens of a sequence
+  std::int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  std::int64_t element_bytes = 4;
+  bool is_causal = true;
+  bool has_bias = false, has_dropout = false;
+};
+
+/// Units: bytes that autograd keeps of it for the backward pass, queries, keys and values included.
+struct AttentionKept {
+  std::int64_t of_token = 0;
+  std::int64_t of_pair = 0;  ///< of a query and a key of one sequence
+};
+
+AttentionKept kept_by_attention(const AttentionSizes& sizes);
+
+/// Whether CausalAttention takes the flash kernel, which has no scores in memory.
+bool takes_flash(std::int64_t length, bool has_bias, bool has_dropout);
+
 /// Attention of one sequence's tokens over its own keys, each token up to itself. Differentiable.
 /// Shape: q (L, H, D), k and v (L, K, D); returns (L, H, D), contiguous.
 class CausalAttention {

@@ -15,6 +15,7 @@
 #include "hone/core/model/attention.hpp"
 #include "hone/core/model/dropout.hpp"
 #include "hone/core/model/parameter_store.hpp"
+#include "hone/core/training/memory_plan.hpp"
 
 namespace hone {
 
@@ -73,6 +74,10 @@ class LanguageModel {
   /// Whether config.json asks for dropout: training then passes TokenInput::dropout.
   virtual bool has_dropout() const { return false; }
 
+  /// What training holds of each of its stacks of blocks, for sequences (and sources) of `length` tokens: the
+  /// other side of forward(), for plan_memory(). Throws: std::logic_error for a model that does not say.
+  virtual std::vector<BlockStack> stacks(std::int64_t length) const;
+
  protected:
   /// block(x), kept or computed again as was asked.
   at::Tensor run_block(const at::Tensor& x,
@@ -99,6 +104,14 @@ std::unique_ptr<LanguageModel> load_model(const std::filesystem::path& folder,
 /// The architecture of a folder's config.json with all parameters zero: what a checkpoint fills.
 std::unique_ptr<LanguageModel> build_model(const std::filesystem::path& folder,
                                            const LoadOptions& options = {});
+
+/// The architecture alone, without any memory: a model on the meta device, to be asked for sizes. Needs
+/// nothing but config.json. Throws: as load_model().
+std::unique_ptr<LanguageModel> outline_model(const std::filesystem::path& folder,
+                                             at::ScalarType dtype = at::kFloat);
+
+/// What plan_memory() wants to know of a model that is trained on sequences of `length` tokens.
+ModelSizes sizes_of(LanguageModel& model, std::int64_t length);
 
 /// Writes model.safetensors (or shards), the float32 masters where the model has some, and copies config.json, generation_config.json and tokenizer
 /// files from `source_folder`, so that transformers and load_model() read `folder`. Aliases of tied

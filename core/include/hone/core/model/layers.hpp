@@ -17,6 +17,10 @@ at::Tensor look_up(const at::Tensor& weight, const at::Tensor& ids,
 /// x * rsqrt(mean(x^2) + eps) in at least float32, cast back, times weight. Shape: (N, C).
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
+/// Units: bytes of a token that autograd keeps of rms_norm and of the product behind it: x in at least float32, x
+/// normalized, and the result.
+std::int64_t kept_by_rms_norm(std::int64_t width, std::int64_t element_bytes);
+
 /// Rotary position embedding's angles, by position. Units: none (cosines and sines).
 struct RotaryTable {
   at::Tensor cos;  ///< (N, 1, D)

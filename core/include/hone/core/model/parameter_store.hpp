@@ -95,6 +95,8 @@ class ParameterStore {
 
   std::int64_t num_elements() const;
   at::TensorOptions options() const { return groups_.front().values.options(); }
+  /// Units: bytes of one value.
+  std::int64_t element_bytes() const { return groups_.front().values.element_size(); }
 
  private:
   void allocate_masters();

@@ -43,8 +43,8 @@ struct UpdateBytes {
 /// Units: bytes that each rank sends for an update, and as many that it receives.
 double update_traffic(std::int64_t ranks, const UpdateBytes& bytes);
 
-/// Where gradients are all-reduced by ring or tree, whichever is faster.
-double communication_seconds(const Cluster& cluster, const UpdateBytes& bytes);
+/// Of the gradients: an all-reduce by ring or tree, whichever is faster, or zero1's reduce-scatter by ring.
+double reduce_seconds(const Cluster& cluster, const UpdateBytes& bytes);
 
 /// A step's arithmetic. Source: Kaplan et al. 2020 (6 operations a parameter and token), Chowdhery et al. 2022,
 /// appendix B (attention), of which a causal model computes half.
@@ -59,7 +59,8 @@ struct StepWork {
 };
 
 /// Units: seconds. `overlap`: the share of the backward pass, two thirds of the computing (or half, where blocks
-/// are computed again), in which gradients are on their way already; 0: they leave after it.
+/// are computed again), in which gradients are on their way already; 0: they leave after it. What zero1 gathers comes
+/// after the update, and nothing hides it.
 struct StepTime {
   double computing = 0.0;
   double communication = 0.0;

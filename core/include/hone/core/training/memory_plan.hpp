@@ -49,10 +49,11 @@ struct MemoryPlan {
   std::int64_t optimizer = 0;
   std::int64_t activations = 0;  ///< of one micro-batch where they are most
   std::int64_t kv_cache = 0;     ///< while generating, when there are no activations
-  std::int64_t samples = 0;      ///< token ids of one update, which every rank holds
+  std::int64_t samples = 0;      ///< token ids of one update, which every rank holds, always on the host
   std::int64_t process = 0;      ///< program, libraries, allocator; of a GPU its context
+  bool on_gpu = false;
 
-  /// Training and generation take turns.
+  /// Of the device: training and generation take turns, and a GPU holds no samples but those it computes.
   std::int64_t total() const;
 };
 

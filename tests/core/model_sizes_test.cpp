@@ -1,0 +1,129 @@
+// What a model says of its memory, against what a step really allocates.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+
+#include "hone/core/model/language_model.hpp"
+#include "hone/distributed/loopback_communicator.hpp"
+#include "support/counted_memory.hpp"
+#include "support/fixture_model.hpp"
+#include "support/trainer_harness.hpp"
+
+namespace hone::testing {
+namespace {
+
+/// A folder that holds nothing but config.json.
+class Outline {
+ public:
+  explicit Outline(const nlohmann::json& config) {
+    std::ofstream{folder_.path() / "config.json"} << config;
+  }
+  std::unique_ptr<LanguageModel> model(at::ScalarType dtype = at::kFloat) const {
+    return outline_model(folder_.path(), dtype);
+  }
+
+ private:
+  TempDir folder_;
+};
+
+/// meta-llama/Llama-2-7b-hf.
+nlohmann::json llama2_7b() {
+  return {{"model_type", "llama"},       {"vocab_size", 32000},        {"hidden_size", 4096},
+          {"intermediate_size", 11008},  {"num_hidden_layers", 32},    {"num_attention_heads", 32},
+          {"num_key_value_heads", 32},   {"hidden_act", "silu"},       {"rms_norm_eps", 1e-5},
+          {"max_position_embeddings", 4096}, {"tie_word_embeddings", false}};
+}
+
+TEST(ModelSizes, Llama2HasAsManyParametersAsPublished) {
+  const Outline outline{llama2_7b()};
+  const auto sizes = sizes_of(*outline.model(), 4096);
+  EXPECT_EQ(sizes.num_parameters, 6'738'415'616);
+  EXPECT_EQ(sizes.flat_elements, sizes.num_parameters) << "all widths are multiples of 16";
+  // 16 bytes a parameter: 107.8 GB, more than any one GPU of 80 GB has.
+  const auto plan = plan_memory(sizes, {.sequences = 1, .length = 4096, .update_tokens = 4096});
+  EXPECT_EQ(plan.parameters + plan.gradients + plan.optimizer, 16 * 6'738'415'616);
+  EXPECT_EQ(sizes.cache_elements, 2 * 32 * 4096);
+}
+
+TEST(ModelSizes, ABlockOfLlama2KeepsWhatItsLayersNeed) {
+  const Outline outline{llama2_7b()};
+  const std::int64_t width = 4096, inner = 11008;
+  const auto wide = outline.model()->stacks(4096);
+  ASSERT_EQ(wide.size(), 1U);
+  // Two norms of three, queries, keys, values, two outputs and 32 normalizers; four of the gated layer.
+  EXPECT_EQ(wide[0].kept, 4 * (2 * 3 * width + 5 * width + 32 + 4 * inner));
+  EXPECT_EQ(wide[0].kept_of_pair, 0) << "the flash kernel";
+  const auto narrow = outline.model(at::kBFloat16)->stacks(4096);
+  EXPECT_EQ(narrow[0].kept, 2 * 4 * width + 2 * (2 * 2 * width + 5 * width + 4 * inner) + 4 * 32);
+  // Short ones by products: one output, and the scores of each head.
+  const auto brief = outline.model()->stacks(64);
+  EXPECT_EQ(brief[0].kept, 4 * (2 * 3 * width + 4 * width + 4 * inner));
+  EXPECT_EQ(brief[0].kept_of_pair, 4 * 32);
+}
+
+/// Wide enough that activations are what counts, and the padding of small tensors is not.
+nlohmann::json widened(nlohmann::json config) {
+  const auto set = [&](std::initializer_list<const char*> keys, std::int64_t value) {
+    for (const char* key : keys) {
+      if (config.contains(key)) config[key] = value;
+    }
+  };
+  set({"hidden_size", "n_embd", "d_model"}, 64);
+  set({"intermediate_size", "n_inner", "d_ff"}, 192);
+  set({"num_hidden_layers", "n_layer", "num_layers", "num_decoder_layers"}, 4);
+  set({"max_position_embeddings", "n_positions"}, 512);
+  if (config.contains("d_kv")) config["d_kv"] = 16;
+  return config;
+}
+
+class Planned : public CountedMemory {
+ public:
+  /// Bytes that one update of `count` sequences of `length` tokens takes on top of what was there before.
+  std::pair<std::int64_t, std::int64_t> measured_and_planned(const std::string& name, std::int64_t count,
+                                                             std::int64_t length, bool checkpointing,
+                                                             at::ScalarType dtype) {
+    const FixtureModel folder{widened(config_named(name)), Fill::Random, /*seed=*/3};
+    distributed::LoopbackCommunicator comm;
+    TrainerHarness harness{folder.folder(),
+                           comm,
+                           {.per_device_train_batch_size = count,
+                            .gradient_checkpointing = checkpointing,
+                            .updates_per_step = "one"},
+                           {.dtype = dtype}};
+    std::vector<std::vector<std::int64_t>> sequences(static_cast<std::size_t>(count));
+    for (auto& sequence : sequences) {
+      for (std::int64_t i = 0; i < length; ++i) sequence.push_back(3 + i % 30);
+    }
+    harness->step({.input_ids = sequences, .labels = sequences});  // masks and caches are made once
+    allocator().mark();
+    allocator().begin();
+    harness->step({.input_ids = sequences, .labels = sequences});
+    const auto plan = plan_memory(sizes_of(harness.model(), length),
+                                  {.element_bytes = dtype == at::kFloat ? 4 : 2,
+                                   .gradient_checkpointing = checkpointing,
+                                   .sequences = count,
+                                   .length = length});
+    return {allocator().risen(), plan.activations};
+  }
+};
+
+TEST_F(Planned, ActivationsAreWhatAnUpdateAllocates) {
+  for (const std::string name : {"llama", "gpt2", "gpt2_dropout", "t5", "t5_dropout"}) {
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      for (const std::int64_t length : {64, 256}) {
+        for (const bool checkpointing : {false, true}) {
+          const auto [measured, planned] =
+              measured_and_planned(name, /*count=*/3, length, checkpointing, dtype);
+          const double ratio = static_cast<double>(planned) / static_cast<double>(measured);
+          EXPECT_NEAR(ratio, 1.0, 0.2) << name << ' ' << c10::toString(dtype) << ", length " << length
+                                        << (checkpointing ? ", checkpointing" : "") << ": measured "
+                                        << measured << ", planned " << planned;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hone::testing
