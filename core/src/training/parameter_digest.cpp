@@ -18,10 +18,14 @@ using Digests = std::vector<std::int64_t>;
 
 /// Of each tensor. One wait for the device.
 Digests digests_of(const ParameterStore& parameters) {
+  // In pieces: the sum widens what it adds to a copy of twice the size.
+  constexpr std::int64_t kPiece = std::int64_t{1} << 20;
   std::vector<at::Tensor> sums;
   for (std::size_t i = 0; i < parameters.all().size(); ++i) {
     const auto words = parameters.trained(i).detach().reshape({-1}).view(at::kInt);
-    sums.push_back(words.sum(at::kLong));
+    std::vector<at::Tensor> parts;
+    for (const auto& piece : words.split(kPiece)) parts.push_back(piece.sum(at::kLong));
+    sums.push_back(at::stack(parts).sum());
   }
   const auto all = at::stack(sums).cpu();
   const auto* first = all.const_data_ptr<std::int64_t>();
