@@ -29,6 +29,7 @@ std::span<const Command> commands() {
       Command{"export", "a checkpoint as a Hugging Face folder", run_export},
       Command{"inspect", "what is in a checkpoint or a run directory, and whether it is whole",
               run_inspect},
+      Command{"plan", "memory and traffic of each rank, before anything runs", run_plan},
       Command{"bench", "how fast the ranks of a job sum buffers", run_bench},
       Command{"env", "versions, cores and how this process was started", run_env},
   };

@@ -12,7 +12,7 @@ from markdown import PAGES, SOURCE, anchor, blocks, first_cells, rows, sections
 from tiny_model import make_model
 
 PROGRAM = os.environ["HONE_PROGRAM"]
-COMMANDS = ["run", "train", "generate", "eval", "verify", "export", "inspect", "bench", "env"]
+COMMANDS = ["run", "train", "generate", "eval", "verify", "export", "inspect", "plan", "bench", "env"]
 PROMPTS = [("What is 2 + 3?", 5), ("What is 4 + 4?", 8), ("What is 1 + 1?", 2)]
 
 
@@ -207,6 +207,12 @@ class OutputKeys(unittest.TestCase):
         listed = json.loads(hone("inspect", "run", "--json", cwd=self.place.path))
         self.assertEqual(listed, {"checkpoints": [{"path": "run/checkpoint-1"}]})
 
+    def test_plan(self) -> None:
+        report = json.loads(hone("plan", self.place.model, "--ranks", "1,8", "--tflops", "1",
+                                 "--node_link_gb_per_second", "1", "--json"))
+        self.assert_documented("hone plan", report, *report["plans"])
+        self.assert_documented("hone plan: `rank_bytes`", *(plan["rank_bytes"] for plan in report["plans"]))
+
     def test_bench(self) -> None:
         report = json.loads(hone("bench", "allreduce", "--max_bytes", "4096", "--repeats", "1", "--json"))
         self.assert_documented("hone bench", report, *report["results"])
@@ -286,6 +292,23 @@ class Examples(unittest.TestCase):
         for sample in map(json.loads, samples):
             digits = any("0" <= letter <= "9" for letter in sample["completion"])
             self.assertEqual(sample["reward"], 1.0 if digits else 0.0, sample)
+
+    def test_commands(self) -> None:
+        self.run_page(SOURCE / "docs/commands.md")
+
+    def test_scaling(self) -> None:
+        """What the page shows below a command is what the command prints."""
+        shown = 0
+        page = [block for block in blocks(SOURCE / "docs/scaling.md") if block.mark or block.language == "text"]
+        for block, after in zip(page, [*page[1:], None]):
+            if block.mark.startswith("file "):
+                (self.place.path / block.mark.removeprefix("file ")).write_text(block.text)
+            elif block.mark == "run":
+                printed = self.place.shell(block.text)
+                if after and after.language == "text":
+                    shown += 1
+                    self.assertEqual(printed, after.text)
+        self.assertEqual(shown, 5)
 
     def test_cpp_blocks_are_compiled_ones(self) -> None:
         compiled = "".join((SOURCE / file).read_text() for file in (
