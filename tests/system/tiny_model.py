@@ -8,6 +8,7 @@ from pathlib import Path
 END_OF_TEXT = 256
 START_OF_TURN = 257
 VOCAB_SIZE = 260  # more rows than ids, as padded models have
+MOST_DRAWN = 65536  # numbers of a tensor; a large one repeats them, since drawing all takes long
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],
@@ -73,15 +74,15 @@ CHAT_TEMPLATE = (
 )
 
 
-def _gpt2_shapes() -> dict[str, list[int]]:
-    width = GPT2["n_embd"]
+def _gpt2_shapes(config: dict) -> dict[str, list[int]]:
+    width = config["n_embd"]
     shapes = {
-        "transformer.wte.weight": [VOCAB_SIZE, width],
-        "transformer.wpe.weight": [GPT2["n_positions"], width],
+        "transformer.wte.weight": [config["vocab_size"], width],
+        "transformer.wpe.weight": [config["n_positions"], width],
         "transformer.ln_f.weight": [width],
         "transformer.ln_f.bias": [width],
     }
-    for layer in range(GPT2["n_layer"]):
+    for layer in range(config["n_layer"]):
         sizes = {"attn.c_attn": (width, 3 * width), "attn.c_proj": (width, width)}
         sizes |= {"mlp.c_fc": (width, 4 * width), "mlp.c_proj": (4 * width, width)}
         for name, (rows, columns) in sizes.items():
@@ -92,14 +93,14 @@ def _gpt2_shapes() -> dict[str, list[int]]:
     return shapes
 
 
-def _t5_shapes() -> dict[str, list[int]]:
-    width, heads, inner = T5["d_model"], T5["num_heads"] * T5["d_kv"], T5["d_ff"]
-    shapes = {"shared.weight": [VOCAB_SIZE, width], "lm_head.weight": [VOCAB_SIZE, width]}
+def _t5_shapes(config: dict) -> dict[str, list[int]]:
+    width, heads, inner = config["d_model"], config["num_heads"] * config["d_kv"], config["d_ff"]
+    shapes = {"shared.weight": [config["vocab_size"], width], "lm_head.weight": [config["vocab_size"], width]}
     for stack, attentions in (("encoder", ["SelfAttention"]), ("decoder", ["SelfAttention", "EncDecAttention"])):
         shapes[f"{stack}.final_layer_norm.weight"] = [width]
         bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        shapes[bias] = [T5["relative_attention_num_buckets"], T5["num_heads"]]
-        for layer in range(T5["num_layers"]):
+        shapes[bias] = [config["relative_attention_num_buckets"], config["num_heads"]]
+        for layer in range(config["num_layers"]):
             for place, attention in enumerate(attentions):
                 prefix = f"{stack}.block.{layer}.layer.{place}."
                 for part in "qkv":
@@ -114,11 +115,11 @@ def _t5_shapes() -> dict[str, list[int]]:
     return shapes
 
 
-def _llama_shapes() -> dict[str, list[int]]:
-    hidden, inner = LLAMA["hidden_size"], LLAMA["intermediate_size"]
-    key_value = hidden // LLAMA["num_attention_heads"] * LLAMA["num_key_value_heads"]
-    shapes = {"model.embed_tokens.weight": [VOCAB_SIZE, hidden], "model.norm.weight": [hidden]}
-    for layer in range(LLAMA["num_hidden_layers"]):
+def _llama_shapes(config: dict) -> dict[str, list[int]]:
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    key_value = hidden // config["num_attention_heads"] * config["num_key_value_heads"]
+    shapes = {"model.embed_tokens.weight": [config["vocab_size"], hidden], "model.norm.weight": [hidden]}
+    for layer in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
         shapes |= {
             prefix + "input_layernorm.weight": [hidden],
@@ -145,7 +146,9 @@ def _weights(shapes: dict[str, list[int]], seed: int) -> dict[str, tuple[list[in
             values = [1.0] * shape[0]
         else:
             # Wide enough that greedy text depends on the prompt and sampled text is varied.
-            values = [rng.gauss(0.0, 0.15) for _ in range(shape[0] * shape[1])]
+            count = shape[0] * shape[1]
+            values = [rng.gauss(0.0, 0.15) for _ in range(min(count, MOST_DRAWN))]
+            values = (values * -(-count // len(values)))[:count]
         weights[name] = (shape, values)
     return weights
 
@@ -221,12 +224,13 @@ def _tokenizer() -> dict:
     }
 
 
-def make_model(folder: Path, seed: int = 7, family: str = "llama") -> Path:
-    """Writes config.json, model.safetensors, tokenizer.json and tokenizer_config.json."""
+def make_model(folder: Path, seed: int = 7, family: str = "llama", changes: dict | None = None) -> Path:
+    """Writes config.json, model.safetensors, tokenizer.json and tokenizer_config.json; `changes` go into the first."""
     config, shapes = FAMILIES[family]
+    config = config | (changes or {})
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2))
-    write_safetensors(folder / "model.safetensors", _weights(shapes(), seed))
+    write_safetensors(folder / "model.safetensors", _weights(shapes(config), seed))
     (folder / "tokenizer.json").write_text(json.dumps(_tokenizer()))
     (folder / "tokenizer_config.json").write_text(
         json.dumps({"eos_token": "<eos>", "chat_template": CHAT_TEMPLATE, "tokenizer_class": "PreTrainedTokenizerFast"})
