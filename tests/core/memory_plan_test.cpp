@@ -62,11 +62,11 @@ TEST(MemoryPlan, Zero1DividesTheMomentsAlone) {
 }
 
 TEST(MemoryPlan, ActivationsAreThoseOfAllBlocksAndTheOneThatGoesBackward) {
-  // 15 tokens in 3 sequences of 5. Each of 2 blocks: 15 x 1000 + 3 x 25 x 100; behind them 15 x 7; the rows that
-  // predict and their gradient: 2 x 15 x 4 x 4.
+  // 15 tokens in 3 sequences of 5. Each of 2 blocks: 15 x 1000 + 3 x 25 x 100; behind them 15 x 7;
+  // the rows that predict and their gradient: 2 x 15 x 4 x 4.
   const std::int64_t held = 2 * (15'000 + 7'500) + 105 + 480;
-  // One backward: 15 x (64 + 2 x 16), but the scores of one sequence are more: 25 x 100; and 50 x 4 of a weight. The
-  // head's two tables of 15 x 10 floats are less.
+  // One backward: 15 x (64 + 2 x 16), but the scores of one sequence are more: 25 x 100; and 50 x 4
+  // of a weight. The head's two tables of 15 x 10 floats are less.
   EXPECT_EQ(plan_memory(small_model(), small_request()).activations, held + 2'500 + 200);
   auto wide = small_model();
   wide.vocab_size = 1000;
@@ -84,7 +84,8 @@ TEST(MemoryPlan, TheHeadHoldsNoMoreThanAChunkOfLogits) {
   auto model = small_model();
   model.vocab_size = std::int64_t{1} << 23;  // two rows of logits at once
   const auto before = plan_memory(small_model(), small_request()).activations - 2'700;
-  EXPECT_EQ(plan_memory(model, small_request()).activations, before + 2 * 4 * (std::int64_t{1} << 24));
+  EXPECT_EQ(plan_memory(model, small_request()).activations,
+            before + 2 * 4 * (std::int64_t{1} << 24));
 }
 
 TEST(MemoryPlan, GeneratingAndTrainingTakeTurns) {

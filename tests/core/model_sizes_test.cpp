@@ -51,7 +51,8 @@ TEST(ModelSizes, ABlockOfLlama2KeepsWhatItsLayersNeed) {
   const std::int64_t width = 4096, inner = 11008;
   const auto wide = outline.model()->stacks(4096);
   ASSERT_EQ(wide.size(), 1U);
-  // Two norms of three, queries, keys, values, two outputs and 32 normalizers; four of the gated layer.
+  // Two norms of three, queries, keys, values, two outputs and 32 normalizers; four of the gated
+  // layer.
   EXPECT_EQ(wide[0].kept, 4 * (2 * 3 * width + 5 * width + 32 + 4 * inner));
   EXPECT_EQ(wide[0].kept_of_pair, 0) << "the flash kernel";
   const auto narrow = outline.model(at::kBFloat16)->stacks(4096);
@@ -79,10 +80,11 @@ nlohmann::json widened(nlohmann::json config) {
 
 class Planned : public CountedMemory {
  public:
-  /// Bytes that one update of `count` sequences of `length` tokens takes on top of what was there before.
-  std::pair<std::int64_t, std::int64_t> measured_and_planned(const std::string& name, std::int64_t count,
-                                                             std::int64_t length, bool checkpointing,
-                                                             at::ScalarType dtype) {
+  /// Bytes that one update of `count` sequences of `length` tokens takes on top of what was there
+  /// before.
+  std::pair<std::int64_t, std::int64_t> measured_and_planned(
+      const std::string& name, std::int64_t count, std::int64_t length, bool checkpointing,
+      at::ScalarType dtype) {
     const FixtureModel folder{widened(config_named(name)), Fill::Random, /*seed=*/3};
     distributed::LoopbackCommunicator comm;
     TrainerHarness harness{folder.folder(),
@@ -116,9 +118,9 @@ TEST_F(Planned, ActivationsAreWhatAnUpdateAllocates) {
           const auto [measured, planned] =
               measured_and_planned(name, /*count=*/3, length, checkpointing, dtype);
           const double ratio = static_cast<double>(planned) / static_cast<double>(measured);
-          EXPECT_NEAR(ratio, 1.0, 0.2) << name << ' ' << c10::toString(dtype) << ", length " << length
-                                        << (checkpointing ? ", checkpointing" : "") << ": measured "
-                                        << measured << ", planned " << planned;
+          EXPECT_NEAR(ratio, 1.0, 0.2) << name << ' ' << c10::toString(dtype) << ", length "
+                                       << length << (checkpointing ? ", checkpointing" : "")
+                                       << ": measured " << measured << ", planned " << planned;
         }
       }
     }

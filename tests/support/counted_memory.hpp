@@ -10,7 +10,8 @@
 
 namespace hone::testing {
 
-/// The default allocator, with a count of the bytes that are out and of the most that were. There is one.
+/// The default allocator, with a count of the bytes that are out and of the most that were. There
+/// is one.
 class CountingAllocator final : public c10::Allocator {
  public:
   static CountingAllocator& instance() {

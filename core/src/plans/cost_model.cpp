@@ -33,9 +33,12 @@ double ring_pass_seconds(const Cluster& cluster, std::int64_t bytes) {
 double tree_all_reduce_seconds(const Cluster& cluster, std::int64_t bytes) {
   if (cluster.ranks == 1) return 0.0;
   const auto nodes = static_cast<std::uint64_t>(cluster.nodes());
-  const auto levels = static_cast<std::int64_t>(std::bit_width(nodes - 1));  // log2, rounded up
+  // log2, rounded up.
+  const auto levels = static_cast<std::int64_t>(std::bit_width(nodes - 1));
   const auto chain = std::min(cluster.ranks, cluster.ranks_per_node) - 1;
-  return 2.0 * (number(chain) * cluster.inside.latency_s + number(levels) * cluster.between.latency_s) +
+  const double latency_s =
+      number(chain) * cluster.inside.latency_s + number(levels) * cluster.between.latency_s;
+  return 2.0 * latency_s +
          2.0 * ring_pass_bytes(cluster.ranks, bytes) / cluster.ring_bytes_per_second();
 }
 

@@ -11,12 +11,14 @@ namespace {
 
 constexpr std::int64_t kFloat = 4;
 
-/// Measured: peak of `hone train` with a model of 23,840 parameters, libtorch 2.15 on Debian 12, x86-64:
-/// 179 MB on one rank and on each of two under mpirun. Of these 76 MB are pages of libtorch_cpu.
+/// Measured: peak of `hone train` with a model of 23,840 parameters, libtorch 2.15 on Debian 12,
+/// x86-64: 179 MB on one rank and on each of two under mpirun. Of these 76 MB are pages of
+/// libtorch_cpu.
 constexpr std::int64_t kProcessBytes = 179'000'000;
-/// Measured: glibc's heap holds 0 to 140 MB in holes between tensors that come and go: peak of a run less that of the
-/// same with MALLOC_MMAP_THRESHOLD_=65536, which gives every tensor back at once; 15 runs of two families with 24 to
-/// 40 million parameters, more holes where tensors are larger. Those above 32 MiB never come from the heap.
+/// Measured: glibc's heap holds 0 to 140 MB in holes between tensors that come and go: peak of a
+/// run less that of the same with MALLOC_MMAP_THRESHOLD_=65536, which gives every tensor back at
+/// once; 15 runs of two families with 24 to 40 million parameters, more holes where tensors are
+/// larger. Those above 32 MiB never come from the heap.
 constexpr std::int64_t kHeapHoles = 45'000'000;
 constexpr std::int64_t kHolesOfWidest = 3;
 constexpr std::int64_t kMostFromHeap = std::int64_t{32} << 20;
@@ -33,16 +35,17 @@ std::int64_t kept_by_block(const BlockStack& stack, const MemoryRequest& r) {
   return tokens * stack.kept + r.sequences * r.length * r.length * stack.kept_of_pair;
 }
 
-/// What all blocks hold when the last one's forward is done. Recomputed blocks hold their input only.
+/// What all blocks hold when the last one's forward is done. Recomputed blocks hold their input
+/// only.
 std::int64_t held_by_blocks(const BlockStack& stack, const MemoryRequest& r) {
   const auto tokens = r.sequences * r.length;
   const auto of_block = r.gradient_checkpointing ? tokens * stack.input : kept_by_block(stack, r);
   return stack.num_blocks * of_block + tokens * stack.kept_behind;
 }
 
-/// What comes on top while one block goes backward: gradients of its widest layer's outputs and inputs and of its
-/// scores, that of a weight before it is added (in bfloat16 a float32 copy of it too), and all that it keeps
-/// where that is computed again.
+/// What comes on top while one block goes backward: gradients of its widest layer's outputs and
+/// inputs and of its scores, that of a weight before it is added (in bfloat16 a float32 copy of it
+/// too), and all that it keeps where that is computed again.
 std::int64_t block_backward(const BlockStack& stack, const MemoryRequest& r) {
   const auto tokens = r.sequences * r.length;
   const auto weight_gradient = r.element_bytes < kFloat ? r.element_bytes + kFloat : kFloat;
@@ -52,8 +55,9 @@ std::int64_t block_backward(const BlockStack& stack, const MemoryRequest& r) {
          stack.largest_weight * weight_gradient;
 }
 
-/// What comes on top while the head's loss and gradient are made, chunk by chunk (head_loss()): logits and
-/// log-probabilities; in bfloat16 also what is rounded of them, and the head's gradient before it is added.
+/// What comes on top while the head's loss and gradient are made, chunk by chunk (head_loss()):
+/// logits and log-probabilities; in bfloat16 also what is rounded of them, and the head's gradient
+/// before it is added.
 std::int64_t head_peak(const ModelSizes& model, const MemoryRequest& r) {
   const auto rows = std::min(r.sequences * r.length, head_loss_rows(model.vocab_size));
   const auto logits = rows * model.vocab_size;

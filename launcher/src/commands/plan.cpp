@@ -94,7 +94,8 @@ struct PlanOptions {
               positive());
     speed.add("link_latency_us", &link_latency_us, "Microseconds of such a hop.", non_negative());
     speed.add("overlap", &overlap,
-              "Share of the backward pass in which gradients are on their way; 0: they leave after it.",
+              "Share of the backward pass in which gradients are on their way; 0: they leave after "
+              "it.",
               between(0, 1));
   }
 
@@ -107,7 +108,8 @@ struct PlanOptions {
                              word.find_first_not_of("0123456789") == std::string::npos;
       const auto count = is_number ? std::stoll(word) : 0;
       if (count < 1) {
-        throw ConfigError{"ranks must be whole numbers >= 1 with commas between, such as 2,8,64; got \"" +
+        throw ConfigError{"ranks must be whole numbers >= 1 with commas between, such as 2,8,64; "
+                          "got \"" +
                           ranks + '"'};
       }
       counts.push_back(count);
@@ -143,7 +145,8 @@ class Planner {
   Plan of(std::int64_t ranks) const {
     const Cluster cluster{.ranks = ranks,
                           .ranks_per_node = options_.ranks_per_node,
-                          .inside = link(options_.node_link_gb_per_second, options_.node_link_latency_us),
+                          .inside = link(options_.node_link_gb_per_second,
+                                         options_.node_link_latency_us),
                           .between = link(options_.link_gb_per_second, options_.link_latency_us)};
     Plan plan{.ranks = ranks,
               .nodes = cluster.nodes(),
@@ -217,7 +220,8 @@ class Planner {
             .on_gpu = options_.device == "cuda"};
   }
 
-  /// zero1 gathers what was updated: float32 parameters, of bfloat16 ones their masters, which stay whole.
+  /// zero1 gathers what was updated: float32 parameters, of bfloat16 ones their masters, which stay
+  /// whole.
   UpdateBytes update_bytes(std::int64_t ranks) const {
     const auto flat = sizes_.flat_elements;
     return {.gradients = flat * (options_.ddp_comm_hook == "bf16" ? 2 : 4),
@@ -306,8 +310,10 @@ std::string memory_text(const std::vector<Plan>& plans) {
 std::string update_text(const std::vector<Plan>& plans) {
   std::string text = "\nan update\n";
   text += line("samples", plans, [](const Plan& p) { return std::to_string(p.update_samples); });
-  text += line("sent by each rank", plans, [](const Plan& p) { return gigabytes(p.traffic_bytes); });
-  if (std::ranges::none_of(plans, [](const Plan& plan) { return plan.time.has_value(); })) return text;
+  text += line("sent by each rank", plans,
+               [](const Plan& p) { return gigabytes(p.traffic_bytes); });
+  const auto is_timed = [](const Plan& plan) { return plan.time.has_value(); };
+  if (std::ranges::none_of(plans, is_timed)) return text;
   const auto times = [&](const std::string& name, auto&& value) {
     text += line(name, plans, [&](const Plan& plan) {
       return plan.time ? value(plan) : std::string{"-"};

@@ -37,7 +37,7 @@ struct MemoryRequest {
   std::int64_t sequences = 8;      ///< of a micro-batch
   std::int64_t length = 0;         ///< tokens of each; all are targets
   std::int64_t update_tokens = 0;  ///< of one update over all ranks
-  std::int64_t cache_rows = 0;     ///< sequences decoded together, of `length` tokens; 0: no generation
+  std::int64_t cache_rows = 0;     ///< sequences of `length` tokens decoded together; 0: none
   bool on_gpu = false;
 };
 
@@ -49,18 +49,20 @@ struct MemoryPlan {
   std::int64_t optimizer = 0;
   std::int64_t activations = 0;  ///< of one micro-batch where they are most
   std::int64_t kv_cache = 0;     ///< while generating, when there are no activations
-  std::int64_t samples = 0;      ///< token ids of one update, which every rank holds, always on the host
+  std::int64_t samples = 0;      ///< token ids of one update, on the host of every rank
   std::int64_t process = 0;      ///< program, libraries, allocator; of a GPU its context
   bool on_gpu = false;
 
-  /// Of the device: training and generation take turns, and a GPU holds no samples but those it computes.
+  /// Of the device: training and generation take turns, and a GPU holds no samples but those it
+  /// computes.
   std::int64_t total() const;
 };
 
 /// What a rank of such a run needs. Throws: ConfigError where a size is not positive.
 MemoryPlan plan_memory(const ModelSizes& model, const MemoryRequest& request);
 
-/// Units: bytes of one checkpoint on disk: float32 parameters and moments, whatever was computed in.
+/// Units: bytes of one checkpoint on disk: float32 parameters and moments, whatever was computed
+/// in.
 std::int64_t checkpoint_bytes(const ModelSizes& model, const MemoryRequest& request);
 
 }  // namespace hone
