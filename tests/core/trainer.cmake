@@ -31,11 +31,11 @@ foreach(unit resume new_round sharded_optimizer)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support hone::checkpoints)
 endforeach()
 
-# 16 ranks: more than samples and than cores.
 hone_add_mpi_test(law_nccl_test RANKS 2 3 4
   SOURCES law_nccl_test.cpp ${PROJECT_SOURCE_DIR}/tests/distributed/mpi_test_main.cpp
   LINK hone_test_support TIMEOUT 240)
 hone_use_fake_nccl(law_nccl_test)
+# 16 ranks: more than samples and than cores.
 hone_add_mpi_test(law_mpi_test RANKS 1 2 4 16 TIMEOUT 400
   SOURCES law_mpi_test.cpp ${PROJECT_SOURCE_DIR}/tests/distributed/mpi_test_main.cpp
   LINK hone_test_support)

@@ -109,10 +109,9 @@ TEST(CommunicatorFactory, LoopbackIsRefusedWhereRanksWouldTrainAlone) {
   EXPECT_NE(message.find(std::to_string(mpi_environment().size())), std::string::npos) << message;
 }
 
-TEST(CommunicatorFactory, NcclIsRefusedOnCpuRanks) {
-  const auto [message, code] = error_of([] { make_communicator(Backend::Nccl, mpi_environment()); });
-  EXPECT_EQ(code, ExitCode::Environment);
-  EXPECT_NE(message.find("MPI"), std::string::npos) << message;
+TEST(CommunicatorFactory, WithNcclHostMemoryTravelsAsByDefault) {
+  EXPECT_EQ(make_communicator(Backend::Nccl, mpi_environment())->backend(),
+            make_communicator(Backend::Auto, mpi_environment())->backend());
 }
 
 }  // namespace

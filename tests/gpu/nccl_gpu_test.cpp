@@ -1,14 +1,19 @@
-// The contract of communicators, and the law, over the real NCCL: one rank per GPU, as processes.
+// The contract of communicators, and the law, over the real NCCL: one rank per GPU, as threads.
 #include <gtest/gtest.h>
 
 #include <cuda_runtime_api.h>
 
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
 #include "distributed/communicator_contract.hpp"
-#include "distributed/mpi_test_main.hpp"
 #include "gpu/gpu_world.hpp"
-#include "hone/distributed/mpi_communicator.hpp"
 #include "hone/distributed/nccl_communicator.hpp"
+#include "hone/distributed/thread_world.hpp"
 #include "support/fixture_model.hpp"
+#include "support/rank_threads.hpp"
 #include "support/split_training.hpp"
 
 namespace hone::testing {
@@ -41,8 +46,9 @@ class ManagedNccl final : public Communicator {
   void abort(int exit_code) override { nccl_.abort(exit_code); }
   std::shared_ptr<std::byte> allocate(std::int64_t bytes) override {
     void* memory = nullptr;
-    if (cudaMallocManaged(&memory, static_cast<std::size_t>(bytes) + 1) != cudaSuccess) return nullptr;
-    cudaMemset(memory, 0, static_cast<std::size_t>(bytes));
+    const auto size = static_cast<std::size_t>(bytes) + 1;  // none is not taken
+    if (cudaMallocManaged(&memory, size, cudaMemAttachGlobal) != cudaSuccess) return nullptr;
+    cudaMemset(memory, 0, size);
     cudaDeviceSynchronize();
     return {static_cast<std::byte*>(memory), cudaFree};
   }
@@ -51,53 +57,62 @@ class ManagedNccl final : public Communicator {
   distributed::NcclCommunicator& nccl_;
 };
 
-/// What a rank of these tests has; skips, on all ranks alike, where one has no GPU of its own.
-class GpuRank {
- public:
-  GpuRank() {
-    device_ = gpu_or_reason(mpi_environment().local_rank(), reason_);
-    for (const auto& other : all_gather_strings(host_, reason_)) {
-      if (!other.empty()) reason_ = other;
+/// What a rank of these tests has, where each has a GPU of its own.
+struct GpuRank {
+  explicit GpuRank(Communicator& host) {
+    device = gpu_or_reason(host.rank(), reason);
+    for (const auto& other : all_gather_strings(host, reason)) {
+      if (!other.empty()) reason = other;
     }
-    if (reason_.empty()) nccl_.emplace(real_nccl(), *device_, host_);
-  }
-  const std::string& reason() const { return reason_; }
-  Communicator& host() { return host_; }
-  distributed::NcclCommunicator& nccl() { return *nccl_; }
-  at::Device torch_device() const {
-    return {at::kCUDA, static_cast<c10::DeviceIndex>(device_->index())};
+    if (reason.empty()) nccl.emplace(real_nccl(), *device, host);
   }
 
- private:
-  distributed::MpiCommunicator host_;
-  std::string reason_;
-  std::unique_ptr<distributed::Device> device_;
-  std::optional<distributed::NcclCommunicator> nccl_;
+  std::string reason;  ///< why there are no tests; the same on all ranks
+  std::unique_ptr<distributed::Device> device;
+  std::optional<distributed::NcclCommunicator> nccl;
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    NcclOnGpus, CommunicatorContract,
-    ::testing::Values(World{.backend = "nccl",
-                            .run = [](const auto& body) {
-                              GpuRank rank;
-                              if (!rank.reason().empty()) GTEST_SKIP() << rank.reason();
-                              ManagedNccl managed{rank.nccl()};
-                              body(managed);
-                              rank.nccl().close();
-                            },
-                            .orders_nan_and_zeros = false,
-                            .has_own_memory = [](int) { return true; }}));
-
-TEST(GpuLaw, ATrainingOnGpusComputesWhatOneOnTheProcessorDoes) {
-  GpuRank rank;
-  if (!rank.reason().empty()) GTEST_SKIP() << rank.reason();
-  for (const auto* family : {"llama", "gpt2"}) {
-    const FixtureModel model{config_named(family), Fill::Random, /*seed=*/3};
-    expect_updates_independent_of_split(model.folder(), rank.host(), &rank.nccl(),
-                                        rank.torch_device());
-  }
-  rank.nccl().close();
+World gpus(int num_ranks) {
+  return {.backend = "nccl",
+          .num_ranks = num_ranks,
+          .run = [num_ranks](const auto& body) {
+            distributed::ThreadWorld{num_ranks}.run([&](Communicator& host) {
+              GpuRank rank{host};
+              if (!rank.reason.empty()) GTEST_SKIP() << rank.reason;
+              ManagedNccl managed{*rank.nccl};
+              body(managed);
+              rank.nccl->close();
+            });
+          },
+          .orders_nan_and_zeros = false,
+          .has_own_memory = [](int) { return true; }};
 }
+
+INSTANTIATE_TEST_SUITE_P(NcclOnGpus, CommunicatorContract, ::testing::Values(gpus(1), gpus(2)),
+                         [](const auto& info) { return std::to_string(info.param.num_ranks) + "Ranks"; });
+
+class GpuLaw : public ::testing::TestWithParam<int> {};
+
+TEST_P(GpuLaw, ATrainingOnGpusComputesWhatOneOnTheProcessorDoes) {
+  const FixtureModel llama{config_named("llama"), Fill::Random, /*seed=*/3};
+  const FixtureModel gpt2{config_named("gpt2"), Fill::Random, /*seed=*/3};
+  on_ranks(GetParam(), [&](Communicator& host) {
+    GpuRank rank{host};
+    if (!rank.reason.empty()) {
+      [&] { GTEST_SKIP() << rank.reason; }();
+      return 0;
+    }
+    const at::Device device{at::kCUDA, static_cast<c10::DeviceIndex>(rank.device->index())};
+    for (const auto* model : {&llama, &gpt2}) {
+      expect_updates_independent_of_split(model->folder(), host, &*rank.nccl, device);
+    }
+    rank.nccl->close();
+    return 0;
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, GpuLaw, ::testing::Values(1, 2),
+                         ::testing::PrintToStringParamName());
 
 }  // namespace
 }  // namespace hone::testing

@@ -1,5 +1,6 @@
 #include "hone/core/training/packed_forward.hpp"
 
+#include <c10/core/AutogradState.h>
 #include <c10/core/GradMode.h>
 
 namespace hone {
@@ -8,6 +9,20 @@ namespace {
 const Dropout* pointer_to(const std::optional<Dropout>& dropout) {
   return dropout ? &*dropout : nullptr;
 }
+
+/// On a GPU, too, this thread goes backward: who listens to gradients is called by it, and sends them by a
+/// communicator that takes one thread at a time.
+class BackwardByThisThread {
+ public:
+  BackwardByThisThread() { state().set_multithreading_enabled(false); }
+  ~BackwardByThisThread() { state().set_multithreading_enabled(before_); }
+  BackwardByThisThread(const BackwardByThisThread&) = delete;
+  BackwardByThisThread& operator=(const BackwardByThisThread&) = delete;
+
+ private:
+  static c10::AutogradState& state() { return c10::AutogradState::get_tls_state(); }
+  bool before_ = state().get_multithreading_enabled();
+};
 
 }  // namespace
 
@@ -44,6 +59,7 @@ PackedForward::PackedForward(LanguageModel& model, const PackedBatch& batch,
 }
 
 void PackedForward::backward(const at::Tensor& outputs, const at::Tensor& gradient) {
+  const BackwardByThisThread by_this_thread;
   outputs.backward(gradient);
   if (!source_.defined() || !source_.grad().defined()) return;
   encoded_.backward(source_.grad().to(encoded_.scalar_type()));
