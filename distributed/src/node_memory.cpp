@@ -62,8 +62,10 @@ std::string target_of(const std::string& link) {
 
 }  // namespace
 
-Mapping::Mapping(int fd, std::int64_t bytes) : bytes_(static_cast<std::size_t>(bytes)) {
-  void* start = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+Mapping::Mapping(int fd, std::int64_t bytes, bool populate)
+    : bytes_(static_cast<std::size_t>(bytes)) {
+  const int flags = MAP_SHARED | (populate ? MAP_POPULATE : 0);
+  void* start = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, flags, fd, 0);
   if (start == MAP_FAILED) fail("mapping " + std::to_string(bytes) + " bytes", errno);
   data_ = static_cast<std::byte*>(start);
 }
@@ -101,7 +103,8 @@ Mapping map_offered(const MemoryOffer& offer, std::int64_t bytes) {
   }
   const FileDescriptor file{open(link.c_str(), O_RDWR | O_CLOEXEC)};
   if (file.get() < 0) fail("opening the shared memory of a peer, " + link, errno);
-  return {file.get(), bytes};
+  // Of a peer's memory a rank touches a part: the rest must not count as resident here.
+  return {file.get(), bytes, /*populate=*/false};
 }
 
 bool NodeMemory::contains(const void* data, std::int64_t bytes) const {

@@ -23,9 +23,9 @@ struct MemoryOffer {
 /// Pages of a file in this process, from construction to destruction.
 class Mapping {
  public:
-  /// Maps the first `bytes` for reading and writing, all pages present.
+  /// Maps the first `bytes` for reading and writing. `populate`: all pages are present at once.
   /// Throws: CommunicatorError.
-  Mapping(int fd, std::int64_t bytes);
+  Mapping(int fd, std::int64_t bytes, bool populate);
   ~Mapping();
   Mapping(Mapping&& other) noexcept;
   Mapping& operator=(Mapping&&) = delete;
@@ -59,7 +59,7 @@ class SharedMemory {
   explicit SharedMemory(std::int64_t bytes);
 
   MemoryOffer offer() const;
-  Mapping map() const { return {file_.get(), bytes_}; }
+  Mapping map() const { return {file_.get(), bytes_, /*populate=*/true}; }
 
  private:
   std::int64_t bytes_;

@@ -49,6 +49,17 @@ TEST(MemoryPlan, Bfloat16HasMastersAndFloat32Gradients) {
   EXPECT_EQ(checkpoint_bytes(small_model(), request), 4 * 1000);
 }
 
+TEST(MemoryPlan, RanksOfANodeSeeEachOthersGradients) {
+  auto request = small_request();
+  request.ranks = 8;
+  request.ranks_on_node = 4;
+  const auto plan = plan_memory(small_model(), request);
+  EXPECT_EQ(plan.shared, 3 * 1024);  // three quarters of 4 bytes an element
+  EXPECT_EQ(plan.resident(), plan.total() + 3 * 1024);
+  request.on_gpu = true;
+  EXPECT_EQ(plan_memory(small_model(), request).shared, 0);
+}
+
 TEST(MemoryPlan, Zero1DividesTheMomentsAlone) {
   auto request = small_request();
   request.sharded_optimizer = true;

@@ -113,6 +113,8 @@ MemoryPlan plan_memory(const ModelSizes& model, const MemoryRequest& r) {
   plan.activations = activations(model, r);
   plan.kv_cache = r.cache_rows * r.length * model.cache_elements * r.element_bytes;
   plan.samples = r.update_tokens * kBytesPerSampleToken;
+  const auto sharers = r.on_gpu ? 1 : r.ranks_on_node;
+  plan.shared = plan.gradients / sharers * (sharers - 1);
   plan.on_gpu = r.on_gpu;
   plan.process = r.on_gpu ? kGpuContextBytes : process_bytes(model, r);
   return plan;

@@ -209,6 +209,7 @@ class Planner {
 
   MemoryRequest request(std::int64_t ranks) const {
     return {.ranks = ranks,
+            .ranks_on_node = std::min(ranks, options_.ranks_per_node),
             .element_bytes = is_narrow() ? 2 : 4,
             .moments = moments(),
             .sharded_optimizer = is_sharded(),
@@ -248,7 +249,8 @@ std::vector<std::pair<std::string, std::int64_t>> rows_of(const MemoryPlan& plan
           {"gradients", plan.gradients},   {"optimizer", plan.optimizer},
           {"activations", plan.activations}, {"kv_cache", plan.kv_cache},
           {"samples", plan.samples},       {"process", plan.process},
-          {"total", plan.total()}};
+          {"total", plan.total()},         {"shared", plan.shared},
+          {"resident", plan.resident()}};
 }
 
 ordered_json json_of(const Plan& plan) {
@@ -300,6 +302,9 @@ std::string memory_text(const std::vector<Plan>& plans) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     const auto bytes = [&](const Plan& plan) { return rows_of(plan.memory)[i].second; };
     if (std::ranges::all_of(plans, [&](const Plan& plan) { return bytes(plan) == 0; })) continue;
+    const bool says_more = std::ranges::any_of(
+        plans, [](const Plan& plan) { return plan.memory.shared > 0; });
+    if (names[i].first == "resident" && !says_more) continue;
     text += line(names[i].first, plans, [&](const Plan& plan) { return gigabytes(bytes(plan)); });
   }
   return text + line("total of a node", plans, [](const Plan& plan) {

@@ -30,6 +30,7 @@ struct ModelSizes {
 /// How a run is to train. Names are those of TrainerOptions where it has them.
 struct MemoryRequest {
   std::int64_t ranks = 1;
+  std::int64_t ranks_on_node = 1;
   std::int64_t element_bytes = 4;  ///< of what is computed with: 4 float32, 2 bfloat16
   std::int64_t moments = 2;        ///< float32 numbers that the optimizer keeps of a parameter
   bool sharded_optimizer = false;  ///< optimizer_sharding zero1: each rank has its share of them
@@ -51,11 +52,16 @@ struct MemoryPlan {
   std::int64_t kv_cache = 0;     ///< while generating, when there are no activations
   std::int64_t samples = 0;      ///< token ids of one update, on the host of every rank
   std::int64_t process = 0;      ///< program, libraries, allocator; of a GPU its context
+  /// What a rank sees of the gradients of its node's other ranks, on CPUs, where it sums a part of them in place:
+  /// resident as the kernel counts (RSS), and no memory of its own.
+  std::int64_t shared = 0;
   bool on_gpu = false;
 
   /// Of the device: training and generation take turns, and a GPU holds no samples but those it
   /// computes.
   std::int64_t total() const;
+  /// Resident at the peak (RSS).
+  std::int64_t resident() const { return total() + shared; }
 };
 
 /// What a rank of such a run needs. Throws: ConfigError where a size is not positive.
