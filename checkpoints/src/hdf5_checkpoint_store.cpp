@@ -3,7 +3,8 @@
 #include <chrono>
 #include <cstdio>
 #include <map>
-#include <numeric>
+#include <set>
+#include <string_view>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -19,14 +20,17 @@ namespace {
 
 using detail::agreed;
 
-std::string describe_save(const CheckpointContent& content, double seconds) {
-  const double bytes = std::accumulate(
-      content.tensors.begin(), content.tensors.end(), 0.0,
-      [](double sum, const TensorBytes& t) { return sum + static_cast<double>(t.bytes.size()); });
-  char text[160];
-  std::snprintf(text, sizeof text, "saved %s: %zu tensors, %.1f MB in %.2f s",
-                detail::checkpoint_name(content.step).c_str(), content.tensors.size(), bytes / 1e6,
-                seconds);
+/// "114 tensors, 39.5 MB": of all ranks.
+std::string extent_of(const detail::Manifest& manifest) {
+  std::set<std::string_view> names;
+  std::int64_t bytes = 0;
+  for (const auto& tensor : manifest.tensors) {
+    names.insert(tensor.name);
+    bytes += tensor.bytes;
+  }
+  char text[80];
+  std::snprintf(text, sizeof text, "%zu tensors, %.1f MB", names.size(),
+                static_cast<double>(bytes) / 1e6);
   return text;
 }
 
@@ -47,10 +51,14 @@ Hdf5CheckpointStore::Hdf5CheckpointStore(Communicator& communicator, Logger& log
 std::filesystem::path Hdf5CheckpointStore::save(const CheckpointContent& content) {
   const auto start = std::chrono::steady_clock::now();
   try {
-    const auto path = write_and_publish(content);
+    const auto [path, extent] = write_and_publish(content);
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    if (communicator_.rank() == 0) logger_.info(describe_save(content, elapsed.count()));
-    agreed(communicator_, [&] { retain(path); });
+    char seconds[32];
+    std::snprintf(seconds, sizeof seconds, " in %.2f s", elapsed.count());
+    if (communicator_.rank() == 0) {
+      logger_.info("saved " + path.filename().string() + ": " + extent + seconds);
+    }
+    agreed(communicator_, [&, &written = path] { retain(written); });
     return path;
   } catch (const CheckpointError& error) {
     std::string advice;
@@ -64,7 +72,8 @@ std::filesystem::path Hdf5CheckpointStore::save(const CheckpointContent& content
   }
 }
 
-std::filesystem::path Hdf5CheckpointStore::write_and_publish(const CheckpointContent& content) {
+std::pair<std::filesystem::path, std::string> Hdf5CheckpointStore::write_and_publish(
+    const CheckpointContent& content) {
   detail::require_agreed_content(communicator_, content);
   std::string nonce;
   std::filesystem::path temporary;
@@ -75,8 +84,10 @@ std::filesystem::path Hdf5CheckpointStore::write_and_publish(const CheckpointCon
     temporary = detail::make_temporary(files_, options_.run_directory, content.step, nonce);
   });
   temporary = broadcast_string(communicator_, temporary.string());
+  std::string extent;
   try {
     auto manifest = detail::write_rank_files(communicator_, files_, temporary, content);
+    extent = extent_of(manifest);
     detail::seal(communicator_, files_, temporary, content, std::move(manifest));
     agreed(communicator_, [&] {
       if (communicator_.rank() != 0) return;
@@ -90,7 +101,7 @@ std::filesystem::path Hdf5CheckpointStore::write_and_publish(const CheckpointCon
     }
     throw;
   }
-  return options_.run_directory / detail::checkpoint_name(content.step);
+  return {options_.run_directory / detail::checkpoint_name(content.step), extent};
 }
 
 /// The new checkpoint is durable: whatever fails from here on is a warning.

@@ -22,6 +22,8 @@ void describe(const detail::Manifest& manifest, CheckpointSummary& summary) {
 
 }  // namespace
 
+bool TensorSummary::is_piece() const { return bytes != detail::bytes_of(shape, dtype); }
+
 CheckpointSummary inspect_checkpoint(const std::filesystem::path& checkpoint) {
   FileOps& files = real_file_ops();
   detail::require_folder(files, checkpoint);

@@ -57,7 +57,7 @@ DType dtype_named(const std::string& name) {
   return *found;
 }
 
-TensorEntry parse_tensor(const Json& json) {
+TensorEntry parse_tensor(const Json& json, std::int64_t version) {
   TensorEntry entry;
   entry.name = json.at("name").get<std::string>();
   if (!is_valid_tensor_name(entry.name)) refuse("not a tensor name: " + json.at("name").dump());
@@ -70,12 +70,13 @@ TensorEntry parse_tensor(const Json& json) {
   entry.offset = integer(json, "offset");
   entry.bytes = integer(json, "bytes");
   entry.sha256 = digest_text(json, "sha256");
-  if (json.contains("first")) entry.first = integer(json, "first");
+  const bool may_be_piece = version >= 2 && json.contains("first");
+  if (may_be_piece) entry.first = integer(json, "first");
   const auto whole = bytes_of(entry.shape, entry.dtype);
   const auto width = size_of(entry.dtype);
   const bool fits = entry.bytes <= whole && entry.bytes % width == 0 &&
                     entry.first <= (whole - entry.bytes) / width;
-  if (!fits || (!json.contains("first") && entry.bytes != whole)) {
+  if (!fits || (!may_be_piece && entry.bytes != whole)) {
     refuse("bytes of " + entry.name + " do not fit its shape and dtype");
   }
   return entry;
@@ -145,7 +146,9 @@ Manifest parse_fields(const Json& json) {
   if (world_size < 1 || world_size > kMaxWorldSize) refuse("world_size is out of range");
   manifest.world_size = static_cast<int>(world_size);
   manifest.rank_files = parse_rank_files(json.at("rank_files"), manifest.world_size);
-  for (const auto& item : json.at("tensors")) manifest.tensors.push_back(parse_tensor(item));
+  for (const auto& item : json.at("tensors")) {
+    manifest.tensors.push_back(parse_tensor(item, version));
+  }
   for (const auto& item : json.at("other_files")) {
     manifest.other_files.push_back(parse_other_file(item));
   }

@@ -113,7 +113,7 @@ std::string CudaDevice::uuid() const {
 }  // namespace
 }  // namespace hone::distributed
 
-/// See cuda_module.hpp. Nothing is thrown through here: the two sides may not share exceptions.
+/// See cuda_module.hpp.
 extern "C" __attribute__((visibility("default"))) hone::distributed::Device* hone_open_cuda_device(
     int index, int* num_devices, std::string* problem) {
   try {

@@ -189,7 +189,7 @@ void NcclCommunicator::accept(const CollectiveCall& call, const void* data) cons
 }
 
 void NcclCommunicator::require_open(const std::string& what) const {
-  if (!end_.empty()) throw CommunicatorError{what + " refused: " + end_};
+  if (!end_.empty()) throw CommunicatorError{what + " refused: " + end_, end_code_};
 }
 
 void NcclCommunicator::begin(const CollectiveCall& call) {
@@ -232,6 +232,7 @@ void NcclCommunicator::guarded(Function function) {
                     pending_text() + " failed: " + failure.message +
                     (abort_problem.empty() ? "" : "; " + abort_problem);
   end_ = "the communicator is unusable after " + text;
+  end_code_ = failure.code;
   throw CommunicatorError{text, failure.code};
 }
 

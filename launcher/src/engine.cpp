@@ -20,6 +20,9 @@ using distributed::Backend;
 /// Loaded with LibTorch's CUDA part, which needs it: then this is that one.
 constexpr const char* kNccl = "libnccl.so.2";
 
+/// NCCL only knows that it waits; the watchdog, which ends the job at the same limit, knows for whom.
+constexpr std::chrono::seconds kWatchdogFirst{15};
+
 void require_one_kind(Communicator& host, std::string_view mine) {
   const auto kinds = all_gather_strings(host, mine);
   for (std::size_t rank = 1; rank < kinds.size(); ++rank) {
@@ -30,12 +33,12 @@ void require_one_kind(Communicator& host, std::string_view mine) {
   }
 }
 
-void require_backend_fits(Backend backend, bool on_gpus) {
+void require_backend_fits(Backend backend, bool on_gpus, int num_ranks) {
   if (backend == Backend::Nccl && !on_gpus) {
     throw LaunchError{"ddp_backend=nccl is for GPUs, and these ranks compute on the CPU. Use "
                       "ddp_backend=auto or mpi"};
   }
-  if (backend == Backend::Mpi && on_gpus) {
+  if (backend == Backend::Mpi && on_gpus && num_ranks > 1) {
     throw LaunchError{"ddp_backend=mpi sums what is in host memory, and these ranks compute on GPUs. "
                       "Use ddp_backend=auto or nccl, or --use_cpu"};
   }
@@ -48,10 +51,19 @@ Engine::Engine(const EngineOptions& options, const distributed::MpiEnvironment& 
     : host_(host) {
   run_agreed(host_, [&] { open_device(options, mpi.local_rank(), log); });
   require_one_kind(host_, device_->kind());
-  distributed::require_devices_of_their_own(host_, device_->uuid(), options.allow_shared_device);
+  const bool shared = distributed::devices_are_shared(host_, device_->uuid(),
+                                                      options.allow_shared_device);
   const bool on_gpus = device_->kind() == "cuda";
-  require_backend_fits(options.backend, on_gpus);
-  if (on_gpus && host_.size() > 1) open_nccl(options, recorder);
+  require_backend_fits(options.backend, on_gpus, host_.size());
+  // NCCL takes one rank per GPU: ranks that share one can generate and evaluate, not train.
+  if (on_gpus && host_.size() > 1 && !shared) open_nccl(options, recorder);
+}
+
+Communicator& Engine::communicator() {
+  if (watched_) return *watched_;
+  if (device_->kind() == "cpu" || host_.size() == 1) return host_;
+  throw LaunchError{"ranks that share a GPU cannot sum gradients: NCCL takes one rank per GPU. Start "
+                    "as many ranks as there are GPUs, or train with --use_cpu"};
 }
 
 Engine::~Engine() = default;
@@ -75,6 +87,7 @@ void Engine::open_nccl(const EngineOptions& options, distributed::FlightRecorder
     times.collective = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::duration<double>{*options.timeout});
   }
+  times.collective += kWatchdogFirst;
   nccl_host_ = std::make_unique<distributed::MpiCommunicator>();
   distributed::NcclApi api;
   run_agreed(host_, [&] { api = distributed::load_nccl(kNccl); });

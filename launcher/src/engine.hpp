@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "hone/core/communicator.hpp"
 #include "hone/core/logger.hpp"
@@ -36,7 +37,10 @@ class Engine {
   ~Engine();
 
   distributed::Device& device() { return *device_; }
-  Communicator& communicator() { return watched_ ? *watched_ : host_; }
+  /// Throws: LaunchError where ranks share GPUs.
+  Communicator& communicator();
+  /// "nccl", or the host's.
+  std::string_view backend() const { return watched_ ? watched_->backend() : host_.backend(); }
 
   /// Ends NCCL in order; without it, it is aborted.
   void close();

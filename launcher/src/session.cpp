@@ -27,6 +27,9 @@ namespace {
 constexpr std::chrono::milliseconds kPatience{3000};
 /// For a log line and a record, when another rank's failure ends this one.
 constexpr std::chrono::seconds kLastWords{2};
+/// After the loss of a peer.
+constexpr const char* kResumeAdvice =
+    "\nGo on from the newest checkpoint: the same command with --resume_from_checkpoint auto";
 
 /// Containers on several machines may have one name.
 std::string machine_of(const std::string& host_name) {
@@ -110,7 +113,8 @@ void Session::end_now(const EndOfJob& end) {
     std::this_thread::sleep_for(kLastWords);
     _exit(code);
   }}.detach();
-  const Failure failure{end.code, end.cause};
+  const bool may_resume = end.code == static_cast<int>(ExitCode::Stopped);
+  const Failure failure{end.code, end.cause + (may_resume ? kResumeAdvice : "")};
   log_.record(LogLevel::Error, end.cause);
   const int teller = end.rank == 0 ? 1 : 0;
   if (!end.told && rank() == teller) screen_.print_error(error_block(failure, "", log_.file()));
@@ -157,7 +161,7 @@ std::string Session::describe() const {
   std::string text = counted(size(), "rank");
   if (size() > 1) text += " on " + counted(num_nodes_, "node");
   text += ", " + std::string{engine_->device().kind()} + ", ";
-  if (size() > 1) text += std::string{engine_->communicator().backend()} + ", ";
+  if (size() > 1) text += std::string{engine_->backend()} + ", ";
   return text + counted(num_threads_, "thread") + (size() > 1 ? " each" : "");
 }
 
@@ -207,12 +211,18 @@ int Session::leave(int code, const std::optional<Failure>& failure) {
   }
   if (first_failed) agreed = all[static_cast<std::size_t>(*first_failed)].code;
   if (failure && first_failed == rank()) report(*failure);
-  write_record(agreed, failure);
-  if (agreed == 0) engine_->close();
+  if (agreed == 0) close_engine();
   engine_.reset();  // before MPI, over which NCCL's ranks met
+  write_record(agreed, failure);
   if (control_) control_->close();
   mpi_->finalize();
   return agreed;
+}
+
+/// The work is done and saved: what goes wrong now is for people to know.
+void Session::close_engine() {
+  const auto failure = failure_of([&] { engine_->close(); });
+  if (failure.happened()) log_.warning("NCCL did not end in order: " + failure.message);
 }
 
 void Session::report(const Failure& failure) {

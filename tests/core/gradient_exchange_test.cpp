@@ -169,6 +169,18 @@ TEST_F(Countdown, AWriteMoreThanBeforeDelaysABucketThatIsNotSentYet) {
   EXPECT_EQ(started(), (std::vector<std::int64_t>{1}));
 }
 
+TEST_F(Countdown, LearnsNothingOfAPassThatFailed) {
+  pass({2, 1});
+  countdown_.wrote(0);  // a tied weight, whose second write never came
+  countdown_.finish(/*has_succeeded=*/false);
+  EXPECT_EQ(started().size(), 2U);
+  pass({2, 1, 0, 0});
+  countdown_.finish();
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{1, 0}));
+  pass({2, 1, 0});
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{1}));
+}
+
 TEST_F(Countdown, WritesOutsideOfAPassDoNotCount) {
   countdown_.wrote(0);
   countdown_.finish();

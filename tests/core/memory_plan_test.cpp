@@ -49,6 +49,19 @@ TEST(MemoryPlan, Bfloat16HasMastersAndFloat32Gradients) {
   EXPECT_EQ(checkpoint_bytes(small_model(), request), 4 * 1000);
 }
 
+TEST(MemoryPlan, NarrowGradientsTakeOneBucketOnCpusAndAllOnGpus) {
+  auto request = small_request();
+  request.narrow_wire = true;
+  EXPECT_EQ(plan_memory(small_model(), request).wire, 0);  // one rank sends nothing
+  request.ranks = 2;
+  EXPECT_EQ(plan_memory(small_model(), request).wire, 2 * 1024);
+  auto large = small_model();
+  large.flat_elements = std::int64_t{1} << 30;
+  EXPECT_EQ(plan_memory(large, request).wire, 32 << 20);
+  request.on_gpu = true;
+  EXPECT_EQ(plan_memory(large, request).wire, std::int64_t{2} << 30);
+}
+
 TEST(MemoryPlan, RanksOfANodeSeeEachOthersGradients) {
   auto request = small_request();
   request.ranks = 8;

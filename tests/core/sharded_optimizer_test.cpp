@@ -9,6 +9,9 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "hone/checkpoints/hdf5_checkpoint_store.hpp"
@@ -77,30 +80,34 @@ TEST_P(ShardedOptimizer, WorksWithMastersMomentumAndClipping) {
   });
 }
 
+/// Notes what it is given to save.
+class SaveCounter final : public CheckpointStore {
+ public:
+  std::filesystem::path save(const CheckpointContent& content) override {
+    for (const auto& tensor : content.tensors) {
+      const auto count = static_cast<std::int64_t>(tensor.bytes.size()) / size_of(tensor.dtype);
+      (tensor.name.starts_with("model/") ? weights : state) += count;
+    }
+    return {};
+  }
+  std::optional<std::filesystem::path> find_newest() override { return std::nullopt; }
+  std::string load_state(const std::filesystem::path&) override { return {}; }
+  void load_tensors(const std::filesystem::path&, std::span<const TensorBytes>) override {}
+
+  std::int64_t weights = 0;  ///< elements that this rank has
+  std::int64_t state = 0;
+};
+
 TEST_P(ShardedOptimizer, EveryRankKeepsItsPartOfTheStateOnly) {
   on_ranks(GetParam(), [&](Communicator& comm) {
-    const auto model = load_model(model_.folder(), {.dtype = at::kFloat});
-    auto& parameters = model->parameters();
-    parameters.enable_training();
-    std::int64_t whole = 0, held = 0;
-    distributed::AllReduceGradientReducer reducer{comm};
-    std::vector<ParameterSlice> mine;
-    for (std::size_t i = 0; i < parameters.groups().size(); ++i) {
-      const auto count = parameters.groups()[i].values.numel();
-      whole += count;
-      mine.push_back({i, reducer.partition(count).owned(0, comm.rank())});
-      held += mine.back().range.count;
-    }
-    AdamW optimizer{parameters, {}, mine};
-    std::int64_t state = 0;
-    for (const auto& [name, flat] : optimizer.state()) {
-      for (const auto& tensor : flat) state += tensor.numel();
-    }
-    EXPECT_EQ(state, 2 * held);
-    // An equal share, and at most the rest of each group.
-    EXPECT_LE(held, whole / comm.size() + 2 * BufferPartition::kGrain * comm.size());
-    all_reduce_sum(comm, std::span{&held, 1});
-    EXPECT_EQ(held, whole);
+    SaveCounter store;
+    TrainerHarness harness{model_.folder(), comm, sharded(), {.checkpoints = &store}};
+    harness->save();
+    // Two moments of an equal share of the weights, and at most the rest of both groups.
+    EXPECT_LE(store.state, 2 * (store.weights / comm.size() +
+                                2 * BufferPartition::kGrain * comm.size()));
+    all_reduce_sum(comm, std::span{&store.state, 1});
+    EXPECT_EQ(store.state, 2 * store.weights);
     return 0;
   });
 }

@@ -38,15 +38,15 @@ TEST(FlightRecorder, TellsWhatARankIsAt) {
 
 TEST(FlightRecorder, KeepsTheLastCollectives) {
   FlightRecorder recorder;
-  for (std::int64_t i = 1; i <= 1000; ++i) {
+  for (std::int64_t i = 1; i <= 3000; ++i) {
     recorder.begin(all_reduce_call(i, DType::Int64, ReduceOp::Max));
     recorder.end();
   }
   const auto pulse = recorder.pulse();
-  EXPECT_EQ(pulse.sequence, 1000);
+  EXPECT_EQ(pulse.sequence, 3000);
   ASSERT_EQ(pulse.recent.size(), kRecentCalls);
-  EXPECT_EQ(pulse.recent.front().count, 1000 - std::int64_t{kRecentCalls} + 1);
-  EXPECT_EQ(pulse.recent.back().count, 1000);
+  EXPECT_EQ(pulse.recent.front().count, 3000 - std::int64_t{kRecentCalls} + 1);
+  EXPECT_EQ(pulse.recent.back().count, 3000);
 }
 
 TEST(FlightRecorder, KnowsHowLongPhasesTake) {

@@ -128,16 +128,16 @@ MUTANTS = [
            LAW),
     Mutant("gradients_averaged",
            "gradients are averaged over ranks instead of summed",
-           TRAINER, "exchange_->finish();",
-           "exchange_->finish();\n"
+           TRAINER, "exchange_->finish(!update.failure.happened());",
+           "exchange_->finish(!update.failure.happened());\n"
            "  for (auto& group : parts_.model.parameters().groups()) {\n"
            "    group.gradients.div_(parts_.communicator.size());\n"
            "  }",
            "law_test", LAW),
     Mutant("norm_of_the_rank",
            "gradients are clipped by the norm of the rank's own share",
-           TRAINER, "      reduce_gradients();\n      agree_on(update);",
-           "      agree_on(update);\n      reduce_gradients();",
+           TRAINER, "      reduce_gradients(update);\n      agree_on(update);",
+           "      agree_on(update);\n      reduce_gradients(update);",
            "law_test", LAW),
     Mutant("not_finite_applied_elsewhere",
            "ranks whose own loss is finite apply an update that is not",

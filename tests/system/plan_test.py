@@ -49,6 +49,7 @@ class MemoryTest(SystemTest):
             (None, ("--gradient_checkpointing",), ("--gradient_checkpointing",)),
             (None, ("--dtype", "bfloat16"), ("--bf16",)),
             (2, ("--ranks", 2, "--optim", "sgd"), ("--optim", "sgd")),
+            (2, ("--ranks", 2, "--optimizer_sharding", "zero1"), ("--optimizer_sharding", "zero1")),
         ):
             with self.subTest(plan_flags):
                 planned = self.plan(*plan_flags)["plans"][0]["rank_bytes"]

@@ -71,6 +71,31 @@ class CommandLine(TrainTest):
         self.assertIn("learning_rate: 5.0e-04\n", resolved)
 
 
+class Ranks(TrainTest):
+    """What only several ranks have: the options reach what they are for."""
+
+    def trained(self, output: str, *more: object, ranks: int = 2) -> list[dict]:
+        return self.train(TEXTS, "--save_steps", 3, *more, output=output, ranks=ranks)
+
+    def test_a_sharded_optimizer_computes_the_same_and_saves_pieces(self) -> None:
+        whole = self.trained("whole")
+        sharded = self.trained("sharded", "--optimizer_sharding", "zero1")
+        for one, other in zip(whole, sharded, strict=True):
+            self.assertAlmostEqual(one["loss"], other["loss"], delta=1e-5 * one["loss"])
+            self.assertAlmostEqual(one["grad_norm"], other["grad_norm"], delta=1e-5 * one["grad_norm"])
+        shown = json.loads(self.hone("inspect", "sharded/checkpoint-3", "--json").out)
+        self.assertTrue(shown["verified"], shown["problem"])
+        pieces = [tensor for tensor in shown["tensors"] if tensor["first"] > 0]
+        self.assertTrue(pieces and all(tensor["name"].startswith("exp_avg") for tensor in pieces))
+        self.assertIn("from element", self.hone("inspect", "sharded/checkpoint-3").out)
+
+    def test_gradients_that_travel_as_bfloat16_are_rounded(self) -> None:
+        whole, rounded = self.trained("whole"), self.trained("rounded", "--ddp_comm_hook", "bf16")
+        self.assertEqual(whole[0]["loss"], rounded[0]["loss"])  # of the same weights
+        self.assertNotEqual(whole[0]["grad_norm"], rounded[0]["grad_norm"])
+        self.assertAlmostEqual(whole[0]["grad_norm"], rounded[0]["grad_norm"], delta=0.02 * whole[0]["grad_norm"])
+
+
 class DataForms(TrainTest):
     """Each form gives the targets that its rows say, and the same on two ranks."""
 

@@ -62,10 +62,10 @@ void BucketCountdown::wrote(std::size_t index) {
   }
 }
 
-void BucketCountdown::finish() {
+void BucketCountdown::finish(bool has_succeeded) {
   while (num_started_ < order_.size()) start_(order_[num_started_++]);
   num_started_ = 0;
-  if (!std::exchange(is_running_, false)) return;
+  if (!std::exchange(is_running_, false) || !has_succeeded) return;
   for (auto& parameter : parameters_) {
     parameter.expected = std::max(parameter.expected, parameter.writes);
   }

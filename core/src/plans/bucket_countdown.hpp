@@ -38,8 +38,9 @@ class BucketCountdown {
   /// The gradient of a parameter was written. Outside of begin() and finish() it does not count.
   /// Throws: Error (Internal) where its bucket has been started already.
   void wrote(std::size_t parameter);
-  /// The pass is over, or there was none here: all other buckets are started.
-  void finish();
+  /// The pass is over, or there was none here: all other buckets are started. Of one that failed nothing is
+  /// learnt.
+  void finish(bool has_succeeded = true);
 
  private:
   struct Parameter {

@@ -92,10 +92,17 @@ void require_positive(const char* name, std::int64_t value) {
   throw ConfigError{std::string{name} + " must be > 0, got " + std::to_string(value)};
 }
 
+/// One bucket of 64 MiB of gradients in half as many bytes; on GPUs, where all buckets are on their way at
+/// once, all of them (AllReduceGradientReducer).
+std::int64_t wire_bytes(std::int64_t elements, bool on_gpu) {
+  constexpr std::int64_t kBucketElements = std::int64_t{16} << 20;
+  return 2 * (on_gpu ? elements : std::min(elements, kBucketElements));
+}
+
 }  // namespace
 
 std::int64_t MemoryPlan::total() const {
-  return parameters + masters + gradients + optimizer + std::max(activations, kv_cache) +
+  return parameters + masters + gradients + wire + optimizer + std::max(activations, kv_cache) +
          (on_gpu ? 0 : samples) + process;
 }
 
@@ -113,6 +120,7 @@ MemoryPlan plan_memory(const ModelSizes& model, const MemoryRequest& r) {
   plan.activations = activations(model, r);
   plan.kv_cache = r.cache_rows * r.length * model.cache_elements * r.element_bytes;
   plan.samples = r.update_tokens * kBytesPerSampleToken;
+  if (r.narrow_wire && r.ranks > 1) plan.wire = wire_bytes(flat, r.on_gpu);
   const auto sharers = r.on_gpu ? 1 : r.ranks_on_node;
   plan.shared = plan.gradients / sharers * (sharers - 1);
   plan.on_gpu = r.on_gpu;

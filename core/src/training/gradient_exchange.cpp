@@ -71,8 +71,8 @@ void GradientExchange::wrote(const at::Tensor& parameter) {
   if (found != index_.end()) countdown_.wrote(found->second);
 }
 
-void GradientExchange::finish() {
-  countdown_.finish();
+void GradientExchange::finish(bool has_succeeded) {
+  countdown_.finish(has_succeeded);
   reducer_.wait();
 }
 

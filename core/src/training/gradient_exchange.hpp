@@ -14,7 +14,8 @@ namespace hone::detail {
 
 /// The sum of a model's gradients over all ranks: after the backward pass or, where the reducer can do both at
 /// once, bucket by bucket during it.
-/// Ownership: parameters, which have gradients, and reducer outlive it.
+/// Ownership: parameters, which have gradients, and reducer outlive it. Of a model there is one at a time: it
+/// hangs itself on the parameters.
 class GradientExchange {
  public:
   GradientExchange(ParameterStore& parameters, GradientReducer& reducer, SumsFor whom);
@@ -28,7 +29,8 @@ class GradientExchange {
   /// A gradient was written otherwise than by autograd, which is listened to.
   void wrote(const at::Tensor& parameter);
   /// Sends what is not sent yet, and waits. Collective.
-  void finish();
+  /// `has_succeeded`: of the pass that begin_last_pass() announced, on this rank.
+  void finish(bool has_succeeded);
 
  private:
   void start(const BucketCountdown::Bucket& bucket);

@@ -158,7 +158,8 @@ void Trainer::restore(const std::filesystem::path& checkpoint) {
                  *options_.global_train_batch_size);
   }
   if (options_.full_determinism) {
-    require_same("deterministic_threads", state.deterministic_threads, state_.deterministic_threads);
+    require_equal("full_determinism on num_threads", std::to_string(state.deterministic_threads),
+                  std::to_string(state_.deterministic_threads), "Other sums would be rounded otherwise");
   }
   require_not_past_end(state.global_step);
   HostCopies copies;

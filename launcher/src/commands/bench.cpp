@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
@@ -22,6 +23,7 @@ struct BenchOptions {
   std::int64_t max_bytes = std::int64_t{1} << 30;
   std::int64_t repeats = 5;
   std::string ddp_backend = "auto";
+  bool use_cpu = false;
   bool json = false;
 
   void bind(OptionRegistry& registry) {
@@ -33,69 +35,93 @@ struct BenchOptions {
     what.add("repeats", &repeats, "Measured for each size, after one that is not; the median counts.",
              at_least(1));
     what.add("ddp_backend", &ddp_backend, "How ranks communicate: auto, mpi, nccl.");
+    what.add("use_cpu", &use_cpu, "Leave GPUs alone also where there are some.");
     what.add("json", &json, "JSON to standard output.");
   }
 };
 
-/// Seconds of one sum of float32 over all ranks, of the slowest: all begin together.
-double seconds_of_one(Communicator& comm, std::span<float> values) {
-  std::ranges::fill(values, 1.0F);
-  comm.barrier();
+/// What is measured: sums of float32 in memory that `comm` reduces.
+struct Subject {
+  Communicator& comm;
+  Communicator& host;       ///< for times; the same where that reduces host memory
+  std::string_view memory;  ///< "any", "own" or "device"
+  std::span<float> values;
+
+  bool on_host() const { return &comm == &host; }
+};
+
+/// Seconds of one sum over all ranks, of the slowest: all begin together.
+double seconds_of_one(const Subject& subject) {
+  if (subject.on_host()) std::ranges::fill(subject.values, 1.0F);
+  subject.host.barrier();
   const auto start = Clock::now();
-  comm.all_reduce(values.data(), static_cast<std::int64_t>(values.size()), DType::Float32,
-                  ReduceOp::Sum);
+  subject.comm.all_reduce(subject.values.data(), static_cast<std::int64_t>(subject.values.size()),
+                          DType::Float32, ReduceOp::Sum);
   double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  comm.all_reduce(&seconds, 1, DType::Float64, ReduceOp::Max);
+  subject.host.all_reduce(&seconds, 1, DType::Float64, ReduceOp::Max);
   return seconds;
 }
 
-double median_seconds(Communicator& comm, std::span<float> values, std::int64_t repeats) {
-  seconds_of_one(comm, values);
+void require_sums(const Subject& subject) {
+  const auto expected = static_cast<float>(subject.comm.size());
+  const auto is_wrong = [&](float value) { return value != expected; };
+  if (!subject.on_host() || std::ranges::none_of(subject.values, is_wrong)) return;
+  throw CommunicatorError{"all_reduce of " + std::to_string(subject.values.size_bytes()) +
+                          " bytes gives a wrong sum"};
+}
+
+double median_seconds(const Subject& subject, std::int64_t repeats) {
+  seconds_of_one(subject);
   std::vector<double> seconds;
-  for (std::int64_t i = 0; i < repeats; ++i) seconds.push_back(seconds_of_one(comm, values));
-  const auto expected = static_cast<float>(comm.size());
-  if (std::ranges::any_of(values, [&](float value) { return value != expected; })) {
-    throw CommunicatorError{"all_reduce of " + std::to_string(values.size_bytes()) +
-                            " bytes gives a wrong sum"};
-  }
+  for (std::int64_t i = 0; i < repeats; ++i) seconds.push_back(seconds_of_one(subject));
+  require_sums(subject);
   std::ranges::nth_element(seconds, seconds.begin() + static_cast<std::ptrdiff_t>(seconds.size() / 2));
   return seconds[seconds.size() / 2];
 }
 
 /// Source of the bus bandwidth: nccl-tests, which count what a ring sends and receives on each rank.
-nlohmann::ordered_json measure(Communicator& comm, std::int64_t bytes, std::string_view memory,
-                               std::span<float> values, std::int64_t repeats) {
-  const double seconds = median_seconds(comm, values, repeats);
-  const double gigabytes = static_cast<double>(bytes) * 1e-9;
-  const double ranks = comm.size();
-  return {{"bytes", bytes},
-          {"memory", memory},
+nlohmann::ordered_json measure(const Subject& subject, std::int64_t repeats) {
+  const double seconds = median_seconds(subject, repeats);
+  const double gigabytes = static_cast<double>(subject.values.size_bytes()) * 1e-9;
+  const double ranks = subject.comm.size();
+  return {{"bytes", subject.values.size_bytes()},
+          {"backend", subject.comm.backend()},
+          {"memory", subject.memory},
           {"seconds", seconds},
           {"algorithm_gb_per_second", gigabytes / seconds},
           {"bus_gb_per_second", gigabytes / seconds * 2 * (ranks - 1) / ranks}};
 }
 
-/// On any memory, and on the communicator's own where it has some.
-std::vector<nlohmann::ordered_json> measure_each_memory(Communicator& comm, std::int64_t bytes,
+/// On any memory, on the communicator's own where it has some, and on GPUs where the ranks have them.
+std::vector<nlohmann::ordered_json> measure_each_memory(Session& session, std::int64_t bytes,
                                                         std::int64_t repeats) {
+  auto& host = session.communicator();
   const auto count = static_cast<std::size_t>(bytes) / sizeof(float);
+  const auto floats = [&](const std::shared_ptr<std::byte>& memory) {
+    return std::span{reinterpret_cast<float*>(memory.get()), count};
+  };
   std::vector<nlohmann::ordered_json> results;
   {
     std::vector<float> values(count);
-    results.push_back(measure(comm, bytes, "any", values, repeats));
+    results.push_back(measure({host, host, "any", values}, repeats));
   }
-  if (const auto memory = comm.allocate(bytes); memory != nullptr) {
-    const std::span values{reinterpret_cast<float*>(memory.get()), count};
-    results.push_back(measure(comm, bytes, "own", values, repeats));
+  if (const auto memory = host.allocate(bytes); memory != nullptr) {
+    results.push_back(measure({host, host, "own", floats(memory)}, repeats));
+  }
+  if (session.device().kind() != "cpu" && session.size() > 1) {
+    const auto memory = session.device().allocate(bytes);
+    results.push_back(
+        measure({session.device_communicator(), host, "device", floats(memory)}, repeats));
   }
   return results;
 }
 
 std::string line_of(const nlohmann::ordered_json& result) {
   char line[128];
-  std::snprintf(line, sizeof line, "%12lld bytes  %s %12.1f us  algorithm %7.2f GB/s  bus %7.2f GB/s\n",
+  std::snprintf(line, sizeof line,
+                "%12lld bytes  %s %12.1f us  algorithm %7.2f GB/s  bus %7.2f GB/s\n",
                 static_cast<long long>(result["bytes"].get<std::int64_t>()),
-                result["memory"] == "own" ? "own memory" : "any memory",
+                (result["memory"].get<std::string>() + " memory").c_str(),
                 result["seconds"].get<double>() * 1e6,
                 result["algorithm_gb_per_second"].get<double>(),
                 result["bus_gb_per_second"].get<double>());
@@ -112,14 +138,17 @@ int run_bench(const CommandContext& context, Arguments arguments) {
   if (options.max_bytes < options.min_bytes) {
     throw ConfigError{"max_bytes is below min_bytes: there is nothing to measure"};
   }
-  Session session{{.ddp_backend = options.ddp_backend, .watch_signals = false}, context.environment,
+  Session session{{.use_cpu = options.use_cpu,
+                   .ddp_backend = options.ddp_backend,
+                   .watch_signals = false},
+                  context.environment,
                   context.screen};
   return session.run([&] {
     auto& comm = session.communicator();
     nlohmann::ordered_json results = nlohmann::ordered_json::array();
     if (!options.json) session.screen().print(session.describe() + '\n');
     for (auto bytes = options.min_bytes; bytes <= options.max_bytes; bytes *= 4) {
-      for (const auto& result : measure_each_memory(comm, bytes, options.repeats)) {
+      for (const auto& result : measure_each_memory(session, bytes, options.repeats)) {
         results.push_back(result);
         if (!options.json) session.screen().print(line_of(result));
       }

@@ -62,7 +62,7 @@ std::string full_text(const CheckpointSummary& summary) {
   for (const TensorSummary& tensor : summary.tensors) {
     text += "  " + printable(tensor.name) + "  " + std::string{name_of(tensor.dtype)} + ' ' +
             shape_text(tensor.shape) + "  " + std::to_string(tensor.bytes) + " bytes" +
-            (tensor.first > 0 ? " from element " + std::to_string(tensor.first) : "") + "  " +
+            (tensor.is_piece() ? " from element " + std::to_string(tensor.first) : "") + "  " +
             printable(tensor.file) + '\n';
   }
   return text;

@@ -213,6 +213,7 @@ class Planner {
             .element_bytes = is_narrow() ? 2 : 4,
             .moments = moments(),
             .sharded_optimizer = is_sharded(),
+            .narrow_wire = options_.ddp_comm_hook == "bf16",
             .gradient_checkpointing = options_.gradient_checkpointing,
             .sequences = options_.per_device_train_batch_size,
             .length = length_,
@@ -246,7 +247,8 @@ class Planner {
 
 std::vector<std::pair<std::string, std::int64_t>> rows_of(const MemoryPlan& plan) {
   return {{"parameters", plan.parameters}, {"masters", plan.masters},
-          {"gradients", plan.gradients},   {"optimizer", plan.optimizer},
+          {"gradients", plan.gradients},   {"wire", plan.wire},
+          {"optimizer", plan.optimizer},
           {"activations", plan.activations}, {"kv_cache", plan.kv_cache},
           {"samples", plan.samples},       {"process", plan.process},
           {"total", plan.total()},         {"shared", plan.shared},

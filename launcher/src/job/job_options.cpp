@@ -65,7 +65,8 @@ void ModelOptions::bind(OptionRegistry& registry) {
   machine.add("bind_threads", &bind_threads,
               "Bind each rank to its share of the node's cores, where the launcher has not.");
   machine.add("allow_shared_device", &allow_shared_device,
-              "Let two ranks compute on one GPU, which is refused otherwise.");
+              "Let two ranks compute on one GPU, which is refused otherwise; they can generate and "
+              "evaluate, but not train, since NCCL takes one rank per GPU.");
   machine.add_choice("watchdog", &watchdog,
                      "About ranks that die, hang or are out of step: abort ends the job with the cause, "
                      "report only tells, off does not look.",

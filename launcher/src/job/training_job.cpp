@@ -99,6 +99,9 @@ bool TrainingJob::resume(const ResumeOptions& options) {
   const auto& asked = options.resume_from_checkpoint;
   const bool any = asked == "auto" || asked == "true";
   const bool found = any ? trainer_->resume() : trainer_->resume(std::filesystem::path{asked});
+  if (!found && asked == "auto") {
+    session_.log().info("output_dir holds no checkpoint yet: a fresh start");
+  }
   if (!found && asked == "true") {
     throw CheckpointError{"resume_from_checkpoint true: output_dir holds no checkpoint. Use auto to "
                           "start where there is none",

@@ -5,6 +5,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "hone/checkpoints/file_ops.hpp"
@@ -52,7 +53,9 @@ class Hdf5CheckpointStore final : public CheckpointStore {
                     std::span<const TensorBytes> tensors) override;
 
  private:
-  std::filesystem::path write_and_publish(const CheckpointContent& content);
+  /// The new folder, and how much is in it, for people.
+  std::pair<std::filesystem::path, std::string> write_and_publish(
+      const CheckpointContent& content);
   void retain(const std::filesystem::path& written);
   std::vector<std::string> list_everywhere();
 

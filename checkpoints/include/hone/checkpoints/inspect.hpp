@@ -17,6 +17,8 @@ struct TensorSummary {
   std::int64_t bytes = 0;           ///< fewer than that: a piece, as where every rank has a part
   std::string file;                 ///< which of the folder's files holds it
   std::int64_t first = 0;           ///< element that a piece begins with
+
+  bool is_piece() const;
 };
 
 /// What a checkpoint says about itself and whether that is true.

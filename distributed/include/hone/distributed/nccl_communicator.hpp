@@ -107,6 +107,7 @@ class NcclCommunicator final : public Communicator {
   std::vector<CollectiveCall> pending_;  ///< begun and not known to be done, oldest first
   std::int64_t sequence_ = 0;            ///< collectives begun
   std::string end_;                      ///< why no collective is taken; empty while they are
+  ExitCode end_code_ = ExitCode::Internal;  ///< of what ended it
 };
 
 }  // namespace hone::distributed

@@ -11,7 +11,7 @@
 namespace hone::distributed {
 
 /// Collectives that a heartbeat tells of: enough that those of any two ranks overlap.
-constexpr std::size_t kRecentCalls = 256;
+constexpr std::size_t kRecentCalls = 1024;
 
 /// What a rank's heartbeat says.
 struct Pulse {

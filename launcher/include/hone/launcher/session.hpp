@@ -110,6 +110,7 @@ class Session {
   void watch_ranks(const SessionOptions& options);
   void end_now(const EndOfJob& end);
   int leave(int code, const std::optional<Failure>& failure);
+  void close_engine();
   void report(const Failure& failure);
   void write_record(int code, const std::optional<Failure>& failure);
   std::string tag() const;

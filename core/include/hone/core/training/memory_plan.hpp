@@ -34,6 +34,7 @@ struct MemoryRequest {
   std::int64_t element_bytes = 4;  ///< of what is computed with: 4 float32, 2 bfloat16
   std::int64_t moments = 2;        ///< float32 numbers that the optimizer keeps of a parameter
   bool sharded_optimizer = false;  ///< optimizer_sharding zero1: each rank has its share of them
+  bool narrow_wire = false;        ///< ddp_comm_hook bf16
   bool gradient_checkpointing = false;
   std::int64_t sequences = 8;      ///< of a micro-batch
   std::int64_t length = 0;         ///< tokens of each; all are targets
@@ -47,6 +48,7 @@ struct MemoryPlan {
   std::int64_t parameters = 0;   ///< what is computed with
   std::int64_t masters = 0;      ///< float32 originals of bfloat16 parameters
   std::int64_t gradients = 0;    ///< float32
+  std::int64_t wire = 0;         ///< gradients as they travel, where that is not as they are
   std::int64_t optimizer = 0;
   std::int64_t activations = 0;  ///< of one micro-batch where they are most
   std::int64_t kv_cache = 0;     ///< while generating, when there are no activations

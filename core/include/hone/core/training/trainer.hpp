@@ -92,6 +92,7 @@ struct TrainerState {
 ///
 /// Collective: the constructor and every method but the plain getters; all ranks make the same calls.
 /// Thread-safety: one thread.
+/// Ownership: what `parts` refers to outlives it; a model has one trainer at a time.
 class Trainer {
  public:
   /// Throws: ConfigError for options that do not fit, CommunicatorError where ranks hold different
@@ -199,7 +200,7 @@ class Trainer {
   Update begin_update(std::span<const TokenRow> rows, std::span<const std::int64_t> chunk);
   void accumulate_gradients(Update& update);
   at::Tensor forward_backward(const PackedBatch& micro, double scale);
-  void reduce_gradients();
+  void reduce_gradients(const Update& update);
   void agree_on(Update& update);
   void clip_and_apply(const Update& update);
   void share_parameters();
