@@ -8,6 +8,7 @@
 #include "agreed.hpp"
 #include "digest.hpp"
 #include "file_io.hpp"
+#include "hone/core/buffer_partition.hpp"
 #include "placement.hpp"
 #include "run_directory.hpp"
 #include "verify.hpp"
@@ -61,48 +62,37 @@ void require_fit(const std::filesystem::path& checkpoint, const TensorIndex& ind
                         "\nResume with the model and the options that wrote it."};
 }
 
-/// Bytes of a tensor that lie at [begin, end) of its row-major order.
-struct ByteRange {
-  std::int64_t begin = 0;
-  std::int64_t end = 0;
-};
-
-ByteRange range_of(std::int64_t first, DType dtype, std::int64_t bytes) {
-  const auto begin = first * size_of(dtype);
-  return {begin, begin + bytes};
+/// The bytes of a tensor, in row-major order, that an entry holds or a caller asks for.
+ElementRange bytes_held(const TensorEntry& entry) {
+  return {entry.first * size_of(entry.dtype), entry.bytes};
+}
+ElementRange bytes_asked(const TensorBytes& wanted) {
+  return {wanted.first * size_of(wanted.dtype), static_cast<std::int64_t>(wanted.bytes.size())};
 }
 
 /// Reads an entry, all of which its digest covers, and keeps what of it is wanted.
 void read_entry(const File& file, const TensorEntry& entry, const TensorBytes& wanted) {
-  const auto held = range_of(entry.first, entry.dtype, entry.bytes);
-  const auto asked = range_of(wanted.first, wanted.dtype, static_cast<std::int64_t>(wanted.bytes.size()));
+  const auto held = bytes_held(entry), asked = bytes_asked(wanted);
   Digest digest;
   std::vector<std::byte> aside;
-  for (auto begin = held.begin; begin < held.end;) {
-    const auto end = std::min(held.end, begin + static_cast<std::int64_t>(kChunkBytes));
-    const auto size = static_cast<std::size_t>(end - begin);
-    const bool fits = begin >= asked.begin && end <= asked.end;
+  for (auto begin = held.begin; begin < held.end(); begin += kChunkBytes) {
+    const ElementRange piece{begin, std::min<std::int64_t>(kChunkBytes, held.end() - begin)};
+    const auto kept = overlap(piece, asked);
+    const auto size = static_cast<std::size_t>(piece.count);
+    const bool fits = kept == piece;
     if (!fits) aside.resize(kChunkBytes);
-    const auto chunk = fits ? wanted.bytes.subspan(static_cast<std::size_t>(begin - asked.begin), size)
-                            : std::span{aside}.first(size);
+    const auto chunk =
+        fits ? wanted.bytes.subspan(static_cast<std::size_t>(begin - asked.begin), size)
+             : std::span{aside}.first(size);
     file.read_at(chunk, entry.offset + begin - held.begin);
     digest.update(chunk);
-    const auto from = std::max(begin, asked.begin), to = std::min(end, asked.end);
-    if (!fits && from < to) {
-      std::copy_n(chunk.begin() + (from - begin), to - from,
-                  wanted.bytes.begin() + (from - asked.begin));
-    }
-    begin = end;
+    if (fits || kept.count == 0) continue;
+    std::copy_n(chunk.begin() + (kept.begin - begin), kept.count,
+                wanted.bytes.begin() + (kept.begin - asked.begin));
   }
   if (digest.finish() != entry.sha256) {
     throw CheckpointError{entry.file + ": tensor " + entry.name + " does not match its digest"};
   }
-}
-
-bool overlaps(const TensorEntry& entry, const TensorBytes& wanted) {
-  const auto held = range_of(entry.first, entry.dtype, entry.bytes);
-  const auto asked = range_of(wanted.first, wanted.dtype, static_cast<std::int64_t>(wanted.bytes.size()));
-  return held.begin < asked.end && asked.begin < held.end;
 }
 
 /// The part of the regions that this rank reads, about as many bytes as every other's.
@@ -176,7 +166,7 @@ void read_tensors(FileOps& files, const std::filesystem::path& checkpoint,
   std::map<std::string, File> open_files;
   for (const auto& tensor : tensors) {
     for (const auto* entry : index.at(tensor.name)) {
-      if (!overlaps(*entry, tensor)) continue;
+      if (overlap(bytes_held(*entry), bytes_asked(tensor)).count == 0) continue;
       auto file = open_files.find(entry->file);
       if (file == open_files.end()) {
         file = open_files.emplace(entry->file, File::open(files, checkpoint / entry->file)).first;

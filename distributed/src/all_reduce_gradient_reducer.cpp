@@ -53,7 +53,7 @@ void AllReduceGradientReducer::wait() {
 }
 
 void AllReduceGradientReducer::share(std::span<const FlatBuffer> values) {
-  for (const auto& buffer : values) detail::share(comm_, buffer, partition(buffer.count));
+  detail::share(comm_, *this, values);
 }
 
 bool AllReduceGradientReducer::is_sent_narrow(const FlatBuffer& buffer) const {

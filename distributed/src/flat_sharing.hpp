@@ -1,5 +1,7 @@
 #pragma once
 
+#include <span>
+
 #include "hone/core/communicator.hpp"
 #include "hone/core/gradient_reducer.hpp"
 
@@ -10,7 +12,7 @@ inline void* element(const FlatBuffer& buffer, std::int64_t index) {
   return static_cast<std::byte*>(buffer.data) + index * size_of(buffer.dtype);
 }
 
-/// Every owner's elements of `buffer` on every rank, in place. Collective.
-void share(Communicator& comm, const FlatBuffer& buffer, const BufferPartition& parts);
+/// GradientReducer::share() of a reducer that works on `comm`. Collective.
+void share(Communicator& comm, const GradientReducer& reducer, std::span<const FlatBuffer> values);
 
 }  // namespace hone::distributed::detail

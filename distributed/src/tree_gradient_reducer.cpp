@@ -40,7 +40,7 @@ void TreeGradientReducer::start(const FlatBuffer& gradients, std::int64_t, SumsF
 }
 
 void TreeGradientReducer::share(std::span<const FlatBuffer> values) {
-  for (const auto& buffer : values) detail::share(comm_, buffer, partition(buffer.count));
+  detail::share(comm_, *this, values);
 }
 
 }  // namespace hone::distributed

@@ -183,7 +183,8 @@ MUTANTS = [
     # The optimizer.
     Mutant("gradients_not_cleared",
            "each update adds to the gradients of the one before",
-           TRAINER, "  parameters.zero_gradients();\n", "",
+           TRAINER, "  parameters.zero_gradients();\n  if (update.target_weight == 0) return;",
+           "  if (update.target_weight == 0) return;",
            "golden_test", "Golden.Row19_*"),
     Mutant("norms_and_biases_decayed",
            "weight decay reaches norms and biases",

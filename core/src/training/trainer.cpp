@@ -254,8 +254,8 @@ void Trainer::agree_on(Update& update) {
 
 /// Whether this micro-batch alone gives a gradient that is finite. Overwrites the gradients.
 bool Trainer::has_finite_gradient(const PackedBatch& micro, double scale) {
-  const auto& parameters = parts_.model.parameters();
-  parts_.model.parameters().zero_gradients();
+  auto& parameters = parts_.model.parameters();
+  parameters.zero_gradients();
   forward_backward(micro, scale);
   return std::isfinite(detail::norm_of_gradients(parameters, parameters.whole()));
 }
