@@ -95,6 +95,21 @@ class Resume : public ::testing::TestWithParam<int> {
   TempDir folder_;
 };
 
+TEST(Saving, IsNotDoneOfReplicasThatDiverged) {
+  const TempDir folder;
+  on_ranks(2, [&](Communicator& comm) {
+    auto saving = options();
+    saving.save_steps = saving.replica_check_steps = 3;
+    TrainingRun run{folder.path(), comm, saving};
+    run.trainer->step(samples(0));
+    if (comm.rank() == 1) run.trainer.model().parameters().at("model.norm.weight").detach().mul_(2);
+    EXPECT_THROW(run.trainer->step(samples(1)), DivergedError);
+    return 0;
+  });
+  EXPECT_TRUE(std::filesystem::exists(folder.path() / "checkpoint-3"));
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / "checkpoint-6"));
+}
+
 TEST_P(Resume, BetweenCallsChangesNothing) {
   on_ranks(GetParam(), [&](Communicator& comm) {
     const auto expected = undisturbed(comm);

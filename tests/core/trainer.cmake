@@ -27,6 +27,8 @@ hone_add_property_test(unpad_property_test CASES 500
   SOURCES unpad_property_test.cpp LINK hone_test_support)
 hone_add_test(gradient_exchange_test SOURCES gradient_exchange_test.cpp LINK hone_test_support)
 target_include_directories(gradient_exchange_test PRIVATE ${PROJECT_SOURCE_DIR}/core/src)
+hone_add_test(parameter_digest_test SOURCES parameter_digest_test.cpp LINK hone_test_support)
+target_include_directories(parameter_digest_test PRIVATE ${PROJECT_SOURCE_DIR}/core/src)
 foreach(unit resume new_round sharded_optimizer)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support hone::checkpoints)
 endforeach()

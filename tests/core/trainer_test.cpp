@@ -831,25 +831,33 @@ TEST(Trainer, ACallbackThatThrowsOnOneRankEndsItsCallOnAll) {
   }
 }
 
+/// What the ranks say in the update in which they compare, after one of them spoilt a weight of rank 1.
+std::vector<std::string> after_spoiling(int ranks, const std::function<void(at::Tensor)>& spoil) {
+  return on_ranks(ranks, [&](Communicator& comm) -> std::string {
+    auto checking = options();
+    checking.replica_check_steps = 2;
+    checking.global_train_batch_size = 4;
+    TrainerHarness harness{model().folder(), comm, checking};
+    EXPECT_EQ(harness->step(samples(8)).updates, 2);
+    const auto norm = harness.model().parameters().at("model.layers.0.input_layernorm.weight");
+    if (comm.rank() == 1) spoil(norm.detach());
+    EXPECT_EQ(harness->step(samples(4)).updates, 1) << "not looked at yet";
+    try {
+      harness->step(samples(4));
+    } catch (const DivergedError& error) {
+      return error.what();
+    }
+    return "";
+  });
+}
+
 TEST(Trainer, ReplicasThatDivergeAreFoundAndNamed) {
+  // As a failing memory may flip it.
+  const auto flip_a_bit = [](at::Tensor weights) {
+    weights[3] = std::nextafter(weights[3].item<float>(), 2.0F);
+  };
   for (const int ranks : {2, 3}) {
-    const auto messages = on_ranks(ranks, [&](Communicator& comm) -> std::string {
-      auto checking = options();
-      checking.replica_check_steps = 2;
-      checking.global_train_batch_size = 4;
-      TrainerHarness harness{model().folder(), comm, checking};
-      EXPECT_EQ(harness->step(samples(8)).updates, 2);
-      // One bit of one weight, as a failing memory may flip it.
-      auto norm = harness.model().parameters().at("model.layers.0.input_layernorm.weight").detach();
-      if (comm.rank() == 1) norm[3] = std::nextafter(norm[3].item<float>(), 2.0F);
-      EXPECT_EQ(harness->step(samples(4)).updates, 1) << "not looked at yet";
-      try {
-        harness->step(samples(4));
-      } catch (const DivergedError& error) {
-        return error.what();
-      }
-      return "";
-    });
+    const auto messages = after_spoiling(ranks, flip_a_bit);
     EXPECT_THAT(messages[0], HasSubstr("after update 4 rank 1 holds another "));
     EXPECT_THAT(messages, Each(messages[0]));
   }

@@ -1,7 +1,9 @@
 #include "training/parameter_digest.hpp"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/sum.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cstring>
@@ -14,28 +16,19 @@
 namespace hone::detail {
 namespace {
 
-using Digests = std::vector<std::int64_t>;
-
-/// Of each tensor. One wait for the device.
-Digests digests_of(const ParameterStore& parameters) {
-  // In pieces: the sum widens what it adds to a copy of twice the size.
+/// Of one tensor.
+at::Tensor digest_of(const at::Tensor& words) {
+  // In pieces: each is widened to 64 bits.
   constexpr std::int64_t kPiece = std::int64_t{1} << 20;
-  std::vector<at::Tensor> sums;
-  for (std::size_t i = 0; i < parameters.all().size(); ++i) {
-    const auto words = parameters.trained(i).detach().reshape({-1}).view(at::kInt);
-    std::vector<at::Tensor> parts;
-    for (const auto& piece : words.split(kPiece)) parts.push_back(piece.sum(at::kLong));
-    sums.push_back(at::stack(parts).sum());
+  const auto factors = at::arange(1, 2 * std::min(kPiece, words.numel()), 2, words.options().dtype(at::kLong));
+  auto sum = at::zeros({}, factors.options());
+  std::int64_t offset = 0;
+  for (const auto& piece : words.split(kPiece)) {
+    const auto wide = piece.to(at::kLong);
+    sum += wide.mul(factors.narrow(0, 0, piece.numel()).add(2 * offset)).sum();
+    offset += piece.numel();
   }
-  const auto all = at::stack(sums).cpu();
-  const auto* first = all.const_data_ptr<std::int64_t>();
-  return {first, first + all.numel()};
-}
-
-std::int64_t folded(const Digests& digests) {
-  std::uint64_t all = 0;
-  for (const auto digest : digests) all = all * 31 + static_cast<std::uint64_t>(digest);
-  return static_cast<std::int64_t>(all);
+  return sum;
 }
 
 /// The rank whose digest of tensor `i` is not what most ranks have; -1: all have the same.
@@ -52,11 +45,24 @@ int odd_rank(const std::vector<Digests>& of_ranks, std::size_t i) {
 
 }  // namespace
 
-std::string replica_difference(Communicator& comm, const ParameterStore& parameters) {
-  const auto digests = digests_of(parameters);
-  const auto mine = folded(digests);
-  const auto all = comm.all_gather_bytes(std::as_bytes(std::span{&mine, 1}));
-  if (std::ranges::all_of(all, [&](const auto& digest) { return digest == all[0]; })) return {};
+Digests digests_of(const ParameterStore& parameters) {
+  std::vector<at::Tensor> sums;
+  for (std::size_t i = 0; i < parameters.all().size(); ++i) {
+    sums.push_back(digest_of(parameters.trained(i).detach().reshape({-1}).view(at::kInt)));
+  }
+  const auto all = at::stack(sums).cpu();
+  const auto* first = all.const_data_ptr<std::int64_t>();
+  return {first, first + all.numel()};
+}
+
+std::int64_t folded(const Digests& digests) {
+  std::uint64_t all = 0;
+  for (const auto digest : digests) all = all * 31 + static_cast<std::uint64_t>(digest);
+  return static_cast<std::int64_t>(all);
+}
+
+std::string difference_of(Communicator& comm, const Digests& digests,
+                          const ParameterStore& parameters) {
   std::vector<Digests> of_ranks;
   for (const auto& bytes : comm.all_gather_bytes(std::as_bytes(std::span{digests}))) {
     of_ranks.emplace_back(bytes.size() / sizeof(std::int64_t));
@@ -73,9 +79,12 @@ std::string replica_difference(Communicator& comm, const ParameterStore& paramet
 }
 
 void require_equal_parameters(Communicator& comm, const ParameterStore& parameters) {
-  const auto difference = replica_difference(comm, parameters);
-  if (difference.empty()) return;
-  throw CommunicatorError{difference + ". Do all ranks read the same model folder or checkpoint?"};
+  const auto digests = digests_of(parameters);
+  const auto mine = folded(digests);
+  const auto all = comm.all_gather_bytes(std::as_bytes(std::span{&mine, 1}));
+  if (std::ranges::all_of(all, [&](const auto& digest) { return digest == all[0]; })) return;
+  throw CommunicatorError{difference_of(comm, digests, parameters) +
+                          ". Do all ranks read the same model folder or checkpoint?"};
 }
 
 }  // namespace hone::detail

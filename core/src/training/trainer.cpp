@@ -98,11 +98,11 @@ StepStats Trainer::step(const Batch& batch) {
       reduce_gradients(update);
       agree_on(update);
       if (update.applies()) clip_and_apply(update);
-      check_replicas_if_due(update);
       record(update, stats);
       if (i + 1 == pending.size()) end_call();
-      evaluate_if_due(update, stats);
-      save_if_due(update);
+      auto asked = agree_behind(update);
+      if (evaluate_if_due(update, stats)) asked = std::max(asked, agreed_request());
+      save_if_due(update, asked);
     }
   } catch (...) {
     if (state_.call == call) end_call();  // its other updates are given up
@@ -331,20 +331,6 @@ void Trainer::share_parameters() {
   clock_.enter(Phase::Optimizer);
 }
 
-/// A rank whose memory or arithmetic failed in silence trains all others wrong.
-void Trainer::check_replicas_if_due(const Update& update) {
-  const auto every = options_.replica_check_steps;
-  if (every == 0 || !update.applies() || state_.global_step % every != 0) return;
-  if (parts_.communicator.size() == 1) return;
-  const auto difference =
-      detail::replica_difference(parts_.communicator, parts_.model.parameters());
-  if (difference.empty()) return;
-  throw DivergedError{"after update " + std::to_string(state_.global_step) + " " + difference +
-                      ": the replicas have diverged since update " +
-                      std::to_string(state_.global_step - every) +
-                      ". Look for a failing machine, and go on from a checkpoint before that"};
-}
-
 void Trainer::record(const Update& update, StepStats& stats) {
   clock_.enter(Phase::Evaluate);
   ++state_.updates_in_call;
@@ -409,8 +395,37 @@ void Trainer::log_if_due(const UpdateStats& update) {
   tell(&TrainerCallback::on_log, record);
 }
 
-/// The strongest request of all ranks since the last look. Collective.
-StopRequest Trainer::agreed_request() {
+/// Of this rank, where it is time to compare; else none. A rank whose memory or arithmetic failed in silence
+/// trains all others wrong.
+std::vector<std::int64_t> Trainer::replica_digests_if_due(const Update& update) {
+  const auto every = options_.replica_check_steps;
+  if (every == 0 || !update.applies() || state_.global_step % every != 0) return {};
+  if (parts_.communicator.size() == 1) return {};
+  std::vector<std::int64_t> digests;
+  keep_failure([&] { digests = detail::digests_of(parts_.model.parameters()); });
+  return digests;
+}
+
+/// What came up in the update: failures, replicas that differ, requests. Collective.
+StopRequest Trainer::agree_behind(const Update& update) {
+  const auto digests = replica_digests_if_due(update);
+  clock_.enter(Phase::Reduce);
+  return agreed_request(digests);
+}
+
+void Trainer::fail_diverged(const std::vector<std::int64_t>& digests) {
+  throw DivergedError{
+      "after update " + std::to_string(state_.global_step) + " " +
+      detail::difference_of(parts_.communicator, digests, parts_.model.parameters()) +
+      ": the replicas have diverged since update " +
+      std::to_string(state_.global_step - options_.replica_check_steps) +
+      ". Look for a failing machine, and go on from a checkpoint before that"};
+}
+
+/// The strongest request of all ranks since the last look, in one reduction on which rides whatever else an
+/// update must agree on: failures, and the digests of the replicas where it is time to compare them.
+/// Collective.
+StopRequest Trainer::agreed_request(const std::vector<std::int64_t>& replica_digests) {
   const auto mine = parts_.stop_signal ? parts_.stop_signal->take() : StopRequest::None;
   stop_requested_ = stop_requested_ || mine == StopRequest::SaveAndStop;
   // Counted, since a signal to the whole job reaches its ranks in different updates: it is one wish. A
@@ -419,9 +434,12 @@ StopRequest Trainer::agreed_request() {
     saves_requested_ = std::max(saves_requested_, saves_obeyed_);
   }
   saves_requested_ += mine == StopRequest::SaveAndContinue ? 1 : 0;
-  std::int64_t all[3] = {stop_requested_ ? 1 : 0, saves_requested_, failure_.happened() ? 1 : 0};
-  parts_.communicator.all_reduce(all, 3, DType::Int64, ReduceOp::Max);
+  const auto digest = detail::folded(replica_digests);
+  std::int64_t all[] = {stop_requested_ ? 1 : 0, saves_requested_, failure_.happened() ? 1 : 0,
+                        digest, ~digest};  // the largest and, turned over, the smallest
+  parts_.communicator.all_reduce(all, std::size(all), DType::Int64, ReduceOp::Max);
   if (all[2] > 0) agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
+  if (all[3] != ~all[4]) fail_diverged(replica_digests);
   if (all[0] > 0) return StopRequest::SaveAndStop;
   if (all[1] <= saves_obeyed_) return StopRequest::None;
   saves_obeyed_ = all[1];
@@ -429,28 +447,30 @@ StopRequest Trainer::agreed_request() {
   return StopRequest::SaveAndContinue;
 }
 
-void Trainer::evaluate_if_due(const Update& update, StepStats& stats) {
-  if (options_.eval_strategy == "no" || !update.applies()) return;
+bool Trainer::evaluate_if_due(const Update& update, StepStats& stats) {
+  if (options_.eval_strategy == "no" || !update.applies()) return false;
   const bool due = options_.eval_strategy == "steps" &&
                    state_.global_step % whole_steps(options_.eval_steps) == 0;
-  if (!due && state_.global_step != options_.max_steps) return;
-  agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
+  if (!due && state_.global_step != options_.max_steps) return false;
+  clock_.enter(Phase::Evaluate);
   stats.eval.clear();
   for (const auto& set : evaluate()) {
     const auto figures = set.to_map();
     stats.eval.insert(stats.eval.end(), figures.begin(), figures.end());
   }
+  clock_.enter(Phase::Reduce);
+  return true;
 }
 
-void Trainer::save_if_due(const Update& update) {
-  clock_.enter(Phase::Checkpoint);
+void Trainer::save_if_due(const Update& update, StopRequest asked) {
   const bool due = update.applies() && options_.save_steps > 0 &&
                    state_.global_step % options_.save_steps == 0;
-  if (due && parts_.checkpoints != nullptr) save();
-  clock_.enter(Phase::Reduce);
-  // Behind it, for on_save may have asked.
-  const auto asked = agreed_request();
-  if (!due && parts_.checkpoints != nullptr && asked != StopRequest::None) save();
+  if (parts_.checkpoints != nullptr && (due || asked != StopRequest::None)) {
+    clock_.enter(Phase::Checkpoint);
+    save();
+    clock_.enter(Phase::Reduce);
+    asked = std::max(asked, agreed_request());  // on_save may have asked
+  }
   if (asked == StopRequest::SaveAndStop) stopped_ = true;
 }
 

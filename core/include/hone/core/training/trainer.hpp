@@ -207,12 +207,14 @@ class Trainer {
   bool is_sharded() const { return options_.optimizer_sharding != "none"; }
   /// After reduce_gradients() a rank has sums of its own part only.
   bool sums_are_dealt() const { return is_sharded() && !parts_.reducer.is_deterministic(); }
-  void check_replicas_if_due(const Update& update);
   void record(const Update& update, StepStats& stats);
-  void evaluate_if_due(const Update& update, StepStats& stats);
+  bool evaluate_if_due(const Update& update, StepStats& stats);
   void note_best(const Metrics& metrics);
-  void save_if_due(const Update& update);
-  StopRequest agreed_request();
+  void save_if_due(const Update& update, StopRequest asked);
+  std::vector<std::int64_t> replica_digests_if_due(const Update& update);
+  StopRequest agree_behind(const Update& update);
+  [[noreturn]] void fail_diverged(const std::vector<std::int64_t>& digests);
+  StopRequest agreed_request(const std::vector<std::int64_t>& replica_digests = {});
   void finish(StepStats& stats, double started);
   std::size_t updates_done_in_call() const {
     return static_cast<std::size_t>(state_.updates_in_call);
