@@ -1,5 +1,5 @@
-"""Sums of float32 over the processes of one machine: hone against MPI_Allreduce, gloo and memcpy, in one
-run.
+"""Sums of float32 over the processes of one machine: hone against MPI_Allreduce, gloo and what memory allows, in
+one run.
 
     tests/bench/all_reduce.py BUILD_FOLDER [--python PYTHON_WITH_TORCH] [--bytes N] [--rounds N]
 
