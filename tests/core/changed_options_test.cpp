@@ -21,6 +21,10 @@ TEST(ChangedOptions, NamesWhatDiffersWithItsSection) {
             (Lines{"train.lr: 0.1 -> 0.2", "stop: [a, b] -> [a]"}));
 }
 
+TEST(ChangedOptions, NothingIsCalledNull) {
+  EXPECT_EQ(shown("a: ~\nb: 1\n", "a: 2\nb: null\n"), (Lines{"a: null -> 2", "b: 1 -> null"}));
+}
+
 TEST(ChangedOptions, EqualTextsAndOrderDoNotMatter) {
   EXPECT_EQ(shown("a: 1\nb: x\n", "b: x\na: 1\n"), Lines{});
 }

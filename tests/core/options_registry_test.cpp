@@ -136,6 +136,59 @@ TEST(OptionFlags, UnknownOnesNameTheNearest) {
             "unexpected argument \"stray\". Options begin with two dashes: --name value");
 }
 
+TEST(OptionFlags, AYamlFileWithoutItsFlagIsRecognized) {
+  BoundOptions bound;
+  for (const std::string file : {"t.yaml", "runs/t.yml"}) {
+    EXPECT_THAT(bound.error_of({file}), HasSubstr("given as --config " + file));
+  }
+  bool json = false;
+  std::string model;
+  OptionRegistry without{"hone show", ""}, with{"hone plan", ""};
+  without.group("Input").add("model", &model, "").positional();
+  without.parse(std::vector<std::string>{"t.yaml"});  // it has no --config: a name like any other
+  EXPECT_EQ(model, "t.yaml");
+  with.add_config_option();
+  with.group("Input").add("model", &model, "").positional();
+  with.group("Output").add("json", &json, "");
+  EXPECT_THAT([&] { with.parse(std::vector<std::string>{"t.yaml", "--json"}); },
+              ::testing::ThrowsMessage<ConfigError>(HasSubstr("--config t.yaml")));
+}
+
+TEST(OptionFlags, NamesOfOtherCommandsAreAnsweredWithAdvice) {
+  BoundOptions bound;
+  bound.registry.advise("tf32", "It is --dtype float32 here");
+  for (const std::string flag : {"--tf32", "--tf32=true"}) {
+    EXPECT_EQ(bound.error_of({flag}),
+              "unknown option \"--tf32\". It is --dtype float32 here. All options: hone try "
+              "--help");
+  }
+  EXPECT_THAT(bound.yaml_error_of("tf32: true\n"), HasSubstr("It is --dtype float32 here"));
+}
+
+TEST(OptionFlags, ACommaSeparatedListIsOneWord) {
+  std::vector<std::int64_t> ranks{1};
+  std::string model;
+  OptionRegistry registry{"hone try", ""};
+  registry.group("All").add("ranks", &ranks, "Ranks.", at_least(1)).comma_separated();
+  registry.group("All").add("model", &model, "Model.").positional();
+  registry.parse(std::vector<std::string>{"--ranks", "2,8, 64", "my_model"});
+  EXPECT_THAT(ranks, ElementsAre(2, 8, 64));
+  EXPECT_EQ(model, "my_model");
+  registry.load_yaml("ranks: [2, 4]", "a.yaml");
+  EXPECT_THAT(ranks, ElementsAre(2, 4));
+  registry.load_yaml("ranks: 3,5", "a.yaml");
+  EXPECT_THAT(ranks, ElementsAre(3, 5));
+  registry.load_yaml("ranks: 7", "a.yaml");
+  EXPECT_THAT(ranks, ElementsAre(7));
+  for (const std::string wrong : {"2,,4", ",2", "2,", "0,2", "2;4", ""}) {
+    EXPECT_THAT([&] { registry.parse(std::vector<std::string>{"--ranks", wrong}); },
+                ::testing::ThrowsMessage<ConfigError>(
+                    HasSubstr("a list of whole numbers >= 1 with commas between")))
+        << wrong;
+  }
+  EXPECT_THAT(ranks, ElementsAre(7));
+}
+
 TEST(OptionFlags, AllMistakesAreToldAtOnce) {
   BoundOptions bound;
   const std::string message = bound.error_of({"--lr", "1", "--save_steps", "x"});

@@ -16,7 +16,7 @@ void flatten(const YAML::Node& node, const std::string& prefix, Flat& into) {
     if (pair.second.IsMap()) {
       flatten(pair.second, name + '.', into);
     } else {
-      into.emplace_back(name, YAML::Dump(pair.second));
+      into.emplace_back(name, pair.second.IsNull() ? "null" : YAML::Dump(pair.second));
     }
   }
 }

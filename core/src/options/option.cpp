@@ -1,8 +1,27 @@
 #include "hone/core/options/option.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace hone {
+namespace {
+
+/// "2, 8" and "64" are "2", "8", "64".
+std::vector<std::string> split_at_commas(const std::vector<std::string>& texts) {
+  std::vector<std::string> parts;
+  for (const auto& text : texts) {
+    for (std::size_t begin = 0; begin <= text.size();) {
+      const auto end = std::min(text.find(',', begin), text.size());
+      const auto first = std::min(text.find_first_not_of(' ', begin), end);
+      const auto last = text.find_last_not_of(' ', end == 0 ? 0 : end - 1);
+      parts.push_back(first == end ? "" : text.substr(first, last - first + 1));
+      begin = end + 1;
+    }
+  }
+  return parts;
+}
+
+}  // namespace
 
 Option::Option(std::string prefix, std::string name, std::string group, std::string help,
                std::unique_ptr<detail::OptionTarget> target)
@@ -36,11 +55,18 @@ Option& Option::command_line_only() {
   return *this;
 }
 
+Option& Option::comma_separated() {
+  comma_separated_ = true;
+  shape_.expects += " with commas between";
+  shape_.metavar = shape_.metavar.substr(0, shape_.metavar.find("...")) + ",...";
+  return *this;
+}
+
 bool Option::assign(const std::optional<std::vector<std::string>>& texts, OptionSource source) {
   if (!texts) {
     if (!shape_.nullable) return false;
     target_->clear();
-  } else if (!target_->assign(*texts)) {
+  } else if (!target_->assign(comma_separated_ ? split_at_commas(*texts) : *texts)) {
     return false;
   }
   source_ = source;

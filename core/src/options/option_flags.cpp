@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "hone/core/printable.hpp"
+
 namespace hone::detail {
 namespace {
 
@@ -89,7 +91,8 @@ class FlagReader {
     if (attached) return assign(match, flag, {*attached});
     if (shape.boolean) return assign(match, flag, {boolean_value()});
     std::vector<std::string> values;
-    const std::size_t most = shape.list ? arguments_.size() : 1;
+    const bool many = shape.list && !match.option->is_comma_separated();
+    const std::size_t most = many ? arguments_.size() : 1;
     while (values.size() < most && next_ < arguments_.size() && !is_flag(arguments_[next_])) {
       values.push_back(arguments_[next_++]);
     }
@@ -110,6 +113,12 @@ class FlagReader {
   }
 
   void read_positional(const std::string& argument) {
+    if (is_config_without_flag(argument)) {
+      reading_.problems.push_back("unexpected argument " + in_quotes(argument) +
+                                  ". A YAML file of options is given as --config " +
+                                  printable(argument, 200));
+      return;
+    }
     if (num_positionals_ < positionals_.size()) {
       Option* option = positionals_[num_positionals_++];
       assign({option, nullptr}, option->name(), {argument});
@@ -117,6 +126,13 @@ class FlagReader {
     }
     reading_.problems.push_back("unexpected argument " + in_quotes(argument) +
                                 ". Options begin with two dashes: --name value");
+  }
+
+  /// `hone train t.yaml`, as `hone run t.yaml` is written.
+  bool is_config_without_flag(std::string_view argument) const {
+    if (!argument.ends_with(".yaml") && !argument.ends_with(".yml")) return false;
+    const auto config = lookup_.find("config");
+    return config && config->option->is_command_line_only() && !config->option->is_positional();
   }
 
   void assign(const OptionMatch& match, const std::string& flag,

@@ -17,8 +17,8 @@ bool ends_with_part(std::string_view name, std::string_view end) {
 
 }  // namespace
 
-OptionLookup::OptionLookup(std::deque<Option>& options, std::string command)
-    : options_(options), command_(std::move(command)) {
+OptionLookup::OptionLookup(std::deque<Option>& options, std::string command, Advice advice)
+    : options_(options), command_(std::move(command)), advice_(std::move(advice)) {
   for (Option& option : options) {
     by_name_.insert_or_assign(option.name(), OptionMatch{&option, nullptr});
     for (const OptionAlias& alias : option.aliases()) {
@@ -50,6 +50,10 @@ bool OptionLookup::is_section(std::string_view name) const {
 }
 
 std::string OptionLookup::advice(std::string_view unknown, std::string_view dashes) const {
+  const std::string all = " All options: " + command_ + " --help";
+  if (const auto said = advice_.find(unknown); said != advice_.end()) {
+    return ' ' + said->second + '.' + all;
+  }
   std::vector<std::string> names;
   for (const Option& option : options_) {
     names.push_back(option.name());
@@ -60,7 +64,7 @@ std::string OptionLookup::advice(std::string_view unknown, std::string_view dash
   const auto nearest = nearest_name(unknown, names);
   std::string text;
   if (nearest) text = " Did you mean \"" + std::string{dashes} + *nearest + "\"?";
-  return text + " All options: " + command_ + " --help";
+  return text + all;
 }
 
 std::vector<Option*> OptionLookup::positionals() const {

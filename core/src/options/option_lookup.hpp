@@ -35,7 +35,10 @@ struct OptionMatch {
 /// Finds options by full name, alias, or the end of a dotted name.
 class OptionLookup {
  public:
-  OptionLookup(std::deque<Option>& options, std::string command);
+  using Advice = std::map<std::string, std::string, std::less<>>;
+
+  /// `advice`: what is said of names that the command lacks, in place of the nearest.
+  OptionLookup(std::deque<Option>& options, std::string command, Advice advice = {});
 
   /// By full name or alias.
   std::optional<OptionMatch> find(std::string_view name) const;
@@ -51,6 +54,7 @@ class OptionLookup {
  private:
   std::deque<Option>& options_;
   std::string command_;
+  Advice advice_;
   std::map<std::string, OptionMatch, std::less<>> by_name_;
 };
 

@@ -118,9 +118,13 @@ Option& OptionRegistry::add_config_option(bool positional) {
   return positional ? option.positional() : option.command_line_only();
 }
 
+void OptionRegistry::advise(std::string name, std::string advice) {
+  advice_.insert_or_assign(std::move(name), std::move(advice));
+}
+
 ParsedOptions OptionRegistry::parse(std::span<const std::string> arguments) {
   if (detail::asks_for_help(arguments)) return {.help = true};
-  const detail::OptionLookup lookup{options_, command_};
+  const detail::OptionLookup lookup{options_, command_, advice_};
   const auto config = lookup.find("config");
   const bool has_config = config && config->option->is_command_line_only();
 
@@ -143,7 +147,7 @@ ParsedOptions OptionRegistry::parse(std::span<const std::string> arguments) {
 }
 
 std::vector<std::string> OptionRegistry::load_yaml(std::string_view text, std::string_view name) {
-  const detail::OptionLookup lookup{options_, command_};
+  const detail::OptionLookup lookup{options_, command_, advice_};
   OptionReading yaml = detail::read_yaml(lookup, text, name);
   apply(yaml, OptionSource::Yaml);
   throw_if_any(yaml.problems);

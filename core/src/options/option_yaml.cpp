@@ -91,7 +91,7 @@ class YamlReader {
   OptionAssignment assignment(Option& option, const YAML::Node& value) const {
     OptionAssignment result{&option, position(value.Mark()) + option.name(), {}, {}};
     const bool list = option.shape().list;
-    if (value.IsScalar() && !list) {
+    if (value.IsScalar() && (!list || option.is_comma_separated())) {
       result.texts = {value.Scalar()};
     } else if (value.IsSequence() && list && all_scalars(value)) {
       result.texts.emplace();

@@ -9,7 +9,7 @@ namespace hone {
 /// An option that two configurations set differently.
 struct ChangedOption {
   std::string name;    ///< full dotted name
-  std::string before;  ///< as YAML; "nothing" where the option was not there
+  std::string before;  ///< as YAML, "null" too; "nothing" where the option was not there
   std::string after;
 };
 

@@ -33,6 +33,9 @@ class Option {
   Option& positional();
   /// Not a YAML key, and left out of dump_yaml().
   Option& command_line_only();
+  /// Of a list: one word with commas between, `2,8,64`, is taken for it as well, on the command line
+  /// in place of several words and in YAML beside a sequence.
+  Option& comma_separated();
 
   const std::string& name() const { return name_; }  ///< full dotted name
   const std::string& group() const { return group_; }
@@ -43,6 +46,7 @@ class Option {
   bool is_required() const { return required_; }
   bool is_positional() const { return positional_; }
   bool is_command_line_only() const { return command_line_only_; }
+  bool is_comma_separated() const { return comma_separated_; }
   /// The value when the option was declared, none for null.
   const std::optional<std::vector<std::string>>& default_texts() const { return default_texts_; }
   std::optional<std::vector<std::string>> texts() const { return target_->texts(); }
@@ -64,6 +68,7 @@ class Option {
   bool required_ = false;
   bool positional_ = false;
   bool command_line_only_ = false;
+  bool comma_separated_ = false;
 };
 
 }  // namespace hone

@@ -2,6 +2,8 @@
 
 #include <deque>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -77,6 +79,9 @@ class OptionRegistry {
 
   /// Takes `--config FILE`, a YAML file of this command's options; `positional`: FILE alone as well.
   Option& add_config_option(bool positional = false);
+  /// For a name that this command lacks and people will try: `advice` is said in place of the
+  /// nearest name ("Give --dtype bfloat16").
+  void advise(std::string name, std::string advice);
   /// The YAML file that was given, or an empty path.
   const std::filesystem::path& config_path() const { return config_path_; }
 
@@ -100,6 +105,7 @@ class OptionRegistry {
   std::string command_;
   std::string summary_;
   std::deque<Option> options_;
+  std::map<std::string, std::string, std::less<>> advice_;
   std::filesystem::path config_path_;
 };
 
