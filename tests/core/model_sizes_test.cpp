@@ -1,9 +1,11 @@
 // What a model says of its memory, against what a step really allocates.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <map>
 
+#include "hone/core/error.hpp"
 #include "hone/core/model/language_model.hpp"
 #include "hone/distributed/loopback_communicator.hpp"
 #include "support/counted_memory.hpp"
@@ -12,6 +14,10 @@
 
 namespace hone::testing {
 namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 /// A folder that holds nothing but config.json.
 class Outline {
@@ -61,6 +67,57 @@ TEST(ModelSizes, ABlockOfLlama2KeepsWhatItsLayersNeed) {
   const auto brief = outline.model()->stacks(64);
   EXPECT_EQ(brief[0].kept, 4 * (2 * 3 * width + 4 * width + 4 * inner));
   EXPECT_EQ(brief[0].kept_of_pair, 4 * 32);
+}
+
+/// What a folder with this config.json alone is refused with.
+std::string refused(const std::string& text) {
+  TempDir folder;
+  folder.write("config.json", text);
+  try {
+    outline_model(folder.path(), at::kFloat);
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "not refused";
+}
+
+TEST(ModelSizes, AWidthThatHeadsDoNotDivideIsRefused) {
+  auto config = llama2_7b();
+  config["hidden_size"] = 4100;
+  EXPECT_THAT(refused(config.dump()),
+              HasSubstr("num_attention_heads 32 does not divide hidden_size 4100"));
+  config["head_dim"] = 128;
+  EXPECT_EQ(refused(config.dump()), "not refused");
+  const nlohmann::json gpt2{{"model_type", "gpt2"}, {"vocab_size", 9}, {"n_embd", 10},
+                            {"n_layer", 1},         {"n_head", 4},     {"n_positions", 8}};
+  EXPECT_THAT(refused(gpt2.dump()), HasSubstr("n_head 4 does not divide n_embd 10"));
+}
+
+TEST(ModelSizes, BrokenJsonHasALineAndAColumn) {
+  EXPECT_THAT(refused("{\n  \"model_type\": \"llama\",,\n}"),
+              AllOf(HasSubstr("config.json:2:26: not valid JSON: "), HasSubstr("fetch it again"),
+                    Not(HasSubstr("json.exception"))));
+  EXPECT_THAT(refused("[1]"), HasSubstr("config.json: expected a JSON object"));
+  EXPECT_THAT(refused(""), HasSubstr("config.json:1:1: not valid JSON"));
+}
+
+TEST(ModelSizes, AnOutlineAsksForNothingButTheConfiguration) {
+  const TempDir folder;
+  const auto message = [](const std::filesystem::path& path) -> std::string {
+    try {
+      outline_model(path, at::kFloat);
+    } catch (const MissingInputError& error) {
+      return error.what();
+    }
+    return "not refused";
+  };
+  for (const auto& path : {folder.path(), folder.path() / "no" / "x",
+                           std::filesystem::path{"meta-llama/Llama-3.2-1B"}}) {
+    EXPECT_THAT(message(path), AllOf(HasSubstr("config.json"), Not(HasSubstr("safetensors"))))
+        << path;
+  }
+  EXPECT_THAT(message("meta-llama/Llama-3.2-1B"),
+              HasSubstr("hf download meta-llama/Llama-3.2-1B config.json --local-dir"));
 }
 
 /// Wide enough that activations are what counts, and the padding of small tensors is not.

@@ -901,9 +901,23 @@ TEST(Trainer, WhatFailsInForwardOnOneRankFailsOnAll) {
   EXPECT_THAT(messages, Each(messages[0]));
 }
 
+TEST(Trainer, SamplesLongerThanATableOfPositionsAreRefused) {
+  const FixtureModel gpt2{config_named("gpt2"), Fill::Random, /*seed=*/3};
+  distributed::LoopbackCommunicator comm;
+  const auto most = TrainerHarness{gpt2.folder(), comm, {}}.model().shape().max_positions;
+  const auto build = [&](const FixtureModel& folder, std::int64_t max_length) {
+    TrainerHarness{folder.folder(), comm, {.max_length = max_length}};
+  };
+  build(gpt2, most);
+  EXPECT_THAT([&] { build(gpt2, most + 1); },
+              ::testing::ThrowsMessage<ConfigError>(
+                  HasSubstr("Give --max_length " + std::to_string(most) + " or less")));
+  build(model(), 100'000);  // rotary positions have no end
+}
+
 TEST(Trainer, RanksThatAreToldOtherwiseAreRefused) {
   const std::vector<std::pair<TrainerOptions, std::string>> others{
-      {{.seed = 43}, "seed: 43"}, {{.learning_rate = 1e-3}, "learning_rate"}, {{.past_max_steps = "hold"}, "past_max_steps"}};
+      {{.seed = 43}, "seed: 43, rank 0 seed: 42. Give all ranks the same seed"}, {{.learning_rate = 1e-3}, "learning_rate"}, {{.past_max_steps = "hold"}, "past_max_steps"}};
   for (const auto& [other, named] : others) {
     const auto messages = on_ranks(3, [&](Communicator& comm) -> std::string {
       try {
@@ -914,6 +928,7 @@ TEST(Trainer, RanksThatAreToldOtherwiseAreRefused) {
       return "";
     });
     EXPECT_THAT(messages, Each(HasSubstr("rank 2 was given " + named))) << named;
+    EXPECT_THAT(messages, Each(HasSubstr("all ranks"))) << named;
   }
   const auto hooks = on_ranks(2, [&](Communicator& comm) -> std::string {
     EvalHooks hooks;

@@ -31,15 +31,20 @@ bool looks_like_hub_id(const std::filesystem::path& folder) {
 
 }  // namespace
 
-void require_model_folder(const std::filesystem::path& folder) {
+std::string_view names_of(ModelFiles files) {
+  return files == ModelFiles::Config ? "config.json"
+                                     : "config.json, tokenizer.json and model.safetensors";
+}
+
+void require_model_folder(const std::filesystem::path& folder, ModelFiles files) {
+  const std::string held = "pass the folder that holds " + std::string{names_of(files)};
   std::error_code error;
   const auto status = std::filesystem::status(folder, error);
   if (std::filesystem::is_directory(status)) return;
   const std::string name = '"' + folder.string() + '"';
   if (std::filesystem::exists(status)) {
     throw MissingInputError{"model folder " + name +
-                            " is a file; pass the folder that holds config.json, tokenizer.json "
-                            "and model.safetensors"};
+                            " is a file; " + held};
   }
   if (looks_like_hub_id(folder)) {
     const std::string id = folder.string();
@@ -47,12 +52,11 @@ void require_model_folder(const std::filesystem::path& folder) {
     throw MissingInputError{"model folder " + name +
                             " does not exist. It looks like a hub id; hone reads local folders "
                             "and downloads nothing. Fetch it with\n  hf download " +
-                            id + " --local-dir " + target + "\nand pass " + target};
+                            id + (files == ModelFiles::Config ? " config.json" : "") +
+                            " --local-dir " + target + "\nand pass " + target};
   }
   throw MissingInputError{"model folder " + name + " does not exist (looked from " +
-                          std::filesystem::current_path(error).string() +
-                          "); pass the folder that holds config.json, tokenizer.json and "
-                          "model.safetensors"};
+                          std::filesystem::current_path(error).string() + "); " + held};
 }
 
 std::string read_text_file(const std::filesystem::path& file) {

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "hone/core/data/detail/json_file.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/hf/model_folder.hpp"
 #include "hone/core/hf/safetensors.hpp"
@@ -22,13 +23,8 @@ using nlohmann::json;
 using WeightMap = std::map<std::string, std::string>;
 
 WeightMap read_index(const fs::path& file) {
-  json index;
-  try {
-    index = json::parse(read_text_file(file));
-  } catch (const json::exception& error) {
-    throw InputError{file.string() + ": " + error.what()};
-  }
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+  const auto index = detail::parse_json_file(read_text_file(file), file);
+  if (!index.contains("weight_map") || !index["weight_map"].is_object()) {
     throw InputError{file.string() + ": expected an object with \"weight_map\""};
   }
   WeightMap shards;

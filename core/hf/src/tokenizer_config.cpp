@@ -3,6 +3,7 @@
 #include <charconv>
 #include <string_view>
 
+#include "hone/core/data/detail/json_file.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/hf/model_folder.hpp"
 
@@ -14,14 +15,7 @@ using Json = nlohmann::ordered_json;
 /// The object in `file`, or an empty one where there is no such file.
 Json read_object(const std::filesystem::path& file) {
   if (!std::filesystem::exists(file)) return Json::object();
-  Json json;
-  try {
-    json = Json::parse(read_text_file(file));
-  } catch (const nlohmann::json::exception& error) {
-    throw InputError{file.string() + ": " + error.what()};
-  }
-  if (!json.is_object()) throw InputError{file.string() + ": expected a JSON object"};
-  return json;
+  return parse_json_file(read_text_file(file), file);
 }
 
 /// A token is a text, or an object with its text under "content"; null means that there is none.

@@ -43,14 +43,6 @@ class Guard {
   std::vector<std::set<std::string>> keys_;
 };
 
-/// The library's text without its own prefix: "... at line 1, column 5: <this>".
-std::string reason_of(const Json::exception& error) {
-  const std::string_view text = error.what();
-  const auto column = text.find(", column ");
-  const auto colon = column == std::string_view::npos ? text.find("] ") : text.find(": ", column);
-  return printable(colon == std::string_view::npos ? text : text.substr(colon + 2));
-}
-
 const char* type_with_article(const Json& value) {
   if (value.is_array()) return "an array";
   if (value.is_string()) return "a string";
@@ -59,6 +51,13 @@ const char* type_with_article(const Json& value) {
 }
 
 }  // namespace
+
+std::string reason_of(const Json::exception& error) {
+  const std::string_view text = error.what();
+  const auto column = text.find(", column ");
+  const auto colon = column == std::string_view::npos ? text.find("] ") : text.find(": ", column);
+  return printable(colon == std::string_view::npos ? text : text.substr(colon + 2));
+}
 
 Json parse_json(const std::string& text, const std::string& where, const LineLimits& limits) {
   Guard guard{where, limits.max_depth};

@@ -66,7 +66,11 @@ Gpt2Config read_gpt2_config(const ModelConfig& config) {
   s.num_heads = config.require_positive({"n_head", "num_attention_heads"});
   s.num_kv_heads = s.num_heads;
   s.max_positions = config.require_positive({"n_positions", "max_position_embeddings"});
-  if (s.hidden_size % s.num_heads != 0) config.fail("n_head must divide n_embd");
+  s.has_position_table = true;
+  if (s.hidden_size % s.num_heads != 0) {
+    config.fail("n_head " + std::to_string(s.num_heads) + " does not divide n_embd " +
+                std::to_string(s.hidden_size));
+  }
   s.head_dim = s.hidden_size / s.num_heads;
   config.fill_token_ids(s);
   gpt2.inner_size = config.get<std::int64_t>({"n_inner"}, 4 * s.hidden_size);

@@ -58,6 +58,12 @@ LlamaConfig read_llama_config(const ModelConfig& config) {
   s.num_heads = config.require_positive({"num_attention_heads"});
   s.num_kv_heads = config.get<std::int64_t>({"num_key_value_heads"}, s.num_heads);
   s.head_dim = config.get<std::int64_t>({"head_dim"}, s.hidden_size / s.num_heads);
+  const bool is_divided = config.get<std::int64_t>({"head_dim"}, 0) == 0;
+  if (is_divided && s.hidden_size % s.num_heads != 0) {
+    config.fail("num_attention_heads " + std::to_string(s.num_heads) +
+                " does not divide hidden_size " + std::to_string(s.hidden_size) +
+                ". Give such a model its head_dim");
+  }
   s.max_positions = config.get<std::int64_t>({"max_position_embeddings"}, 2048);
   config.fill_token_ids(s);
   if (s.num_kv_heads <= 0 || s.num_heads % s.num_kv_heads != 0) {

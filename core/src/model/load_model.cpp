@@ -195,7 +195,11 @@ std::unique_ptr<LanguageModel> load_model(const std::filesystem::path& folder,
 
 std::unique_ptr<LanguageModel> build_model(const std::filesystem::path& folder,
                                            const LoadOptions& options) {
-  require_model_folder(folder);
+  require_model_folder(folder, ModelFiles::Config);
+  if (!std::filesystem::exists(folder / "config.json")) {
+    throw MissingInputError{(folder / "config.json").string() +
+                            ": no such file. It is all that is read of the model here"};
+  }
   return make_model(ModelConfig{folder}, options, false);
 }
 

@@ -1,23 +1,19 @@
 #include "model/model_config.hpp"
 
-#include <fstream>
-
+#include "hone/core/data/detail/json_file.hpp"
 #include "hone/core/error.hpp"
+#include "hone/core/hf/model_folder.hpp"
 
 namespace hone::detail {
 namespace {
 
 nlohmann::json read_json(const std::filesystem::path& path) {
-  std::ifstream file{path};
-  if (!file) throw MissingInputError{path.string() + ": no such file. A model is a Hugging Face folder with config.json, "
-                                     "model.safetensors and tokenizer.json"};
-  try {
-    auto json = nlohmann::json::parse(file);
-    if (!json.is_object()) throw InputError{path.string() + ": expected a JSON object"};
-    return json;
-  } catch (const nlohmann::json::parse_error& error) {
-    throw InputError{path.string() + ": not valid JSON: " + error.what()};
+  if (!std::filesystem::exists(path)) {
+    throw MissingInputError{path.string() +
+                            ": no such file. A model is a Hugging Face folder with config.json, "
+                            "model.safetensors and tokenizer.json"};
   }
+  return parse_json_file(read_text_file(path), path);
 }
 
 std::vector<std::int64_t> one_or_many(const nlohmann::json& value) {

@@ -90,6 +90,17 @@ std::int64_t agreed_threads(Communicator& comm) {
   return mine;
 }
 
+/// What to do about a line that ranks differ in.
+std::string difference_advice(const std::string& line) {
+  if (line.starts_with("seed:")) {
+    return ". Give all ranks the same seed: their random numbers differ all the same";
+  }
+  if (line.starts_with("compute_metrics")) {
+    return ". Give it to all ranks: it is called on rank 0 alone";
+  }
+  return ". Start all ranks with the same";
+}
+
 }  // namespace
 
 Trainer::Trainer(TrainerParts parts, TrainerOptions options)
@@ -101,6 +112,7 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
   sharding_ = sharding_for(options_, parts_.communicator);
   state_.global_train_batch_size = default_global_batch(options_, sharding_);
   if (options_.full_determinism) require_determinism();
+  require_positions(parts_.model.shape(), options_.max_length);
   parts_.model.set_gradient_checkpointing(options_.gradient_checkpointing);
   prepare_optimizer();
   detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());
@@ -152,8 +164,7 @@ void Trainer::require_equal_options() const {
     std::string other, line;
     while (std::getline(theirs, other) && std::getline(expected, line) && other == line) continue;
     throw ConfigError{"rank " + std::to_string(rank) + " was given " + other + ", rank 0 " + line +
-                      ". Give all ranks the same (the seed too: hone keys random numbers by more than "
-                      "that; compute_metrics is given everywhere and called on rank 0)"};
+                      difference_advice(other)};
   }
 }
 

@@ -30,6 +30,7 @@ struct ModelShape {
   std::int64_t num_kv_heads = 0;
   std::int64_t head_dim = 0;
   std::int64_t max_positions = 0;
+  bool has_position_table = false;  ///< there is no position beyond max_positions, as in GPT-2
   std::optional<std::int64_t> bos_id;
   std::optional<std::int64_t> pad_id;
   std::vector<std::int64_t> eos_ids;  ///< generation_config.json wins over config.json

@@ -18,6 +18,9 @@ nlohmann::json parse_json_object(const Line& line, const LineLimits& limits = {}
 nlohmann::json parse_json(const std::string& text, const std::string& where,
                           const LineLimits& limits = {});
 
+/// The JSON library's text without its own prefix: "... at line 1, column 5: <this>".
+std::string reason_of(const nlohmann::json::exception& error);
+
 /// "{answer, prompt}": the keys of an object, for messages.
 std::string key_list(const nlohmann::json& object);
 

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+namespace hone::detail {
+
+/// The object that `text`, read from `file`, is. Only for implementation files, as json_line.hpp.
+/// Throws: InputError "file:line:column: not valid JSON: ..." with what to do; for anything but an
+/// object as well.
+nlohmann::ordered_json parse_json_file(const std::string& text, const std::filesystem::path& file);
+
+}  // namespace hone::detail
