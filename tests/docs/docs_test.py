@@ -209,7 +209,7 @@ class OutputKeys(unittest.TestCase):
 
     def test_plan(self) -> None:
         report = json.loads(hone("plan", self.place.model, "--ranks", "1,8", "--tflops", "1",
-                                 "--node_link_gb_per_second", "1", "--json"))
+                                 "--node_link_gb_per_second", "1", "--memory_gb", "0.1", "--json"))
         self.assert_documented("hone plan", report, *report["plans"])
         self.assert_documented("hone plan: `rank_bytes`", *(plan["rank_bytes"] for plan in report["plans"]))
 

@@ -5,7 +5,7 @@ import random
 import shutil
 import unittest
 
-from harness import SystemTest, read_metrics, write_lines
+from harness import MISSING, USAGE, SystemTest, read_metrics, write_lines
 from tiny_model import make_model
 
 # Of some hundred megabytes each, parameters and activations alike, so that none of the figures decides alone.
@@ -70,6 +70,82 @@ class GptMemory(MemoryTest):
 
     def test_the_plan_is_what_a_run_takes(self) -> None:
         self.check_against_runs()
+
+
+class Answers(SystemTest):
+    """What a first look at a plan asks. Only config.json is there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for file in (self.folder / "tiny").iterdir():
+            if file.name != "config.json":
+                file.unlink()
+
+    def plan(self, *more: object) -> dict:
+        return json.loads(self.hone("plan", "tiny", "--json", *more).out)
+
+    def refuse(self, *parts: str, arguments: tuple, code: int = USAGE) -> None:
+        self.assert_one_error(self.hone("plan", *arguments, code=code), *parts)
+
+    def test_ranks_from_a_list(self) -> None:
+        for text in ("ranks: [2, 4]", "ranks:\n  - 2\n  - 4", "ranks: 2,4"):
+            (self.folder / "ranks.yaml").write_text(text)
+            with self.subTest(text):
+                planned = self.plan("--config", "ranks.yaml")["plans"]
+                self.assertEqual([plan["ranks"] for plan in planned], [2, 4])
+        self.refuse("ranks is empty", "--ranks 2,8,64", arguments=("tiny", "--ranks="))
+
+    def test_missing_and_assumed_speeds(self) -> None:
+        def notes(*more: object) -> str:
+            return "\n".join(self.plan(*more)["notes"])
+
+        self.assertIn("no times for --ranks 1: they need --tflops (", notes())
+        some = notes("--tflops", 1, "--ranks", "1,2,16")
+        self.assertIn("no times for --ranks 2, 16: they need --node_link_gb_per_second, --link_gb_per_second (", some)
+        speeds = ("--tflops", 1, "--ranks", "1,16", "--node_link_gb_per_second", 10, "--link_gb_per_second", 1)
+        self.assertIn("assume --node_link_latency_us 0, --link_latency_us 0 (", notes(*speeds))
+        known = (*speeds, "--node_link_latency_us", 3, "--link_latency_us", 9)
+        self.assertEqual(notes(*known), "")
+        self.assertIn("note: no times for --ranks 1", self.hone("plan", "tiny").out)
+
+    def test_what_would_make_it_fit(self) -> None:
+        shape = ("--ranks", "1,4", "--max_length", 256, "--per_device_train_batch_size", 64)
+        self.assertNotIn("fits", self.plan(*shape)["plans"][0])
+        totals = [plan["rank_bytes"]["total"] for plan in self.plan(*shape)["plans"]]
+        one, four = self.plan(*shape, "--memory_gb", totals[0] * 1e-9 - 1e-6)["plans"]
+        self.assertEqual((one["fits"], four["fits"]), (False, False))
+        options = ("--dtype", "bfloat16"), ("--gradient_checkpointing",), ("--optimizer_sharding", "zero1")
+        names = ("dtype bfloat16", "gradient_checkpointing", "optimizer_sharding zero1")
+        for name, option in zip(names, options, strict=True):
+            for plan, alone in zip((one, four), self.plan(*shape, *option)["plans"], strict=True):
+                self.assertEqual(plan["changes"][name], alone["rank_bytes"]["total"], name)
+        self.assertEqual(list(one["changes"])[3], "per_device_train_batch_size 32")
+        smaller = self.plan(*shape, "--per_device_train_batch_size", 32, "--gradient_accumulation_steps", 2)
+        self.assertEqual(one["changes"]["per_device_train_batch_size 32"], smaller["plans"][0]["rank_bytes"]["total"])
+        self.assertLess(list(one["changes"].values())[-1], min(list(one["changes"].values())[:-1]))
+        text = self.hone("plan", "tiny", *shape, "--memory_gb", 0.3).out
+        self.assertRegex(text, r"fits in 0\.3 GB +no +no\n")
+        self.assertRegex(text, r"per_device_train_batch_size \d+ +\d\.\d+ GB")
+        fine = self.plan(*shape, "--memory_gb", 100)["plans"][0]
+        self.assertEqual((fine["fits"], fine["changes"]), (True, {}))
+
+    def test_names_and_values_that_are_others_here(self) -> None:
+        self.refuse("--dtype bfloat16", arguments=("tiny", "--bf16"))
+        self.refuse("overlap has no effect on CPUs", "--device cuda", arguments=("tiny", "--overlap", 0.5))
+        self.plan("--overlap", 0.5, "--device", "cuda")
+
+    def test_more_tokens_than_positions(self) -> None:
+        self.assertIn("max_length 1000 is beyond the 256 positions", self.plan("--max_length", 1000)["notes"][0])
+        make_model(self.folder / "gpt2", family="gpt2")
+        self.refuse("beyond the model's 256 positions", arguments=("gpt2", "--max_length", 257))
+
+    def test_a_model_is_its_configuration(self) -> None:
+        (self.folder / "empty").mkdir()
+        for name in ("nowhere", "no/where", "empty", "tiny/config.json"):
+            with self.subTest(name):
+                ended = self.hone("plan", name, code=MISSING)
+                self.assert_one_error(ended, "config.json")
+                self.assertNotIn("safetensors", ended.err)
 
 
 if __name__ == "__main__":

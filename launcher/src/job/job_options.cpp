@@ -28,7 +28,8 @@ std::vector<std::string> folders_in(const std::filesystem::path& parent) {
   return names;
 }
 
-[[noreturn]] void throw_not_found(const std::string& name, const std::filesystem::path& config) {
+[[noreturn]] void throw_not_found(const std::string& name, const std::filesystem::path& config,
+                                  ModelFiles files) {
   const auto here = std::filesystem::current_path();
   std::vector<std::filesystem::path> parents{here};
   if (!config.empty()) parents.push_back(std::filesystem::absolute(config).parent_path());
@@ -43,8 +44,8 @@ std::vector<std::string> folders_in(const std::filesystem::path& parent) {
   throw MissingInputError{"there is no model \"" + printable(name) + "\"." +
                           (nearest ? " Did you mean \"" + printable(*nearest) + "\"?" : "") +
                           " Looked for the folders" + looked_at +
-                          "\nPass a Hugging Face folder that holds config.json, tokenizer.json and "
-                          "model.safetensors"};
+                          "\nPass a Hugging Face folder that holds " +
+                          std::string{names_of(files)}};
 }
 
 }  // namespace
@@ -98,14 +99,15 @@ LoadOptions ModelOptions::load_options(bool for_training) const {
   return {.dtype = bf16 ? at::kBFloat16 : at::kFloat, .with_masters = for_training};
 }
 
-std::filesystem::path ModelOptions::folder(const std::filesystem::path& config) const {
+std::filesystem::path ModelOptions::folder(const std::filesystem::path& config,
+                                           ModelFiles files) const {
   const auto beside = resolve_beside(model_name_or_path, config);
   if (std::filesystem::exists(beside)) return beside;
   const auto cached = model_cache() / model_name_or_path;
   if (std::filesystem::exists(cached)) return cached;
   // A name with a slash is a path or a hub id; loading it says what is wrong with it.
   if (model_name_or_path.find('/') != std::string::npos) return model_name_or_path;
-  throw_not_found(model_name_or_path, config);
+  throw_not_found(model_name_or_path, config, files);
 }
 
 std::filesystem::path resolve_beside(const std::filesystem::path& file,

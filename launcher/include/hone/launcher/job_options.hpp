@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "hone/core/hf/model_folder.hpp"
 #include "hone/core/model/language_model.hpp"
 #include "hone/core/options/option_registry.hpp"
 #include "hone/launcher/session.hpp"
@@ -33,8 +34,10 @@ struct ModelOptions {
   /// The folder that the name means: as it stands, else beside `config` (the YAML file, may be
   /// empty), else in hone's model cache ($XDG_CACHE_HOME or ~/.cache, hone/models/).
   /// A name with a slash is returned as it stands where none of these exists: loading it tells what is
-  /// wrong. Throws: MissingInputError for one without, with where it was looked for.
-  std::filesystem::path folder(const std::filesystem::path& config) const;
+  /// wrong. Throws: MissingInputError for one without, with where it was looked for and which
+  /// `files` are needed.
+  std::filesystem::path folder(const std::filesystem::path& config,
+                               ModelFiles files = ModelFiles::All) const;
 };
 
 /// A file that a YAML file names: relative to where the job runs, else to the YAML file.
