@@ -213,6 +213,16 @@ class Bench(SystemTest):
                     line["bus_gb_per_second"], algorithm * 2 * (ranks - 1) / ranks, delta=1e-9 + 1e-6 * algorithm
                 )
 
+    def test_one_rank_is_told_how_to_start_several(self) -> None:
+        one = self.hone("bench", "allreduce", "--max_bytes", 4096, "--repeats", 1)
+        self.assertIn("mpirun --bind-to none -np 2 hone bench allreduce", one.err)
+        two = self.hone("bench", "allreduce", "--max_bytes", 4096, "--repeats", 1, ranks=2)
+        self.assertNotIn("mpirun", two.err)
+
+    def test_a_buffer_of_no_whole_numbers(self) -> None:
+        ended = self.hone("bench", "allreduce", "--min_bytes", 7, "--max_bytes", 64, code=64)
+        self.assert_one_error(ended, "min_bytes must be a multiple of 4", "got 7", "--min_bytes 4")
+
     def test_nothing_to_measure(self) -> None:
         ended = self.hone("bench", "allreduce", "--min_bytes", 64, "--max_bytes", 32, code=64)
         self.assertIn("max_bytes is below min_bytes", ended.err)

@@ -29,7 +29,8 @@ struct BenchOptions {
   void bind(OptionRegistry& registry) {
     auto what = registry.group("Measurement");
     what.add_choice("operation", &operation, "What is measured.", {"allreduce"}).positional();
-    what.add("min_bytes", &min_bytes, "The smallest buffer; each next one is four times as large.",
+    what.add("min_bytes", &min_bytes,
+             "The smallest buffer, a multiple of 4; each next one is four times as large.",
              at_least(4));
     what.add("max_bytes", &max_bytes, "No buffer is larger.", at_least(4));
     what.add("repeats", &repeats, "Measured for each size, after one that is not; the median counts.",
@@ -38,7 +39,23 @@ struct BenchOptions {
     what.add("use_cpu", &use_cpu, "Leave GPUs alone also where there are some.");
     what.add("json", &json, "JSON to standard output.");
   }
+
+  void validate() const {
+    const std::int64_t rest = min_bytes % static_cast<std::int64_t>(sizeof(float));
+    if (rest != 0) {
+      throw ConfigError{"min_bytes must be a multiple of 4, the bytes of a float32, got " +
+                        std::to_string(min_bytes) + ". Give --min_bytes " +
+                        std::to_string(min_bytes - rest)};
+    }
+    if (max_bytes < min_bytes) {
+      throw ConfigError{"max_bytes is below min_bytes: there is nothing to measure"};
+    }
+  }
 };
+
+constexpr const char* kOneRankNote =
+    "one rank sends nothing: the times are those of the call alone. To measure ranks: mpirun "
+    "--bind-to none -np 2 hone bench allreduce";
 
 /// What is measured: sums of float32 in memory that `comm` reduces.
 struct Subject {
@@ -135,9 +152,7 @@ int run_bench(const CommandContext& context, Arguments arguments) {
   OptionRegistry registry{"hone bench", "Measures how fast the ranks of a job sum buffers."};
   options.bind(registry);
   if (!parse_options(context, registry, arguments)) return 0;
-  if (options.max_bytes < options.min_bytes) {
-    throw ConfigError{"max_bytes is below min_bytes: there is nothing to measure"};
-  }
+  options.validate();
   Session session{{.use_cpu = options.use_cpu,
                    .ddp_backend = options.ddp_backend,
                    .watch_signals = false},
@@ -147,6 +162,7 @@ int run_bench(const CommandContext& context, Arguments arguments) {
     auto& comm = session.communicator();
     nlohmann::ordered_json results = nlohmann::ordered_json::array();
     if (!options.json) session.screen().print(session.describe() + '\n');
+    if (session.size() == 1) session.log().warning(kOneRankNote);
     for (auto bytes = options.min_bytes; bytes <= options.max_bytes; bytes *= 4) {
       for (const auto& result : measure_each_memory(session, bytes, options.repeats)) {
         results.push_back(result);
