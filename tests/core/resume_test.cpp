@@ -16,6 +16,7 @@
 namespace hone::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 const FixtureModel& model() {
@@ -365,7 +366,8 @@ TEST_F(ResumeAlone, OtherOrderOfSamplesIsRefused) {
     sized.trainer->resume();
     FAIL() << "resumed with another global_train_batch_size";
   } catch (const ConfigError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("global_train_batch_size 4, this run asks for 6"));
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("global_train_batch_size 4, this run asks for 6"),
+                                    HasSubstr("Go on with --global_train_batch_size 4")));
   }
   EXPECT_TRUE(same_weights(weights_of(sized.trainer.model()), before));
 }

@@ -26,7 +26,7 @@ from harness import (
     write_script,
 )
 from loop_job import LoopTest
-from tiny_model import write_safetensors
+from tiny_model import make_model, write_safetensors
 
 AUTO = ("--resume_from_checkpoint", "auto")
 
@@ -70,6 +70,37 @@ class Options(TrainErrors):
         self.assert_one_error(ended, "max_stps", '"--max_steps"', "--seed must be", '"x"')
         ended = self.hone("train", "--seed", 1, ranks=2, code=USAGE)
         self.assert_one_error(ended, "model_name_or_path", "train_file", "output_dir")
+
+    def test_a_yaml_file_without_its_flag(self) -> None:
+        for command in ("train", "eval", "generate", "verify", "plan"):
+            with self.subTest(command):
+                ended = self.hone(command, "t.yaml", code=USAGE)
+                self.assert_one_error(ended, '"t.yaml"', "--config t.yaml")
+
+    def test_ranks_that_are_told_otherwise(self) -> None:
+        common = ("train", "--model_name_or_path", "tiny", "--train_file", "rows.jsonl", "--output_dir", "out")
+        program = os.environ["HONE_PROGRAM"]
+        for name, value, default in (
+            ("learning_rate", "0.3", "5.0e-05"),
+            ("seed", "3", "42"),
+            ("bf16", "true", "false"),
+            ("max_length", "9", "null"),
+        ):
+            with self.subTest(name):
+                ended = self.hone(
+                    *(*common, ":", "-np", 1, program, *common, f"--{name}", value), ranks=1, code=USAGE
+                )
+                says = f"{name} is {value} on rank 1 and {default} on rank 0"
+                self.assert_one_error(ended, says, f"--{name} {value}", f"--{name} {default}")
+                self.assertFalse((self.folder / "out").exists())
+        self.hone(*(*common, "--max_steps", 1, "--num_threads", 1), ":", "-np", 1, program,
+                  *(*common, "--max_steps", 1, "--num_threads", 2), ranks=1)
+
+    def test_more_tokens_than_the_model_has_positions(self) -> None:
+        make_model(self.folder / "gpt2", family="gpt2")
+        write_lines(self.folder / "rows.jsonl", [{"text": "a b c " * 100}])
+        self.refuse("max_length 600", "256 positions", "--max_length 256",
+                    code=USAGE, model="gpt2", arguments=("--max_length", 600))
 
     def test_unknown_command(self) -> None:
         self.assert_one_error(self.hone("trian", ranks=2, code=USAGE), "trian", '"train"')
@@ -169,7 +200,7 @@ class OutputFolder(TrainErrors):
     def test_another_seed_is_another_run(self) -> None:
         self.train()
         ended = self.train("--seed", 7, *AUTO, "--max_steps", 4, code=USAGE)
-        self.assert_one_error(ended, "checkpoint-2", "seed 42", "7")
+        self.assert_one_error(ended, "checkpoint-2", "seed 42", "7", "Go on with --seed 42")
         self.assertEqual(checkpoints(self.folder / "out"), [2])
         self.train(*AUTO, "--max_steps", 4)
 

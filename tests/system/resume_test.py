@@ -73,6 +73,7 @@ class KilledInARound(LoopResumeTest):
         ended = self.run_loop(other, "--resume_from_checkpoint", self.undisturbed / f"checkpoint-{self.step}",
                               "--train.learning_rate", 1e-3)
         self.assertIn("train.learning_rate was 0.002 when the run was last started and is 0.001 now", ended.err)
+        self.assertIn("To keep it: --train.learning_rate 0.002", ended.err)
 
 
 class KilledBetweenRounds(LoopResumeTest):
@@ -133,6 +134,27 @@ class KilledAfterTheLastRound(LoopResumeTest):
         ended = self.run_loop(self.undisturbed, *AUTO, "--train.max_steps", step - 1, code=USAGE)
         self.assert_one_error(ended, f"after update {step}", f"max_steps of more than {step}")
         self.assertEqual((self.undisturbed / "config.yaml").read_bytes(), config)
+
+
+class ChangedOrder(SystemTest):
+    """shuffle_dataset may change where a run goes on, and the run says that it ends otherwise."""
+
+    def test_from_shuffled_to_the_order_of_the_file(self) -> None:
+        rows = [{"text": "x" * length} for length in (2, 3, 5, 9, 17, 33)]
+        write_lines(self.folder / "rows.jsonl", rows)
+        arguments = [
+            *("train", "--model_name_or_path", "tiny", "--train_file", "rows.jsonl", "--output_dir", "out"),
+            *("--global_train_batch_size", 2, "--learning_rate", 0.0),
+        ]
+        self.hone(*arguments, "--max_steps", 3)
+        ended = self.hone(*arguments, *AUTO, "--max_steps", 6, "--no_shuffle_dataset")
+        self.assertIn("shuffle_dataset was true when the run was last started and is false now", ended.err)
+        self.assertIn("To keep it: --shuffle_dataset true", ended.err)
+        tokens = [update["input_tokens"] for update in read_metrics(self.folder / "out", "update")]
+        self.assertEqual(sum(tokens[:3]), sum(tokens[3:]), "a whole pass before and behind")
+        in_order = [len(a["text"]) + len(b["text"]) for a, b in zip(rows[::2], rows[1::2], strict=True)]
+        more = tokens[3] - in_order[0]  # end tokens
+        self.assertEqual(tokens[3:], [count + more for count in in_order])
 
 
 class KilledTraining(SystemTest):

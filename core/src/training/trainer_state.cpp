@@ -138,8 +138,8 @@ void Trainer::restore(const std::filesystem::path& checkpoint) {
                                  const std::string& asked, const char* why) {
     if (saved == asked) return;
     throw ConfigError{checkpoint.string() + " was made with " + name + " " + saved +
-                      ", this run asks for " + asked + ". " + why + ": leave " + name +
-                      " as it was, or start a new run"};
+                      ", this run asks for " + asked + ". " + why + ". Go on with --" + name + " " +
+                      saved + ", or start a new run: another output_dir, nothing to resume from"};
   };
   const auto require_same = [&](const char* name, std::int64_t saved, std::int64_t asked) {
     require_equal(name, std::to_string(saved), std::to_string(asked),
@@ -158,8 +158,11 @@ void Trainer::restore(const std::filesystem::path& checkpoint) {
                  *options_.global_train_batch_size);
   }
   if (options_.full_determinism) {
-    require_equal("full_determinism on num_threads", std::to_string(state.deterministic_threads),
-                  std::to_string(state_.deterministic_threads), "Other sums would be rounded otherwise");
+    require_equal("full_determinism", state.deterministic_threads > 0 ? "true" : "false", "true",
+                  "Its sums were rounded otherwise");
+    require_equal("num_threads", std::to_string(state.deterministic_threads),
+                  std::to_string(state_.deterministic_threads),
+                  "Under full_determinism sums on other threads would be rounded otherwise");
   }
   require_not_past_end(state.global_step);
   HostCopies copies;

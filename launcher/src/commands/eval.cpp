@@ -7,6 +7,7 @@
 #include "hone/core/training/row_rules.hpp"
 #include "hone/launcher/commands.hpp"
 #include "hone/launcher/training_job.hpp"
+#include "job/equal_options.hpp"
 #include "job/evaluated_file.hpp"
 
 namespace hone::launcher {
@@ -48,6 +49,7 @@ int run_eval(const CommandContext& context, Arguments arguments) {
   Session session{options.model.session_options(/*watch_signals=*/false), context.environment,
                   context.screen};
   return session.run([&] {
+    require_equal_options(session.communicator(), registry.dump_yaml());
     const auto loaded =
         load_for_session(session, options.model.folder({}), options.model.load_options());
     const auto& shape = loaded.model->shape();

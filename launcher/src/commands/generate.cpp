@@ -11,6 +11,7 @@
 #include "hone/core/generation/generator.hpp"
 #include "hone/launcher/commands.hpp"
 #include "hone/launcher/training_job.hpp"
+#include "job/equal_options.hpp"
 #include "job/prompt_room.hpp"
 
 namespace hone::launcher {
@@ -175,7 +176,10 @@ int run_generate(const CommandContext& context, Arguments arguments) {
   options.generation.validate();
   Session session{options.model.session_options(/*watch_signals=*/false), context.environment,
                   context.screen};
-  return session.run([&] { return Generation{session, options}.run(); });
+  return session.run([&] {
+    require_equal_options(session.communicator(), registry.dump_yaml());
+    return Generation{session, options}.run();
+  });
 }
 
 }  // namespace hone::launcher

@@ -1,5 +1,6 @@
 #include "hone/launcher/commands.hpp"
 #include "hone/launcher/iterative_loop.hpp"
+#include "job/equal_options.hpp"
 
 namespace hone::launcher {
 
@@ -14,8 +15,9 @@ int run_run(const CommandContext& context, Arguments arguments) {
   reward->start();  // before MPI: a reward program is a child process
   Session session{options.model.session_options(), context.environment, context.screen};
   return session.run([&] {
-    return IterativeLoop{session, options, *reward, registry.config_path(), registry.dump_yaml()}
-        .run();
+    const auto yaml = registry.dump_yaml();
+    require_equal_options(session.communicator(), yaml);
+    return IterativeLoop{session, options, *reward, registry.config_path(), yaml}.run();
   });
 }
 

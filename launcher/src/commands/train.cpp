@@ -9,8 +9,10 @@
 #include "hone/launcher/loop/prompt_order.hpp"
 #include "hone/launcher/loop/run_directory.hpp"
 #include "hone/launcher/training_job.hpp"
+#include "job/equal_options.hpp"
 #include "job/evaluated_file.hpp"
 #include "job/run_totals.hpp"
+#include "job/start_line.hpp"
 #include "job/update_record.hpp"
 
 namespace hone::launcher {
@@ -132,7 +134,9 @@ class FileTraining final : private TrainerCallback {
     trainer().add_callback(*this);
     session_.screen().print("hone " HONE_VERSION "  " + session_.describe() + "\ndata   " +
                             counted(num_rows(), "sample") + ", " +
-                            counted(trainer().options().max_steps, "update") + '\n');
+                            counted(trainer().options().max_steps, "update") + '\n' +
+                            options_in_effect(options_.train, options_.model.bf16,
+                                              session_.size()));
     totals_.start();
     while (!trainer().done()) {
       const auto stats = trainer().step(next_batch());
@@ -312,7 +316,9 @@ int run_train(const CommandContext& context, Arguments arguments) {
   options.resolve(registry.config_path());
   Session session{options.model.session_options(), context.environment, context.screen};
   return session.run([&] {
-    return FileTraining{session, options, registry.config_path(), registry.dump_yaml()}.run();
+    const auto yaml = registry.dump_yaml();
+    require_equal_options(session.communicator(), yaml);
+    return FileTraining{session, options, registry.config_path(), yaml}.run();
   });
 }
 

@@ -8,6 +8,7 @@
 #include "hone/core/training/token_row.hpp"
 #include "hone/launcher/loop/prompt_order.hpp"
 #include "job/prompt_room.hpp"
+#include "job/start_line.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -142,7 +143,8 @@ void IterativeLoop::start() {
   const auto recorded = std::min(report_.recorded_round(), rounds_over());
   directory_.discard_metrics_after(resumed ? state.global_step : -1, recorded);
   report_.show_start(session_.describe(), options_.model.model_name_or_path, prompts_.size(),
-                     eval_prompts_.size());
+                     eval_prompts_.size(),
+                     options_in_effect(options_.train, options_.model.bf16, session_.size()));
   if (!resumed) warn_of_plain_prompts();
   trainer().add_callback(*this);
   // Round 0 is the evaluation before training; it has no samples, and is made below where it is

@@ -120,12 +120,13 @@ LoopReport::LoopReport(Screen& screen, RunDirectory& directory, std::int64_t num
       measure_(is_check ? "accuracy" : "reward") {}
 
 void LoopReport::show_start(const std::string& job, const std::string& model,
-                            std::size_t num_prompts, std::size_t num_eval) {
+                            std::size_t num_prompts, std::size_t num_eval,
+                            const std::string& in_effect) {
   screen_.print("hone " HONE_VERSION "  " + job + "\nrun    " +
                 printable(directory_.path().string(), 1000) + "\nmodel  " + printable(model, 1000) +
                 "\ndata   " + counted(static_cast<std::int64_t>(num_prompts), "prompt") + ", " +
                 std::to_string(num_eval) + " for evaluation, " + counted(num_rounds_, "round") +
-                '\n');
+                '\n' + in_effect);
 }
 
 void LoopReport::log_update(const UpdateStats& update, std::int64_t round) {

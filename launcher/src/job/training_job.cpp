@@ -45,6 +45,12 @@ bool changes_the_outcome(const std::string& option, bool schedule_has_end) {
   return schedule_has_end || !kEnds.contains(option);
 }
 
+/// Nothing for what was not written down then, and for lists: a shell takes these otherwise.
+std::string how_to_keep(const ChangedOption& change) {
+  if (change.before == "nothing" || change.before.starts_with('[')) return "";
+  return ". To keep it: --" + change.name + ' ' + change.before;
+}
+
 }  // namespace
 
 LoadedModel load_for_session(Session& session, const std::filesystem::path& folder,
@@ -121,10 +127,11 @@ void TrainingJob::record_options(RunDirectory& directory, const std::string& res
     for (const auto& change : changed_options(before, resolved_yaml)) {
       if (!changes_the_outcome(change.name, trainer_->schedule().has_end())) continue;
       // Left out, the size of updates stays what it was.
-      if (change.name.ends_with("global_train_batch_size") && change.after == "~") continue;
+      if (change.name.ends_with("global_train_batch_size") && change.after == "null") continue;
       session_.log().warning(change.name + " was " + change.before +
                              " when the run was last started and is " + change.after +
-                             " now: it no longer ends as the undisturbed run would");
+                             " now: it no longer ends as the undisturbed run would" +
+                             how_to_keep(change));
     }
   }
   directory.write_config(resolved_yaml);

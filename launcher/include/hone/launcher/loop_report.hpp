@@ -51,8 +51,9 @@ class LoopReport {
  public:
   LoopReport(Screen& screen, RunDirectory& directory, std::int64_t num_rounds, bool is_check);
 
+  /// `in_effect`: a line, or nothing, of options that change how the run computes.
   void show_start(const std::string& job, const std::string& model, std::size_t num_prompts,
-                  std::size_t num_eval);
+                  std::size_t num_eval, const std::string& in_effect);
   void log_update(const UpdateStats& update, std::int64_t round);
   void log_round(const RoundFigures& figures);
 
