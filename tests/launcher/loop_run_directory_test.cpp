@@ -86,6 +86,7 @@ TEST_F(RunDirectoryTest, MakesTheFolderAndItsFiles) {
   });
   EXPECT_EQ(dir_.read("runs/a/config.yaml"), "rank: 0\n");
   EXPECT_EQ(dir_.read("runs/a/metrics.jsonl"), "{\"step\":1,\"rank\":0}\n{\"step\":2}\n");
+  EXPECT_FALSE(fs::exists(run_ / "samples")) << "hone train samples nothing";
 }
 
 TEST_F(RunDirectoryTest, SamplesOfAllRanksComeInOrder) {

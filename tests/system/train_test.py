@@ -1,6 +1,7 @@
 """`hone train`: the command line of the documentation, each form of data, the learning rate."""
 
 import json
+import shutil
 import unittest
 
 from harness import INVALID_DATA, SystemTest, checkpoints, read_metrics, write_lines
@@ -94,6 +95,32 @@ class Ranks(TrainTest):
         self.assertEqual(whole[0]["loss"], rounded[0]["loss"])  # of the same weights
         self.assertNotEqual(whole[0]["grad_norm"], rounded[0]["grad_norm"])
         self.assertAlmostEqual(whole[0]["grad_norm"], rounded[0]["grad_norm"], delta=0.02 * whole[0]["grad_norm"])
+
+
+class StartLine(TrainTest):
+    """What changes how a run computes is said at its start, where it is in effect."""
+
+    def start_line(self, *more: object, ranks: int | None = None) -> str:
+        write_lines(self.folder / "rows.jsonl", TEXTS)
+        ended = self.hone(
+            *("train", "--model_name_or_path", "tiny", "--train_file", "rows.jsonl", "--output_dir", "out"),
+            *("--max_steps", 1, *more),
+            ranks=ranks,
+        )
+        self.assertFalse((self.folder / "out/samples").exists(), "nothing is sampled")
+        shutil.rmtree(self.folder / "out")
+        found = [line for line in ended.out.splitlines() if line.startswith("with ")]
+        return found[0] if found else ""
+
+    def test_nothing_special(self) -> None:
+        self.assertEqual(self.start_line(), "")
+
+    def test_what_is_in_effect(self) -> None:
+        flags = ("--optimizer_sharding", "zero1", "--ddp_comm_hook", "bf16", "--bf16", "--gradient_checkpointing")
+        both = "with   bf16, gradient_checkpointing"
+        self.assertEqual(self.start_line(*flags, ranks=2), both + ", optimizer_sharding zero1, ddp_comm_hook bf16")
+        self.assertEqual(self.start_line(*flags), both)
+        self.assertEqual(self.start_line("--full_determinism"), "with   full_determinism")
 
 
 class DataForms(TrainTest):

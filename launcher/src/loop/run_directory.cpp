@@ -139,6 +139,12 @@ std::string whole_text(const fs::path& file) {
   return {std::istreambuf_iterator<char>{stream}, {}};
 }
 
+/// In a folder that is made for the first file in it.
+void write_new(const fs::path& file, std::string_view text) {
+  create(file.parent_path());
+  write_durably(file, text);
+}
+
 /// A sample on its way to rank 0: its place in the file and its line.
 struct SampleLine {
   std::int64_t prompt_index;
@@ -228,7 +234,6 @@ RunDirectory::RunDirectory(Communicator& comm, fs::path path,
     }
     lock_.emplace(path_, logger);
     require_usable(path_, resume_from_checkpoint);
-    create(path_ / "samples");
   });
 }
 
@@ -248,7 +253,7 @@ void RunDirectory::write_config(std::string_view yaml) {
 
 void RunDirectory::write_samples(std::int64_t round, std::span<const SampleRecord> mine) {
   const auto of_all_ranks = all_gather_strings(comm_, packed(mine));
-  on_rank_zero([&] { write_durably(samples_file(round), joined(of_all_ranks)); });
+  on_rank_zero([&] { write_new(samples_file(round), joined(of_all_ranks)); });
 }
 
 std::optional<std::vector<SampleRecord>> RunDirectory::read_samples(std::int64_t round) {
@@ -256,7 +261,7 @@ std::optional<std::vector<SampleRecord>> RunDirectory::read_samples(std::int64_t
   std::string text;  // empty: no file; else 'F' and its lines
   on_rank_zero([&] {
     const auto original = samples_of_round(origin_, round);
-    if (!fs::exists(file) && fs::exists(original)) write_durably(file, whole_text(original));
+    if (!fs::exists(file) && fs::exists(original)) write_new(file, whole_text(original));
     if (!fs::exists(file)) return;
     LineReader reader{file};
     text = "F";
