@@ -95,7 +95,7 @@ TEST(ModelSizes, AWidthThatHeadsDoNotDivideIsRefused) {
 
 TEST(ModelSizes, BrokenJsonHasALineAndAColumn) {
   EXPECT_THAT(refused("{\n  \"model_type\": \"llama\",,\n}"),
-              AllOf(HasSubstr("config.json:2:26: not valid JSON: "), HasSubstr("fetch it again"),
+              AllOf(HasSubstr("config.json:2:25: not valid JSON: "), HasSubstr("fetch it again"),
                     Not(HasSubstr("json.exception"))));
   EXPECT_THAT(refused("[1]"), HasSubstr("config.json: expected a JSON object"));
   EXPECT_THAT(refused(""), HasSubstr("config.json:1:1: not valid JSON"));

@@ -125,7 +125,7 @@ class Answers(SystemTest):
         self.assertLess(list(one["changes"].values())[-1], min(list(one["changes"].values())[:-1]))
         text = self.hone("plan", "tiny", *shape, "--memory_gb", 0.3).out
         self.assertRegex(text, r"fits in 0\.3 GB +no +no\n")
-        self.assertRegex(text, r"per_device_train_batch_size \d+ +\d\.\d+ GB")
+        self.assertRegex(text, r"per_device_train_batch_size \d+ +(! )?\d\.\d+ GB")
         fine = self.plan(*shape, "--memory_gb", 100)["plans"][0]
         self.assertEqual((fine["fits"], fine["changes"]), (True, {}))
 

@@ -120,7 +120,7 @@ std::string changes_text(const PlanOptions& options, const std::vector<Plan>& pl
   if (!options.memory_gb) return "";
   const auto limit = number("%g GB", *options.memory_gb);
   const auto judged = [&](std::int64_t total) {
-    return gigabytes(total) + (fits(options, total) ? "  " : " !");
+    return (fits(options, total) ? "" : "! ") + gigabytes(total);
   };
   std::string text = "\n" + line("fits in " + limit, plans, [&](const Plan& plan) {
     return std::string{fits(options, plan.memory.total()) ? "yes" : "no"};
