@@ -917,7 +917,9 @@ TEST(Trainer, SamplesLongerThanATableOfPositionsAreRefused) {
 
 TEST(Trainer, RanksThatAreToldOtherwiseAreRefused) {
   const std::vector<std::pair<TrainerOptions, std::string>> others{
-      {{.seed = 43}, "seed: 43, rank 0 seed: 42. Give all ranks the same seed"}, {{.learning_rate = 1e-3}, "learning_rate"}, {{.past_max_steps = "hold"}, "past_max_steps"}};
+      {{.seed = 43}, "seed: 43, rank 0 seed: 42. Give all ranks the same seed"},
+      {{.learning_rate = 1e-3}, "learning_rate"},
+      {{.past_max_steps = "hold"}, "past_max_steps"}};
   for (const auto& [other, named] : others) {
     const auto messages = on_ranks(3, [&](Communicator& comm) -> std::string {
       try {

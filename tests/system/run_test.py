@@ -157,7 +157,8 @@ class TaskFolder(LoopTest):
 class NothingKept(LoopTest):
     def test_says_so_and_where_to_look(self) -> None:
         self.write_loop(num_rounds=2, reward={"check": "exact", "field": "answer"}, keep={"threshold": 1})
-        ended = self.run_loop(self.folder / "out")
+        ended = self.run_loop(self.folder / "out", "--gradient_checkpointing")
+        self.assertIn("\nwith   gradient_checkpointing\n", ended.out)
         self.assertIn("round 2 keeps none of its 36 completions", ended.err)
         self.assertIn("samples/round-0002.jsonl", ended.err)
         self.assertIn("nothing was trained", ended.out)

@@ -33,8 +33,8 @@ class Option {
   Option& positional();
   /// Not a YAML key, and left out of dump_yaml().
   Option& command_line_only();
-  /// Of a list: one word with commas between, `2,8,64`, is taken for it as well, on the command line
-  /// in place of several words and in YAML beside a sequence.
+  /// Of a list: one word with commas between, `2,8,64`, is taken for it, on the command line in
+  /// place of several words, and in YAML beside a sequence.
   Option& comma_separated();
 
   const std::string& name() const { return name_; }  ///< full dotted name
