@@ -33,6 +33,9 @@ void require_one_kind(Communicator& host, std::string_view mine) {
   }
 }
 
+/// Whether what lies on the device is summed by NCCL, which works on a stream of the device's.
+bool needs_nccl(distributed::Device& device) { return device.communication_stream() != nullptr; }
+
 void require_backend_fits(Backend backend, bool on_gpus, int num_ranks) {
   if (backend == Backend::Nccl && !on_gpus) {
     throw LaunchError{"ddp_backend=nccl is for GPUs, and these ranks compute on the CPU. Use "
@@ -53,7 +56,7 @@ Engine::Engine(const EngineOptions& options, const distributed::MpiEnvironment& 
   require_one_kind(host_, device_->kind());
   const bool shared = distributed::devices_are_shared(host_, device_->uuid(),
                                                       options.allow_shared_device);
-  const bool on_gpus = device_->kind() == "cuda";
+  const bool on_gpus = needs_nccl(*device_);
   require_backend_fits(options.backend, on_gpus, host_.size());
   // NCCL takes one rank per GPU: ranks that share one can generate and evaluate, not train.
   if (on_gpus && host_.size() > 1 && !shared) open_nccl(options, recorder);
@@ -61,7 +64,7 @@ Engine::Engine(const EngineOptions& options, const distributed::MpiEnvironment& 
 
 Communicator& Engine::communicator() {
   if (watched_) return *watched_;
-  if (device_->kind() == "cpu" || host_.size() == 1) return host_;
+  if (!needs_nccl(*device_) || host_.size() == 1) return host_;
   throw LaunchError{"ranks that share a GPU cannot sum gradients: NCCL takes one rank per GPU. Start "
                     "as many ranks as there are GPUs, or train with --use_cpu"};
 }

@@ -1,0 +1,110 @@
+"""The path of GPUs in the shipping program, on a fake GPU and a fake NCCL (tests/fakes/fake_gpu)."""
+
+import json
+import os
+import shutil
+import unittest
+
+from harness import ENVIRONMENT, Ended, SystemTest, read_metrics, write_lines
+
+STOPPED = 75
+ROWS = [{"text": text} for text in ("the cat sat", "a dog", "birds fly south in winter", "rain", "x y z")]
+
+
+@unittest.skipUnless("HONE_FAKE_CUDA_MODULE" in os.environ, "nothing can be preloaded before a sanitizer")
+class FakeGpu(SystemTest):
+    def setUp(self) -> None:
+        super().setUp()
+        write_lines(self.folder / "rows.jsonl", ROWS)
+        place = self.folder / "program"
+        place.mkdir()
+        self.program = place / "hone"  # a copy: the module is looked for beside the program
+        shutil.copy(os.environ["HONE_PROGRAM"], self.program)
+        (place / "libhone_cuda.so").symlink_to(os.environ["HONE_FAKE_CUDA_MODULE"])
+        (place / "libnccl.so.2").symlink_to(os.environ["HONE_FAKE_NCCL"])
+        self.environment = {"LD_PRELOAD": os.environ["HONE_FAKE_DRIVER"], "LD_LIBRARY_PATH": str(place)}
+
+    def on_gpus(self, *arguments: object, ranks: int | None = 2, code: int = 0, **variables: str) -> Ended:
+        environment = self.environment | variables
+        return self.hone(*arguments, ranks=ranks, code=code, program=str(self.program), environment=environment)
+
+    @staticmethod
+    def training(output: str, *more: object) -> tuple:
+        return (
+            *("train", "--model_name_or_path", "tiny", "--train_file", "rows.jsonl", "--output_dir", output),
+            *("--global_train_batch_size", len(ROWS), "--max_steps", 3, "--learning_rate", 1e-3, *more),
+        )
+
+    def log(self, output: str) -> str:
+        return (self.folder / output / "logs/rank-0.log").read_text()
+
+    def assert_same_training(self, one: str, other: str) -> None:
+        updates = [read_metrics(self.folder / output, "update") for output in (one, other)]
+        self.assertEqual(len(updates[0]), 3)
+        for a, b in zip(*updates, strict=True):
+            for key in ("loss", "grad_norm"):
+                self.assertAlmostEqual(a[key], b[key], delta=1e-5 * a[key], msg=f"{key} of update {a['step']}")
+
+    def test_a_training_over_nccl_is_one_over_mpi(self) -> None:
+        for sharding in ("none", "zero1"):
+            options = ("--optimizer_sharding", sharding)
+            over_mpi, over_nccl = f"mpi-{sharding}", f"nccl-{sharding}"
+            self.assertIn(", mpi, ", self.hone(*self.training(over_mpi, *options), ranks=2).out)
+            self.assertIn(", nccl, ", self.on_gpus(*self.training(over_nccl, *options)).out)
+            self.assert_same_training(over_mpi, over_nccl)
+            # Closed in order: else it says so.
+            self.assertNotIn("NCCL", self.log(over_nccl))
+
+    def test_an_error_of_nccl_ends_the_job(self) -> None:
+        """In the sum of gradients of the second update: there is nothing else that goes over NCCL."""
+        ended = self.on_gpus(*self.training("out"), FAKENCCL="r1:op3:async=6", code=STOPPED)
+        self.assert_one_error(ended, "rank 1", "all_reduce(sum", "remote process exited")
+        record = json.loads((self.folder / "out/exit/rank-1.json").read_text())
+        self.assertEqual((record["code"], record["step"]), (STOPPED, 1))
+
+    def test_nccl_that_does_not_begin_is_everybodys_error(self) -> None:
+        for fault, ranks in (("r0:id", "rank 0: "), ("init", "rank 0, 1: ")):
+            ended = self.on_gpus(*self.training("out"), FAKENCCL=f"{fault}:err=2", code=ENVIRONMENT)
+            self.assert_one_error(ended, "NCCL cannot be initialised", ranks, "unhandled system error")
+        library = self.program.parent / "libnccl.so.2"
+        library.unlink()
+        library.write_text("no library")
+        ended = self.on_gpus(*self.training("out"), code=ENVIRONMENT)
+        self.assert_one_error(ended, 'cannot load NCCL from "libnccl.so.2"')
+
+    def test_an_end_of_nccl_out_of_order_is_a_warning(self) -> None:
+        ended = self.on_gpus(*self.training("out"), FAKENCCL="finalize:err=2")
+        self.assertIn("NCCL did not end in order", ended.err)
+        self.assertEqual(len(read_metrics(self.folder / "out", "update")), 3)
+
+    def test_ranks_and_devices_fit(self) -> None:
+        for number, (variables, more, parts) in enumerate((
+            ({"FAKEGPU_DEVICES": "1"}, (), ("this rank is number 1 of its node", "has 1 GPUs")),
+            ({"FAKEGPU_UUID": "one"}, (), ("ranks 0 and 1 compute on one device (one)",)),
+            ({"FAKEGPU_DEVICES": "1"}, ("--allow_shared_device",), ("ranks that share a GPU cannot sum gradients",)),
+            ({}, ("--ddp_backend", "mpi"), ("ddp_backend=mpi sums what is in host memory",)),
+        )):
+            with self.subTest(parts[0]):
+                ended = self.on_gpus(*self.training(f"out-{number}", *more), code=ENVIRONMENT, **variables)
+                self.assert_one_error(ended, *parts)
+        ended = self.on_gpus(*self.training("cpu", "--use_cpu"), FAKEGPU_DEVICES="1")
+        self.assertIn(", mpi, ", ended.out)
+
+    def test_the_module_is_loaded_before_libtorch_looks_for_cuda(self) -> None:
+        """The fake module refuses to open a device otherwise, in every command that computes."""
+        write_lines(self.folder / "prompts.jsonl", [{"prompt": "a"}])
+        model = ("--model_name_or_path", "tiny")
+        for command in (
+            ("generate", *model, "--prompts_file", "prompts.jsonl", "--max_new_tokens", 2),
+            ("eval", *model, "--eval_file", "rows.jsonl"),
+            ("bench", "allreduce", "--max_bytes", 4096),
+            self.training("out"),
+        ):
+            with self.subTest(command[0]):
+                ended = self.on_gpus(*command, FAKEGPU_DEVICES="0", code=ENVIRONMENT)
+                self.assert_one_error(ended, "which has 0 GPUs")  # so it is asked
+                self.on_gpus(*command)
+
+
+if __name__ == "__main__":
+    unittest.main()
