@@ -20,18 +20,21 @@ namespace hone::testing {
 
 namespace fs = std::filesystem;
 
-/// Keeps what was logged, as "warning: text".
+/// Keeps what was logged.
 class RecordingLogger final : public Logger {
  public:
   void write(LogLevel level, std::string_view message) override {
     const std::lock_guard lock{mutex_};
     if (level == LogLevel::Warning) warnings_.emplace_back(message);
+    if (level == LogLevel::Info) infos_.emplace_back(message);
   }
   const std::vector<std::string>& warnings() const { return warnings_; }
+  const std::vector<std::string>& infos() const { return infos_; }
 
  private:
   std::mutex mutex_;
   std::vector<std::string> warnings_;
+  std::vector<std::string> infos_;
 };
 
 /// Tensors that own their bytes. Bytes are a function of (salt, name): two salts differ everywhere.

@@ -14,6 +14,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 class RoundTripTest : public CheckpointTest {
  protected:
@@ -32,6 +33,9 @@ class RoundTripTest : public CheckpointTest {
     }
     return all.front();
   }
+
+  /// Step `writers`: the samples, and dealt_tensors() in pieces of so many ranks.
+  void save_dealt(int writers);
 };
 
 TEST_F(RoundTripTest, AnyNumberOfRanksLoadsWhatAnyOtherWrote) {
@@ -131,17 +135,21 @@ Tensors dealt_tensors() {
   return tensors;
 }
 
+void RoundTripTest::save_dealt(int writers) {
+  ThreadWorld{writers}.run([&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    auto dealt = dealt_tensors();
+    auto all = sample_tensors(1);
+    auto content = content_of(all, writers, 1);
+    const auto mine = pieces_of(dealt.views(), comm.rank(), writers);
+    content.tensors.insert(content.tensors.end(), mine.begin(), mine.end());
+    store.save(content);
+  });
+}
+
 TEST_F(RoundTripTest, PiecesOfManyRanksAreReadByAnyOtherNumberOfRanks) {
   for (int writers = 1; writers <= 4; ++writers) {
-    ThreadWorld{writers}.run([&](Communicator& comm) {
-      Hdf5CheckpointStore store{comm, logger_, options()};
-      auto dealt = dealt_tensors();
-      auto all = sample_tensors(1);
-      auto content = content_of(all, writers, 1);
-      const auto mine = pieces_of(dealt.views(), comm.rank(), writers);
-      content.tensors.insert(content.tensors.end(), mine.begin(), mine.end());
-      store.save(content);
-    });
+    save_dealt(writers);
     const auto summary = checkpoints::inspect_checkpoint(checkpoint(writers));
     EXPECT_TRUE(summary.verified()) << summary.problem.value_or("");
     for (int readers = 1; readers <= 5; ++readers) {
@@ -161,6 +169,16 @@ TEST_F(RoundTripTest, PiecesOfManyRanksAreReadByAnyOtherNumberOfRanks) {
         EXPECT_EQ(loaded, dealt_tensors());
       });
     }
+  }
+}
+
+TEST_F(RoundTripTest, SaysOfAllRanksHowMuchIsSaved) {
+  for (int writers = 1; writers <= 3; ++writers) {
+    save_dealt(writers);
+    // Nine samples and two that are dealt, whatever the number of their pieces.
+    const auto text = "saved checkpoint-" + std::to_string(writers) + ": 11 tensors, 9.2 MB in ";
+    EXPECT_THAT(logger_.infos().back(), StartsWith(text));
+    EXPECT_EQ(logger_.infos().size(), static_cast<std::size_t>(writers)) << "rank 0 alone tells";
   }
 }
 
