@@ -21,6 +21,10 @@ namespace {
 
 }  // namespace
 
+void Communicator::all_gathers(std::span<const RankBlocks> all) {
+  for (const auto& each : all) all_gather(each.data, each.block, each.dtype);
+}
+
 void Communicator::start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) {
   all_reduce(data, count, dtype, op);
 }

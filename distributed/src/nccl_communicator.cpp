@@ -110,11 +110,35 @@ void NcclCommunicator::reduce_scatter(void* data, std::int64_t block, DType dtyp
 void NcclCommunicator::all_gather(void* data, std::int64_t block, DType dtype) {
   start(all_gather_call(block, dtype), data, "ncclAllGather",
         [&](const NcclApi& api, NcclComm comm) {
-          return api.all_gather(own_block(data, block, dtype, rank()), data,
-                                static_cast<std::size_t>(block), nccl_type(dtype), comm,
-                                device_.communication_stream());
+          return queue_all_gather(api, comm, {data, block, dtype});
         });
   wait();
+}
+
+void NcclCommunicator::all_gathers(std::span<const RankBlocks> all) {
+  require_open("all_gathers");
+  for (const auto& each : all) accept(all_gather_call(each.block, each.dtype), each.data);
+  for (const auto& each : all) begin(all_gather_call(each.block, each.dtype));
+  guarded([&] {
+    start_queueing();
+    nccl_->queue_group([&] {
+      for (const auto& each : all) {
+        if (each.block == 0) continue;
+        nccl_->queue("ncclAllGather", [&](const NcclApi& api, NcclComm comm) {
+          return queue_all_gather(api, comm, each);
+        });
+      }
+    });
+  });
+  wait();
+}
+
+NcclResult NcclCommunicator::queue_all_gather(const NcclApi& api, NcclComm comm,
+                                              const RankBlocks& blocks) {
+  const auto [data, block, dtype] = blocks;
+  return api.all_gather(own_block(data, block, dtype, rank()), data,
+                        static_cast<std::size_t>(block), nccl_type(dtype), comm,
+                        device_.communication_stream());
 }
 
 void NcclCommunicator::broadcast(void* data, std::int64_t count, DType dtype, int root) {
@@ -135,27 +159,6 @@ std::vector<std::vector<std::byte>> NcclCommunicator::all_gather_bytes(
 
 void NcclCommunicator::barrier() {
   run_on_host(barrier_call(), [&] { host_.barrier(); });
-}
-
-void NcclCommunicator::start_all_reduces(std::span<const FlatBuffer> buffers, ReduceOp op) {
-  require_open("starting all-reduces");
-  for (const auto& buffer : buffers) {
-    accept(all_reduce_call(buffer.count, buffer.dtype, op), buffer.data);
-  }
-  for (const auto& buffer : buffers) begin(all_reduce_call(buffer.count, buffer.dtype, op));
-  guarded([&] {
-    start_queueing();
-    nccl_->queue_group([&] {
-      for (const auto& buffer : buffers) {
-        if (buffer.count == 0) continue;
-        nccl_->queue("ncclAllReduce", [&](const NcclApi& api, NcclComm comm) {
-          return api.all_reduce(buffer.data, buffer.data, static_cast<std::size_t>(buffer.count),
-                                nccl_type(buffer.dtype), nccl_op(op), comm,
-                                device_.communication_stream());
-        });
-      }
-    });
-  });
 }
 
 void NcclCommunicator::wait() {

@@ -35,6 +35,16 @@ void WatchedCommunicator::all_gather(void* data, std::int64_t block, DType dtype
   inner_->all_gather(data, block, dtype);
 }
 
+void WatchedCommunicator::all_gathers(std::span<const RankBlocks> all) {
+  if (all.empty()) return inner_->all_gathers(all);
+  for (const auto& each : all.first(all.size() - 1)) {
+    const Recorded recorded{recorder_, all_gather_call(each.block, each.dtype)};
+  }
+  // All are waited for in the last one.
+  const Recorded recorded{recorder_, all_gather_call(all.back().block, all.back().dtype)};
+  inner_->all_gathers(all);
+}
+
 void WatchedCommunicator::broadcast(void* data, std::int64_t count, DType dtype, int root) {
   const Recorded recorded{recorder_, broadcast_call(count, dtype, root)};
   inner_->broadcast(data, count, dtype, root);

@@ -163,6 +163,28 @@ TEST_P(CommunicatorContract, AllGatherSharesEveryRanksOwnBlock) {
   });
 }
 
+TEST_P(CommunicatorContract, SeveralAllGathersAreThoseOfEach) {
+  run([&](Communicator& comm) {
+    const int size = comm.size();
+    comm.all_gathers({});
+    std::vector<TypedBuffer> buffers;
+    std::vector<RankBlocks> all;
+    for (const DType dtype : kAllDTypes) {
+      for (const std::int64_t block : {3, 0, 70}) {
+        buffers.push_back(buffer_of(comm, dtype, size * block));
+        buffers.back().fill([&](auto i) { return contribution(comm.rank(), size, i); });
+        all.push_back({buffers.back().data(), block, dtype});
+      }
+    }
+    comm.all_gathers(all);
+    for (std::size_t at = 0; at < all.size(); ++at) {
+      SCOPED_TRACE(std::string{name_of(all[at].dtype)} + " x " + std::to_string(all[at].block));
+      buffers[at].expect(
+          [&](auto i) { return contribution(static_cast<int>(i / all[at].block), size, i); });
+    }
+  });
+}
+
 TEST_P(CommunicatorContract, ItsOwnMemoryIsZeroAlignedAndAsGoodAsAny) {
   run([&](Communicator& comm) {
     for (const std::int64_t count : {1, 1000, 300007}) {

@@ -76,6 +76,14 @@ TEST(WatchedCommunicator, RecordsEachCollectiveAndPassesItOn) {
   comm.barrier();
   EXPECT_THAT(recorder.pulse().recent, ElementsAre(kSum, broadcast_call(2, DType::Float32, 0),
                                                    all_gather_bytes_call(), barrier_call()));
+  const std::vector<RankBlocks> all{{values, 2, DType::Float32}, {values, 1, DType::Int64}};
+  comm.all_gathers(all);
+  comm.all_gathers({});
+  auto recent = recorder.pulse().recent;
+  recent.erase(recent.begin(), recent.end() - 2);
+  EXPECT_THAT(recent, ElementsAre(all_gather_call(2, DType::Float32),
+                                  all_gather_call(1, DType::Int64)));
+  EXPECT_EQ(recorder.pulse().sequence, 6);
   EXPECT_THROW(comm.all_reduce(nullptr, 4, DType::Float32, ReduceOp::Sum), CommunicatorError);
   EXPECT_FALSE(recorder.pulse().in_collective) << "a failed one ended too";
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "distributed/nccl_world.hpp"
+#include "hone/distributed/all_reduce_gradient_reducer.hpp"
 
 namespace hone::testing {
 namespace {
@@ -59,8 +60,7 @@ TEST(NcclCommunicator, CloseFinalizesAndDestroysOnce) {
     FakeDevice device;
     NcclCommunicator comm{api, device, host};
     std::vector<float> values(10, 1.0F);
-    const std::vector<FlatBuffer> buffers{{values.data(), 10, DType::Float32}};
-    comm.start_all_reduces(buffers);
+    comm.start_all_reduce(values.data(), 10, DType::Float32, ReduceOp::Sum);
     comm.close();  // waits for what was started
     EXPECT_EQ(values, std::vector<float>(10, 2.0F));
     comm.close();
@@ -79,8 +79,9 @@ TEST(NcclCommunicator, DestructionWithoutCloseAbortsWithoutWaitingForPeers) {
     FakeDevice device;
     NcclCommunicator comm{api, device, host};
     std::vector<float> values(10, 1.0F);
-    const std::vector<FlatBuffer> buffers{{values.data(), 10, DType::Float32}};
-    if (host.rank() == 0) comm.start_all_reduces(buffers);  // rank 1 never does
+    if (host.rank() == 0) {  // rank 1 never does
+      comm.start_all_reduce(values.data(), 10, DType::Float32, ReduceOp::Sum);
+    }
   });
   EXPECT_EQ(EndCalls::finalized, 0);
   EXPECT_EQ(EndCalls::destroyed, 0);
@@ -126,21 +127,20 @@ TEST(NcclCommunicator, StartedReductionsOverlapWithOtherWork) {
     std::vector<float> first(1000, 1.0F + static_cast<float>(comm.rank()));
     std::vector<std::int64_t> second(7, 10 + comm.rank());
     std::vector<float> third(3, 5.0F);
-    const std::vector<FlatBuffer> group{{first.data(), 1000, DType::Float32},
-                                            {nullptr, 0, DType::Float32},
-                                            {second.data(), 7, DType::Int64}};
-    const std::vector<FlatBuffer> single{{third.data(), 3, DType::Float32}};
     if (comm.rank() == 1) host.barrier();
-    comm.start_all_reduces(group);  // on rank 0 this returns though rank 1 has not called it
+    // On rank 0 these return though rank 1 has not called them.
+    comm.start_all_reduce(first.data(), 1000, DType::Float32, ReduceOp::Sum);
+    comm.start_all_reduce(nullptr, 0, DType::Float32, ReduceOp::Sum);
+    comm.start_all_reduce(second.data(), 7, DType::Int64, ReduceOp::Sum);
     if (comm.rank() == 0) host.barrier();
-    comm.start_all_reduces(single, ReduceOp::Max);
+    comm.start_all_reduce(third.data(), 3, DType::Float32, ReduceOp::Max);
     comm.wait();
     EXPECT_EQ(first, std::vector<float>(1000, 3.0F));
     EXPECT_EQ(second, std::vector<std::int64_t>(7, 21));
     EXPECT_EQ(third, std::vector<float>(3, 5.0F));
     EXPECT_EQ(device.num_joins(), 1);
     comm.wait();  // nothing to wait for
-    comm.start_all_reduces({});
+    EXPECT_EQ(device.num_joins(), 1);
     comm.close();
   });
 }
@@ -150,14 +150,16 @@ TEST(NcclCommunicator, EveryOtherCollectiveWaitsForWhatWasStarted) {
     FakeDevice device;
     NcclCommunicator comm{fake_nccl(), device, host};
     std::vector<std::int64_t> values(5, 1);
-    const std::vector<FlatBuffer> buffers{{values.data(), 5, DType::Int64}};
-    comm.start_all_reduces(buffers);
+    const auto start = [&] {
+      comm.start_all_reduce(values.data(), 5, DType::Int64, ReduceOp::Sum);
+    };
+    start();
     comm.barrier();
     EXPECT_EQ(values, std::vector<std::int64_t>(5, 2));
-    comm.start_all_reduces(buffers);
+    start();
     comm.broadcast(values.data(), 5, DType::Int64, 1);  // of the sum, not of what was there before
     EXPECT_EQ(values, std::vector<std::int64_t>(5, 4));
-    comm.start_all_reduces(buffers);
+    start();
     std::int64_t one = 1;
     comm.all_reduce(&one, 1, DType::Int64, ReduceOp::Sum);
     EXPECT_EQ(values, std::vector<std::int64_t>(5, 8));
@@ -169,15 +171,39 @@ TEST(NcclCommunicator, AGroupWithAWrongBufferStartsNothing) {
   ThreadWorld{2}.run([](Communicator& host) {
     FakeDevice device;
     NcclCommunicator comm{fake_nccl(), device, host};
-    std::vector<float> values(5, 1.0F);
-    const std::vector<FlatBuffer> wrong{{values.data(), 5, DType::Float32},
-                                            {values.data(), 5, DType::UInt8}};
-    EXPECT_THROW(comm.start_all_reduces(wrong), CommunicatorError);
-    EXPECT_EQ(values, std::vector<float>(5, 1.0F));
-    comm.all_reduce(values.data(), 5, DType::Float32, ReduceOp::Sum);
-    EXPECT_EQ(values, std::vector<float>(5, 2.0F));
+    std::vector<float> values{1.0F, 2.0F};
+    const std::vector<RankBlocks> wrong{{values.data(), 1, DType::Float32},
+                                        {nullptr, 1, DType::Float32}};
+    EXPECT_THROW(comm.all_gathers(wrong), CommunicatorError);
+    EXPECT_EQ(values, (std::vector<float>{1.0F, 2.0F}));
+    comm.all_reduce(values.data(), 2, DType::Float32, ReduceOp::Sum);
+    EXPECT_EQ(values, (std::vector<float>{2.0F, 4.0F}));
     comm.close();
   });
+}
+
+TEST(NcclCommunicator, WhatOwnersShareIsOneGroup) {
+  static std::atomic<int> num_groups;
+  num_groups = 0;
+  num_groups = 0;
+  NcclApi api = fake_nccl();
+  api.group_end = [] {
+    ++num_groups;
+    return fake_nccl().group_end();
+  };
+  ThreadWorld{2}.run([&](Communicator& host) {
+    FakeDevice device;
+    NcclCommunicator comm{api, device, host};
+    distributed::AllReduceGradientReducer reducer{comm, {.bucket_bytes = 400}};
+    std::vector<float> first(1024), second(512);  // of whole blocks: nothing is left to broadcast
+    const std::vector<FlatBuffer> buffers{{first.data(), 1024, DType::Float32},
+                                          {second.data(), 512, DType::Float32}};
+    EXPECT_GT(reducer.partition(1024).num_buckets(), 1);
+    reducer.share(buffers);
+    EXPECT_EQ(device.num_joins(), 1);  // waited for once
+    comm.close();
+  });
+  EXPECT_EQ(num_groups, 2);  // one a rank
 }
 
 TEST(NcclCommunicator, SumsKeepANanAndMinimaDropIt) {

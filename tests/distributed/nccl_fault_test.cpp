@@ -58,7 +58,7 @@ INSTANTIATE_TEST_SUITE_P(Every, FaultAtOperation, ::testing::Range(1, 7));
 
 TEST_P(FaultAtOperation, AFailingCallNamesTheFunctionAndNcclsText) {
   constexpr const char* kFunctions[] = {"ncclAllReduce", "ncclReduceScatter", "ncclAllGather",
-                                        "ncclBroadcast", "ncclAllReduce",     "ncclAllReduce"};
+                                        "ncclBroadcast", "ncclAllGather",     "ncclAllGather"};
   const auto all = run("err=2");
   EXPECT_EQ(all[1].message, "[rank 1 of 3] " + name_in_sequence(GetParam()) +
                                 kFunctions[GetParam() - 1] +

@@ -29,8 +29,8 @@ inline std::vector<distributed::CollectiveCall> sequence_calls() {
           reduce_scatter_call(300, DType::Float32, ReduceOp::Max),
           all_gather_call(300, DType::Float32),
           broadcast_call(77, DType::Int64, 0),
-          all_reduce_call(500, DType::BFloat16, ReduceOp::Sum),
-          all_reduce_call(12, DType::Float64, ReduceOp::Sum)};
+          all_gather_call(500, DType::BFloat16),
+          all_gather_call(12, DType::Float64)};
 }
 
 inline void run_sequence(distributed::NcclCommunicator& comm) {
@@ -40,10 +40,9 @@ inline void run_sequence(distributed::NcclCommunicator& comm) {
   comm.reduce_scatter(data, 300, DType::Float32, ReduceOp::Max);
   comm.all_gather(data, 300, DType::Float32);
   comm.broadcast(data, 77, DType::Int64, 0);
-  const std::vector<FlatBuffer> group{{data, 500, DType::BFloat16},
-                                          {memory.data() + 2048, 12, DType::Float64}};
-  comm.start_all_reduces(group);
-  comm.wait();
+  const std::vector<RankBlocks> group{{data, 500, DType::BFloat16},
+                                      {memory.data() + 2048, 12, DType::Float64}};
+  comm.all_gathers(group);
 }
 
 /// How messages name collective `number` of the sequence.
@@ -84,7 +83,7 @@ inline Ending ending_of(Communicator& host,
       } catch (const CommunicatorError& refused) {
         EXPECT_EQ(refused.exit_code(), ending.code) << refused.what();  // the first cause's
       }
-      EXPECT_THROW(comm.start_all_reduces({}), CommunicatorError);
+      EXPECT_THROW(comm.all_gathers({}), CommunicatorError);
       EXPECT_THROW(comm.wait(), CommunicatorError);
       EXPECT_THROW(comm.barrier(), CommunicatorError);
       comm.close();  // without effect

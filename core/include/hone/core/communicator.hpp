@@ -15,6 +15,13 @@ namespace hone {
 
 enum class ReduceOp : std::uint8_t { Sum, Min, Max };
 
+/// What one all_gather() works on: a block of every rank, one behind another.
+struct RankBlocks {
+  void* data = nullptr;    ///< size() * `block` elements
+  std::int64_t block = 0;  ///< elements
+  DType dtype = DType::Float32;
+};
+
 /// The ranks of one job and what they can do together, on raw buffers: in host memory, or where the
 /// backend's device computes.
 ///
@@ -42,6 +49,8 @@ class Communicator {
   /// Shares what reduce_scatter leaves: every rank's own block of size() * `block` elements on every
   /// rank, in place.
   virtual void all_gather(void* data, std::int64_t block, DType dtype) = 0;
+  /// all_gather() of each of them, which may be launched as one. The same ones on all ranks.
+  virtual void all_gathers(std::span<const RankBlocks> all);
 
   /// Copies `count` elements of `root` to every rank, in place.
   virtual void broadcast(void* data, std::int64_t count, DType dtype, int root) = 0;

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "hone/core/communicator.hpp"
-#include "hone/core/gradient_reducer.hpp"
 #include "hone/distributed/collective_call.hpp"
 #include "hone/distributed/device.hpp"
 #include "hone/distributed/nccl_api.hpp"
@@ -66,6 +65,8 @@ class NcclCommunicator final : public Communicator {
   void all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
   void reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) override;
   void all_gather(void* data, std::int64_t block, DType dtype) override;
+  /// As one group of NCCL's: launched at once, and waited for once.
+  void all_gathers(std::span<const RankBlocks> all) override;
   void broadcast(void* data, std::int64_t count, DType dtype, int root) override;
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override;
   void barrier() override;
@@ -73,8 +74,6 @@ class NcclCommunicator final : public Communicator {
   /// What is started begins when what is queued for computing now is done.
   void start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
   void start_reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) override;
-  /// The all-reduces of all buffers as one group.
-  void start_all_reduces(std::span<const FlatBuffer> buffers, ReduceOp op = ReduceOp::Sum);
   /// Returns when all that was started is done; computing from now on sees the results.
   void wait() override;
   bool is_asynchronous() const override { return true; }
@@ -93,6 +92,7 @@ class NcclCommunicator final : public Communicator {
   void start_queueing();
   template <typename Queue>
   void start(const CollectiveCall& call, const void* data, std::string_view function, Queue queue);
+  NcclResult queue_all_gather(const NcclApi& api, NcclComm comm, const RankBlocks& blocks);
   template <typename Function>
   void run_on_host(const CollectiveCall& call, Function function);
   /// Runs `function`; where it throws, aborts NCCL and throws what pending collectives failed with.

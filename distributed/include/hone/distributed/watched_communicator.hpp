@@ -22,6 +22,7 @@ class WatchedCommunicator final : public Communicator {
   void all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
   void reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) override;
   void all_gather(void* data, std::int64_t block, DType dtype) override;
+  void all_gathers(std::span<const RankBlocks> all) override;
   void broadcast(void* data, std::int64_t count, DType dtype, int root) override;
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override;
   void barrier() override;
