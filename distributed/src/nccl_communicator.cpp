@@ -1,5 +1,6 @@
 #include "hone/distributed/nccl_communicator.hpp"
 
+#include <algorithm>
 #include <map>
 
 #include "hone/core/error.hpp"
@@ -7,6 +8,9 @@
 
 namespace hone::distributed {
 namespace {
+
+/// NCCL takes 2,048 calls in a group.
+constexpr std::size_t kMaxGroup = 1024;
 
 NcclDataType nccl_type(DType dtype) {
   switch (dtype) {
@@ -120,17 +124,23 @@ void NcclCommunicator::all_gathers(std::span<const RankBlocks> all) {
   for (const auto& each : all) accept(all_gather_call(each.block, each.dtype), each.data);
   for (const auto& each : all) begin(all_gather_call(each.block, each.dtype));
   guarded([&] {
-    start_queueing();
-    nccl_->queue_group([&] {
-      for (const auto& each : all) {
-        if (each.block == 0) continue;
-        nccl_->queue("ncclAllGather", [&](const NcclApi& api, NcclComm comm) {
-          return queue_all_gather(api, comm, each);
-        });
-      }
-    });
+    for (; !all.empty(); all = all.subspan(std::min(kMaxGroup, all.size()))) {
+      queue_all_gathers(all.first(std::min(kMaxGroup, all.size())));
+    }
   });
   wait();
+}
+
+void NcclCommunicator::queue_all_gathers(std::span<const RankBlocks> group) {
+  start_queueing();
+  nccl_->queue_group([&] {
+    for (const auto& each : group) {
+      if (each.block == 0) continue;
+      nccl_->queue("ncclAllGather", [&](const NcclApi& api, NcclComm comm) {
+        return queue_all_gather(api, comm, each);
+      });
+    }
+  });
 }
 
 NcclResult NcclCommunicator::queue_all_gather(const NcclApi& api, NcclComm comm,

@@ -182,6 +182,25 @@ TEST(NcclCommunicator, AGroupWithAWrongBufferStartsNothing) {
   });
 }
 
+TEST(NcclCommunicator, MoreCallsThanAGroupTakesAreSeveralGroups) {
+  ThreadWorld{2}.run([](Communicator& host) {
+    FakeDevice device;
+    NcclCommunicator comm{fake_nccl(), device, host};
+    std::vector<std::int64_t> values(2 * 2500, -1);
+    std::vector<RankBlocks> all;
+    for (std::size_t i = 0; i < values.size(); i += 2) {
+      values[i + static_cast<std::size_t>(comm.rank())] = static_cast<std::int64_t>(i);
+      all.push_back({&values[i], 1, DType::Int64});
+    }
+    comm.all_gathers(all);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      ASSERT_EQ(values[i], static_cast<std::int64_t>(i / 2 * 2));
+    }
+    EXPECT_EQ(device.num_joins(), 1);
+    comm.close();
+  });
+}
+
 TEST(NcclCommunicator, WhatOwnersShareIsOneGroup) {
   static std::atomic<int> num_groups;
   num_groups = 0;

@@ -15,6 +15,7 @@ using distributed::NcclResult;
 
 constexpr std::byte kPoison{0xFF};  // NaN in every floating type
 constexpr int kPollsToLaunch = 2;
+constexpr std::size_t kMaxGroup = 2048;  // what NCCL's documentation allows
 constexpr std::chrono::microseconds kLate{50};  // between an operation's work and its end
 
 std::string variable(const char* name) {
@@ -66,6 +67,7 @@ NcclResult FakeComm::add(Operation operation, bool in_group) {
               " does not wait for the computing stream");
   }
   if (in_group) {
+    if (group_.size() == kMaxGroup) violation("a group of more than 2048 calls");
     group_.push_back(std::move(operation));
     return NcclResult::Success;
   }

@@ -65,7 +65,7 @@ class NcclCommunicator final : public Communicator {
   void all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
   void reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) override;
   void all_gather(void* data, std::int64_t block, DType dtype) override;
-  /// As one group of NCCL's: launched at once, and waited for once.
+  /// In groups of NCCL's, as large as it takes: launched at once, and waited for once.
   void all_gathers(std::span<const RankBlocks> all) override;
   void broadcast(void* data, std::int64_t count, DType dtype, int root) override;
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override;
@@ -92,6 +92,7 @@ class NcclCommunicator final : public Communicator {
   void start_queueing();
   template <typename Queue>
   void start(const CollectiveCall& call, const void* data, std::string_view function, Queue queue);
+  void queue_all_gathers(std::span<const RankBlocks> group);
   NcclResult queue_all_gather(const NcclApi& api, NcclComm comm, const RankBlocks& blocks);
   template <typename Function>
   void run_on_host(const CollectiveCall& call, Function function);
