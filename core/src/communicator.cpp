@@ -33,6 +33,39 @@ void Communicator::start_reduce_scatter(void* data, std::int64_t block, DType dt
   reduce_scatter(data, block, dtype, op);
 }
 
+// Every rank gets everything and keeps its own: enough for few ranks and tests.
+std::vector<std::vector<std::byte>> Communicator::all_to_all_bytes(
+    std::span<const std::vector<std::byte>> to) {
+  require_one_for_each_rank(to);
+  std::vector<std::byte> packed;
+  for (const auto& part : to) {
+    const auto length = static_cast<std::int64_t>(part.size());
+    const auto header = std::as_bytes(std::span{&length, 1});
+    packed.insert(packed.end(), header.begin(), header.end());
+    packed.insert(packed.end(), part.begin(), part.end());
+  }
+  std::vector<std::vector<std::byte>> from;
+  for (const auto& bytes : all_gather_bytes(packed)) {
+    std::size_t begin = 0;
+    std::int64_t length = 0;
+    for (int receiver = 0; receiver <= rank(); ++receiver) {
+      begin += static_cast<std::size_t>(length);
+      std::memcpy(&length, bytes.data() + begin, sizeof length);
+      begin += sizeof length;
+    }
+    const auto part = std::span{bytes}.subspan(begin, static_cast<std::size_t>(length));
+    from.emplace_back(part.begin(), part.end());
+  }
+  return from;
+}
+
+void Communicator::require_one_for_each_rank(std::span<const std::vector<std::byte>> to) const {
+  if (to.size() == static_cast<std::size_t>(size())) return;
+  throw CommunicatorError{"all_to_all_bytes(): bytes for " + std::to_string(to.size()) +
+                          " ranks were given, and there are " + std::to_string(size()) +
+                          "; nothing was communicated"};
+}
+
 std::shared_ptr<std::byte> Communicator::allocate(std::int64_t) { return nullptr; }
 
 bool all_true(Communicator& comm, bool mine) {

@@ -42,6 +42,8 @@ CollectiveCall broadcast_call(std::int64_t count, DType dtype, int root) {
 
 CollectiveCall all_gather_bytes_call() { return {.operation = Operation::AllGatherBytes}; }
 
+CollectiveCall all_to_all_bytes_call() { return {.operation = Operation::AllToAllBytes}; }
+
 CollectiveCall barrier_call() { return {.operation = Operation::Barrier}; }
 
 CollectiveCall allocate_call(std::int64_t bytes) {
@@ -61,6 +63,7 @@ std::string describe(const CollectiveCall& call) {
     case Operation::Broadcast:
       return "broadcast(" + elements(call) + ", root " + std::to_string(call.root) + ")";
     case Operation::AllGatherBytes: return "all_gather_bytes()";
+    case Operation::AllToAllBytes: return "all_to_all_bytes()";
     case Operation::Barrier: return "barrier()";
     case Operation::Wait: return "wait()";
     case Operation::Allocate: return "allocate(" + std::to_string(call.count) + " bytes)";

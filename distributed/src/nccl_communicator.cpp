@@ -167,6 +167,14 @@ std::vector<std::vector<std::byte>> NcclCommunicator::all_gather_bytes(
   return gathered;
 }
 
+std::vector<std::vector<std::byte>> NcclCommunicator::all_to_all_bytes(
+    std::span<const std::vector<std::byte>> to) {
+  require_one_for_each_rank(to);
+  std::vector<std::vector<std::byte>> from;
+  run_on_host(all_to_all_bytes_call(), [&] { from = host_.all_to_all_bytes(to); });
+  return from;
+}
+
 void NcclCommunicator::barrier() {
   run_on_host(barrier_call(), [&] { host_.barrier(); });
 }

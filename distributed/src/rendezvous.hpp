@@ -26,6 +26,7 @@ class Rendezvous {
     CollectiveCall call;
     void* data = nullptr;
     std::span<const std::byte> bytes;
+    std::span<const std::vector<std::byte>> parts = {};  ///< one for each rank
   };
 
   explicit Rendezvous(int num_ranks);

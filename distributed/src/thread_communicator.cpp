@@ -77,6 +77,19 @@ std::vector<std::vector<std::byte>> ThreadCommunicator::all_gather_bytes(
   return gathered;
 }
 
+std::vector<std::vector<std::byte>> ThreadCommunicator::all_to_all_bytes(
+    std::span<const std::vector<std::byte>> to) {
+  require_one_for_each_rank(to);
+  rendezvous_.meet(rank_, {.call = all_to_all_bytes_call(), .data = nullptr, .bytes = {}, .parts = to});
+  const Parting parting{rendezvous_};
+  std::vector<std::vector<std::byte>> from;
+  from.reserve(rendezvous_.postings().size());
+  for (const auto& posting : rendezvous_.postings()) {
+    from.push_back(posting.parts[static_cast<std::size_t>(rank_)]);
+  }
+  return from;
+}
+
 void ThreadCommunicator::barrier() {
   // Nobody looks at anybody's buffers here: there is nothing to part from.
   rendezvous_.meet(rank_, {.call = barrier_call(), .data = nullptr, .bytes = {}});

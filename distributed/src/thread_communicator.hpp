@@ -20,6 +20,8 @@ class ThreadCommunicator final : public Communicator {
   void all_gather(void* data, std::int64_t block, DType dtype) override;
   void broadcast(void* data, std::int64_t count, DType dtype, int root) override;
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override;
+  std::vector<std::vector<std::byte>> all_to_all_bytes(
+      std::span<const std::vector<std::byte>> to) override;
   void barrier() override;
   void abort(int exit_code) override;
 

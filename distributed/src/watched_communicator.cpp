@@ -56,6 +56,12 @@ std::vector<std::vector<std::byte>> WatchedCommunicator::all_gather_bytes(
   return inner_->all_gather_bytes(mine);
 }
 
+std::vector<std::vector<std::byte>> WatchedCommunicator::all_to_all_bytes(
+    std::span<const std::vector<std::byte>> to) {
+  const Recorded recorded{recorder_, all_to_all_bytes_call()};
+  return inner_->all_to_all_bytes(to);
+}
+
 void WatchedCommunicator::barrier() {
   const Recorded recorded{recorder_, barrier_call()};
   inner_->barrier();

@@ -261,6 +261,50 @@ TEST_P(CommunicatorContract, AllGatherBytesTakesMoreThanOneRound) {
   });
 }
 
+/// `length` bytes that tell by whom and to whom they were sent, and their places.
+inline std::vector<std::byte> bytes_between(int from, int to, std::size_t length) {
+  std::vector<std::byte> bytes(length);
+  for (std::size_t i = 0; i < length; ++i) {
+    bytes[i] = static_cast<std::byte>((i * 31 + static_cast<std::size_t>(from * 16 + to)) % 251);
+  }
+  return bytes;
+}
+
+/// Exchanges length(from, to) bytes between all ranks and compares each. Collective.
+inline void expect_all_to_all(Communicator& comm,
+                              const std::function<std::size_t(int from, int to)>& length) {
+  std::vector<std::vector<std::byte>> to;
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    to.push_back(bytes_between(comm.rank(), rank, length(comm.rank(), rank)));
+  }
+  const auto from = comm.all_to_all_bytes(to);
+  ASSERT_EQ(static_cast<int>(from.size()), comm.size());
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    EXPECT_TRUE(from[rank] == bytes_between(rank, comm.rank(), length(rank, comm.rank())))
+        << from[rank].size() << " bytes from rank " << rank;
+  }
+}
+
+TEST_P(CommunicatorContract, AllToAllBytesTakesUnequalAndEmptyLengths) {
+  run([](Communicator& comm) {
+    expect_all_to_all(comm, [](int from, int to) { return (from * 3 + to) % 4 * 501 + to; });
+    expect_all_to_all(comm, [](int, int) { return 0; });
+    // One rank sends to one other alone.
+    const int last = comm.size() - 1;
+    expect_all_to_all(comm, [=](int from, int to) { return from == last && to == 0 ? 7 : 0; });
+  });
+}
+
+TEST_P(CommunicatorContract, AllToAllBytesTakesMoreThanOneRound) {
+  run([](Communicator& comm) {
+    const int last = comm.size() - 1;
+    const std::size_t longest = (std::size_t{64} << 20) / comm.size() + 5;
+    expect_all_to_all(comm, [=](int from, int to) {
+      return from == last && to == 0 ? longest : static_cast<std::size_t>(3 + to);
+    });
+  });
+}
+
 TEST_P(CommunicatorContract, SumsOfFloatsAreTheSameBitsOnEveryRank) {
   run([&](Communicator& comm) {
     std::mt19937 random(20 + comm.rank());
@@ -327,6 +371,9 @@ TEST_P(CommunicatorContract, RefusesWrongArgumentsAndGoesOn) {
     EXPECT_THROW(comm.all_gather(nullptr, 1, DType::Float32), CommunicatorError);
     EXPECT_THROW(comm.broadcast(&value, 1, DType::Float32, comm.size()), CommunicatorError);
     EXPECT_THROW(comm.broadcast(&value, 1, DType::Float32, -1), CommunicatorError);
+    const std::vector<std::vector<std::byte>> too_many(static_cast<std::size_t>(comm.size()) + 1);
+    EXPECT_THROW(comm.all_to_all_bytes(too_many), CommunicatorError);
+    EXPECT_THROW(comm.all_to_all_bytes({}), CommunicatorError);
     comm.all_reduce(nullptr, 0, DType::Float32, ReduceOp::Sum);
     comm.all_reduce(&value, 1, DType::Float32, ReduceOp::Sum);
     EXPECT_EQ(value, static_cast<float>(comm.size()));

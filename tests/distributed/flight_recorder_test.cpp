@@ -73,9 +73,11 @@ TEST(WatchedCommunicator, RecordsEachCollectiveAndPassesItOn) {
   comm.all_reduce(values, 4, DType::Float32, ReduceOp::Sum);
   comm.broadcast(values, 2, DType::Float32, 0);
   EXPECT_EQ(comm.all_gather_bytes(std::as_bytes(std::span{values})).size(), 1U);
+  EXPECT_EQ(comm.all_to_all_bytes(std::vector<std::vector<std::byte>>(1)).size(), 1U);
   comm.barrier();
-  EXPECT_THAT(recorder.pulse().recent, ElementsAre(kSum, broadcast_call(2, DType::Float32, 0),
-                                                   all_gather_bytes_call(), barrier_call()));
+  EXPECT_THAT(recorder.pulse().recent,
+              ElementsAre(kSum, broadcast_call(2, DType::Float32, 0), all_gather_bytes_call(),
+                          all_to_all_bytes_call(), barrier_call()));
   const std::vector<RankBlocks> all{{values, 2, DType::Float32}, {values, 1, DType::Int64}};
   comm.all_gathers(all);
   comm.all_gathers({});
@@ -83,7 +85,7 @@ TEST(WatchedCommunicator, RecordsEachCollectiveAndPassesItOn) {
   recent.erase(recent.begin(), recent.end() - 2);
   EXPECT_THAT(recent, ElementsAre(all_gather_call(2, DType::Float32),
                                   all_gather_call(1, DType::Int64)));
-  EXPECT_EQ(recorder.pulse().sequence, 6);
+  EXPECT_EQ(recorder.pulse().sequence, 7);
   EXPECT_THROW(comm.all_reduce(nullptr, 4, DType::Float32, ReduceOp::Sum), CommunicatorError);
   EXPECT_FALSE(recorder.pulse().in_collective) << "a failed one ended too";
 }
@@ -94,7 +96,8 @@ TEST(Pulse, SurvivesTheWire) {
               .step = 12,
               .sequence = 900,
               .in_collective = true,
-              .recent = {kSum, broadcast_call(7, DType::Int64, 2), all_gather_bytes_call(), barrier_call()}};
+              .recent = {kSum, broadcast_call(7, DType::Int64, 2), all_gather_bytes_call(),
+                         all_to_all_bytes_call(), barrier_call()}};
   EXPECT_EQ(pulse_of(to_bytes(pulse)), pulse);
   EXPECT_EQ(pulse_of(to_bytes(Pulse{})), Pulse{});
 }

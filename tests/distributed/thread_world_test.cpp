@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "distributed/communicator_contract.hpp"
+#include "fakes/late_communicator.hpp"
 
 namespace hone::testing {
 namespace {
@@ -25,6 +26,19 @@ INSTANTIATE_TEST_SUITE_P(Threads, CommunicatorContract,
                          [](const TestParamInfo<World>& info) {
                            return std::to_string(info.param.num_ranks) + "Ranks";
                          });
+
+/// What Communicator itself makes of the operations that an implementation need not have.
+World default_world(int num_ranks) {
+  return {"late", num_ranks, [num_ranks](const auto& body) {
+            ThreadWorld{num_ranks}.run([&](Communicator& inner) {
+              LateCommunicator comm{inner};
+              body(comm);
+            });
+          }};
+}
+
+INSTANTIATE_TEST_SUITE_P(Defaults, CommunicatorContract, Values(default_world(3)),
+                         [](const auto&) { return "3Ranks"; });
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
@@ -124,6 +138,11 @@ TEST(ThreadWorld, AnyDifferenceBetweenCallsIsAMismatch) {
   });
   expect_mismatch(sum, [](Communicator& comm, float*) { comm.barrier(); });
   expect_mismatch(sum, [](Communicator& comm, float*) { comm.all_gather_bytes({}); });
+  const auto exchange = [](Communicator& comm, float*) {
+    comm.all_to_all_bytes(std::vector<std::vector<std::byte>>(2));
+  };
+  expect_mismatch(sum, exchange);
+  expect_mismatch([](Communicator& comm, float*) { comm.all_gather_bytes({}); }, exchange);
   expect_mismatch(
       [](Communicator& comm, float* data) { comm.broadcast(data, 2, DType::Float32, 0); },
       [](Communicator& comm, float* data) { comm.broadcast(data, 2, DType::Float32, 1); });
@@ -138,6 +157,16 @@ TEST(ThreadWorld, AMismatchThatNobodyHandlesEndsTheRun) {
   });
   EXPECT_TRUE(contains(message, "rank 0 called barrier()")) << message;
   EXPECT_TRUE(contains(message, "rank 1 called all_gather_bytes()")) << message;
+}
+
+TEST(ThreadWorld, AMismatchNamesAnExchangeAmongAll) {
+  const auto [message, code] = error_of([] {
+    ThreadWorld{2}.run([](Communicator& comm) {
+      if (comm.rank() == 0) comm.barrier();
+      else comm.all_to_all_bytes(std::vector<std::vector<std::byte>>(2));
+    });
+  });
+  EXPECT_TRUE(contains(message, "rank 1 called all_to_all_bytes()")) << message;
 }
 
 TEST(ThreadWorld, AThrowingRankFreesThoseThatWait) {

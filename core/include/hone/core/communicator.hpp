@@ -58,6 +58,11 @@ class Communicator {
   /// Every rank's bytes on every rank, in rank order; lengths may differ and may be zero.
   virtual std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) = 0;
 
+  /// Bytes from every rank to every rank: to[r] goes to rank r, and what rank r sent here is the r-th of
+  /// the result. `to` has size() entries; lengths may differ and may be zero.
+  virtual std::vector<std::vector<std::byte>> all_to_all_bytes(
+      std::span<const std::vector<std::byte>> to);
+
   virtual void barrier() = 0;
 
   /// As all_reduce() and reduce_scatter(), but they may return before the work is done. Until wait() the
@@ -78,6 +83,10 @@ class Communicator {
   /// Ends the whole job at once with `exit_code`, from any one rank. Does not return under MPI;
   /// elsewhere it makes every waiting and later call of the group throw.
   virtual void abort(int exit_code) = 0;
+
+ protected:
+  /// For implementations of all_to_all_bytes(). Not collective. Throws: CommunicatorError.
+  void require_one_for_each_rank(std::span<const std::vector<std::byte>> to) const;
 };
 
 /// True where every rank passed true. Collective.

@@ -16,7 +16,8 @@ enum class Operation : std::uint8_t {
   ReduceScatter,
   AllGather,
   Allocate,
-  Wait,
+  AllToAllBytes,
+  Wait,  ///< stays the last
 };
 
 /// What one rank asks for in one collective, less its buffers: equal on all ranks, or they are out of
@@ -36,6 +37,7 @@ CollectiveCall reduce_scatter_call(std::int64_t block, DType dtype, ReduceOp op)
 CollectiveCall all_gather_call(std::int64_t block, DType dtype);
 CollectiveCall broadcast_call(std::int64_t count, DType dtype, int root);
 CollectiveCall all_gather_bytes_call();
+CollectiveCall all_to_all_bytes_call();
 CollectiveCall barrier_call();
 CollectiveCall allocate_call(std::int64_t bytes);
 CollectiveCall wait_call();

@@ -66,6 +66,8 @@ class MpiCommunicator final : public Communicator {
   void all_gather(void* data, std::int64_t block, DType dtype) override;
   void broadcast(void* data, std::int64_t count, DType dtype, int root) override;
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override;
+  std::vector<std::vector<std::byte>> all_to_all_bytes(
+      std::span<const std::vector<std::byte>> to) override;
   void barrier() override;
 
   /// Null on all ranks where no two share a node, or any rank cannot share its memory with its node:
@@ -91,6 +93,9 @@ class MpiCommunicator final : public Communicator {
                              Work work);
   void broadcast_bytes(std::byte* data, std::int64_t bytes, int root, const CollectiveCall& call);
   std::vector<std::int64_t> gather_lengths(std::int64_t mine, const CollectiveCall& call);
+  /// The lengths of what the ranks send here, and in `longest` the greatest that any two ranks exchange.
+  std::vector<std::int64_t> exchange_lengths(std::span<const std::vector<std::byte>> to,
+                                             std::int64_t& longest, const CollectiveCall& call);
 
   MPI_Comm comm_ = MPI_COMM_NULL;
   NodeOptions node_options_;

@@ -69,6 +69,8 @@ class NcclCommunicator final : public Communicator {
   void all_gathers(std::span<const RankBlocks> all) override;
   void broadcast(void* data, std::int64_t count, DType dtype, int root) override;
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override;
+  std::vector<std::vector<std::byte>> all_to_all_bytes(
+      std::span<const std::vector<std::byte>> to) override;
   void barrier() override;
 
   /// What is started begins when what is queued for computing now is done.

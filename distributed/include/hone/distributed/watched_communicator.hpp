@@ -25,6 +25,8 @@ class WatchedCommunicator final : public Communicator {
   void all_gathers(std::span<const RankBlocks> all) override;
   void broadcast(void* data, std::int64_t count, DType dtype, int root) override;
   std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override;
+  std::vector<std::vector<std::byte>> all_to_all_bytes(
+      std::span<const std::vector<std::byte>> to) override;
   void barrier() override;
   void start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override;
   void start_reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) override;
