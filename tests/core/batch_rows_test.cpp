@@ -1,4 +1,4 @@
-// From what a user passes to step() to the rows that every rank holds.
+// From what a user passes to step() to one list of rows, of which each rank holds its own.
 #include "hone/core/training/batch_rows.hpp"
 
 #include <gmock/gmock.h>
@@ -133,14 +133,14 @@ TEST(BatchRows, SourceAndTargetAreCutEachForItself) {
               ElementsAre(TokenRow{.ids = {1, 6, 7}, .labels = {-100, 6, 7}, .source_ids = {3, 4}}));
 }
 
-TEST(BatchRows, SourcesTravelWithTheirTargets) {
+TEST(BatchRows, HeadersCountSourcesAndTargets) {
   distributed::ThreadWorld{2}.run([&](Communicator& comm) {
     const std::int64_t own = 3 + comm.rank();
     const Batch mine{.input_ids = {{own, own, own}}, .labels = {{own}}, .scope = BatchScope::PerRank};
-    const auto rows = agreed_rows(comm, mine, pair_rules()).rows;
-    ASSERT_EQ(rows.size(), 2U);
-    EXPECT_THAT(rows[1].source_ids, ElementsAre(4, 4, 4));
-    EXPECT_THAT(rows[1].ids, ElementsAre(1, 4));
+    const auto all = agreed_rows(comm, mine, pair_rules());
+    ASSERT_EQ(all.size(), 2);
+    EXPECT_EQ(all.headers[1 - static_cast<std::size_t>(comm.rank())].num_tokens, 5);
+    EXPECT_NE(all.headers[0].digest, all.headers[1].digest);
   });
 }
 
@@ -150,15 +150,15 @@ TEST(BatchRows, ATargetMustNotBeEmpty) {
   EXPECT_EQ(ignored[0].num_targets(), 0);
 }
 
-TEST(BatchRows, WeightsTravelWithTheirSamples) {
+TEST(BatchRows, DigestsTellWeightsApart) {
   distributed::ThreadWorld{2}.run([&](Communicator& comm) {
     const Batch mine{.input_ids = {{3, 4}},
                      .weights = {comm.rank() == 0 ? 0.25 : 3.0},
                      .scope = BatchScope::PerRank};
-    const auto rows = agreed_rows(comm, mine, kRules).rows;
-    ASSERT_EQ(rows.size(), 2U);
-    EXPECT_EQ(rows[0].weight, 0.25);
-    EXPECT_EQ(rows[1].weight, 3.0);
+    const auto all = agreed_rows(comm, mine, kRules);
+    ASSERT_EQ(all.size(), 2);
+    EXPECT_NE(all.headers[0].digest, all.headers[1].digest);
+    EXPECT_EQ(all.rows[static_cast<std::size_t>(comm.rank())].weight, mine.weights[0]);
   });
 }
 
@@ -225,14 +225,22 @@ INSTANTIATE_TEST_SUITE_P(
         BadBatch{"ShortOrder", {.input_ids = {{3}, {4}}, .order = {1}}, "order has 1"}),
     [](const auto& info) { return info.param.name; });
 
-/// The ids of every row on every rank after the exchange, by rank.
-std::vector<std::vector<TokenIds>> exchanged(int num_ranks,
-                                             const std::function<Batch(int rank)>& batch_of) {
-  std::vector<std::vector<TokenIds>> ids(static_cast<std::size_t>(num_ranks));
+/// The ids of every row in the order that all ranks agree on, each from its holder, which alone has it.
+std::vector<TokenIds> exchanged(int num_ranks, const std::function<Batch(int rank)>& batch_of) {
+  std::vector<GlobalRows> of_ranks(static_cast<std::size_t>(num_ranks));
   distributed::ThreadWorld{num_ranks}.run([&](Communicator& comm) {
-    const auto rows = agreed_rows(comm, batch_of(comm.rank()), kRules).rows;
-    for (const auto& row : rows) ids[static_cast<std::size_t>(comm.rank())].push_back(row.ids);
+    of_ranks[static_cast<std::size_t>(comm.rank())] = agreed_rows(comm, batch_of(comm.rank()), kRules);
   });
+  std::vector<TokenIds> ids;
+  for (std::size_t place = 0; place < of_ranks[0].headers.size(); ++place) {
+    const int holder = of_ranks[0].headers[place].holder;
+    for (int rank = 0; rank < num_ranks; ++rank) {
+      const auto& rows = of_ranks[static_cast<std::size_t>(rank)];
+      EXPECT_EQ(rows.headers[place].holder, holder);
+      EXPECT_EQ(rows.rows[place].ids.empty(), rank != holder) << "row " << place << ", rank " << rank;
+      if (rank == holder) ids.push_back(rows.rows[place].ids);
+    }
+  }
   return ids;
 }
 
@@ -241,9 +249,7 @@ TEST(BatchScopes, PerRankJoinsInRankOrder) {
     const std::vector<std::vector<TokenIds>> mine{{{3}, {4, 5}}, {}, {{6}}};
     return Batch{.input_ids = mine[static_cast<std::size_t>(rank)], .scope = BatchScope::PerRank};
   });
-  for (const auto& seen : ids) {
-    EXPECT_THAT(seen, ElementsAre(TokenIds{3}, TokenIds{4, 5}, TokenIds{6}));
-  }
+  EXPECT_THAT(ids, ElementsAre(TokenIds{3}, TokenIds{4, 5}, TokenIds{6}));
 }
 
 TEST(BatchScopes, PerRankSortsByOrderWhereGiven) {
@@ -255,18 +261,16 @@ TEST(BatchScopes, PerRankSortsByOrderWhereGiven) {
     }
     return batch;
   });
-  for (const auto& seen : ids) {
-    EXPECT_THAT(seen, ElementsAre(TokenIds{5}, TokenIds{4}, TokenIds{6}, TokenIds{3}));
-  }
+  EXPECT_THAT(ids, ElementsAre(TokenIds{5}, TokenIds{4}, TokenIds{6}, TokenIds{3}));
 }
 
-TEST(BatchScopes, RootSendsItsOwnAndIgnoresTheOthers) {
+TEST(BatchScopes, RootShowsItsOwnAndIgnoresTheOthers) {
   const auto ids = exchanged(3, [](int rank) {
     // Rank 2 passes rubbish, which nobody looks at.
     return Batch{.input_ids = {rank == 2 ? TokenIds{99} : TokenIds{3 + rank}},
                  .scope = BatchScope::Root};
   });
-  for (const auto& seen : ids) EXPECT_THAT(seen, ElementsAre(TokenIds{3}));
+  EXPECT_THAT(ids, ElementsAre(TokenIds{3}));
 }
 
 TEST(BatchScopes, ReplicatedMustBeReplicated) {
@@ -308,7 +312,7 @@ TEST(BatchScopes, AllRanksPassTheirOrderOrNone) {
     return rank == 0 ? Batch{.scope = BatchScope::PerRank}
                      : Batch{.input_ids = {{3}}, .scope = BatchScope::PerRank, .order = {5}};
   });
-  EXPECT_EQ(ids[0].size(), 1U) << "a rank without samples has none to order";
+  EXPECT_EQ(ids.size(), 1U) << "a rank without samples has none to order";
 }
 
 TEST(BatchScopes, AllRanksPassOne) {

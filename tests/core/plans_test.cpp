@@ -96,6 +96,32 @@ TEST(BalanceByTokens, EveryItemOnceInOrderAndNobodyFarAhead) {
   }
 }
 
+TEST(DealByTokens, ItemsStayWhereThatIsAsQuick) {
+  // Balanced they would be {0, 2} and {1, 3}.
+  EXPECT_THAT(deal_by_tokens(Indices{5, 5, 4, 4}, std::vector{1, 0, 1, 0}, 2),
+              ElementsAre(ElementsAre(1, 3), ElementsAre(0, 2)));
+  EXPECT_THAT(deal_by_tokens(Indices{7}, std::vector{2}, 3),
+              ElementsAre(IsEmpty(), IsEmpty(), ElementsAre(0)));
+  EXPECT_THAT(deal_by_tokens({}, {}, 2), ElementsAre(IsEmpty(), IsEmpty()));
+}
+
+TEST(DealByTokens, TheyMoveWhereThatShortensTheLongestByMoreThanAFewPercent) {
+  const auto stay = [](std::int64_t longer) {
+    // Balanced, each rank has 100.
+    const Indices lengths{50 + longer, 50, 50 - longer, 50};
+    return deal_by_tokens(lengths, std::vector{0, 0, 1, 1}, 2)[0] == Indices{0, 1};
+  };
+  EXPECT_TRUE(stay(0));
+  EXPECT_TRUE(stay(2)) << "102 instead of 100";
+  EXPECT_FALSE(stay(3)) << "103 instead of 100";
+}
+
+TEST(DealByTokens, WhatOneRankOrAllRanksHaveIsBalanced) {
+  const Indices lengths{10, 1, 6, 4, 5};
+  EXPECT_EQ(deal_by_tokens(lengths, std::vector(5, 1), 2), balance_by_tokens(lengths, 2));
+  EXPECT_EQ(deal_by_tokens(lengths, std::vector(5, -1), 2), balance_by_tokens(lengths, 2));
+}
+
 TEST(PlanMicroBatches, ConsecutiveAndNearlyEqual) {
   for (std::int64_t count = 0; count <= 40; ++count) {
     for (std::int64_t rows = 1; rows <= 9; ++rows) {

@@ -332,6 +332,32 @@ TEST(ResumeElsewhere, AnotherRankCountKeepsTheSizeOfUpdates) {
   }
 }
 
+TEST(ResumeElsewhere, ACallOfManyRanksSamplesGoesOnAlone) {
+  const TempDir folder;
+  const auto all = samples(0);
+  distributed::LoopbackCommunicator alone;
+  TrainerHarness expected{model().folder(), alone, options()};
+  expected->step(all);
+  on_ranks(4, [&](Communicator& comm) {
+    StopAtRead signal{comm.rank() == 3 ? 1 : 0, StopRequest::SaveAndStop};
+    TrainingRun first{folder.path(), comm, options(), &signal};
+    // Rank 3 has nothing.
+    const Split split{.scope = BatchScope::PerRank};
+    EXPECT_EQ(first.trainer->step(part_of_rank(comm, split, all)).updates, 1);
+    return 0;
+  });
+  TrainingRun second{folder.path(), alone, options()};
+  EXPECT_TRUE(second.trainer->resume());
+  EXPECT_THAT([&] { second.trainer->step(samples(1)); },
+              ::testing::ThrowsMessage<InputError>(HasSubstr("was given other samples")));
+  EXPECT_EQ(second.trainer->step(all).updates, 2);
+  const auto got = weights_of(second.trainer.model());
+  const auto weights = weights_of(expected.model());
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    EXPECT_LT(relative_distance(got[i], weights[i]), 1e-5);
+  }
+}
+
 class ResumeAlone : public ::testing::Test {
  protected:
   void save_one() {

@@ -6,6 +6,7 @@ hone_add_property_test(plans_property_test CASES 500
 hone_add_test(lr_schedule_test SOURCES lr_schedule_test.cpp LINK hone::base)
 hone_add_test(memory_plan_test SOURCES memory_plan_test.cpp LINK hone::base)
 hone_add_test(batch_rows_test SOURCES batch_rows_test.cpp LINK hone::base hone::distributed)
+hone_add_test(row_deal_test SOURCES row_deal_test.cpp LINK hone::base hone::distributed)
 
 # Models, trainer and generation. What several of these tests share is built once.
 set(hone_test_support_folder ${PROJECT_SOURCE_DIR}/tests/support)

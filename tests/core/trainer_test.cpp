@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 
+#include "fakes/counting_communicator.hpp"
 #include "hone/core/error.hpp"
 #include "hone/distributed/loopback_communicator.hpp"
 #include "support/fixture_model.hpp"
@@ -76,6 +77,19 @@ struct FirstTokens final : Collator {
 };
 
 Batch samples(std::int64_t count) { return {.input_ids = ragged_sequences(count, 30, 21)}; }
+
+/// What this rank has of samples in one order, as `holder_of` deals their places.
+template <typename HolderOf>
+Batch held_by(const Communicator& comm, const Batch& all, HolderOf&& holder_of) {
+  Batch mine{.scope = BatchScope::PerRank};
+  for (std::size_t i = 0; i < all.input_ids.size(); ++i) {
+    if (holder_of(i) != comm.rank()) continue;
+    mine.input_ids.push_back(all.input_ids[i]);
+    if (!all.labels.empty()) mine.labels.push_back(all.labels[i]);
+    mine.order.push_back(static_cast<std::int64_t>(i));
+  }
+  return mine;
+}
 
 TEST(Trainer, StatisticsAreEqualOnAllRanks) {
   const auto stats = on_ranks(3, [](Communicator& comm) {
@@ -396,22 +410,49 @@ TEST(Trainer, AStopRequestBetweenCallsReachesAll) {
 
 TEST(Trainer, OrderMakesItIrrelevantWhoHoldsWhat) {
   const auto weights_after = [](auto&& holder_of) {
-    return on_ranks(3, [&](Communicator& comm) {
-      TrainerHarness harness{model().folder(), comm, options()};
-      const auto all = samples(8).input_ids;
-      Batch mine{.scope = BatchScope::PerRank};
-      for (std::size_t i = 0; i < all.size(); ++i) {
-        if (holder_of(i) != comm.rank()) continue;
-        mine.input_ids.push_back(all[i]);
-        mine.order.push_back(static_cast<std::int64_t>(i));
-      }
-      harness->step(mine);
+    return on_ranks(4, [&](Communicator& comm) {
+      auto fixed = options();
+      fixed.full_determinism = true;
+      TrainerHarness harness{model().folder(), comm, fixed, {.deterministic = true}};
+      harness->step(held_by(comm, samples(13), holder_of));
       return weights_of(harness.model());
     })[0];
   };
-  const auto dealt = weights_after([](std::size_t i) { return static_cast<int>(i % 3); });
+  const auto dealt = weights_after([](std::size_t i) { return static_cast<int>(i % 4); });
   EXPECT_TRUE(same_weights(weights_after([](std::size_t) { return 2; }), dealt));
   EXPECT_TRUE(same_weights(weights_after([](std::size_t i) { return i < 5 ? 1 : 0; }), dealt));
+}
+
+TEST(Trainer, SamplesMoveOnceACallWhereThatShortensAnUpdate) {
+  const auto exchanges = on_ranks(3, [](Communicator& inner) {
+    CountingCommunicator comm{inner};
+    TrainerHarness harness{model().folder(), comm, options()};
+    const Batch equal{.input_ids = std::vector<TokenIds>(6, TokenIds{5, 6, 7})};
+    harness->step(held_by(comm, equal, [](std::size_t i) { return static_cast<int>(i % 3); }));
+    const auto balanced = comm.exchanges();
+    harness->step(held_by(comm, samples(14), [](std::size_t) { return 1; }));
+    EXPECT_EQ(comm.sent() > 0, comm.rank() == 1);
+    return std::pair{balanced, comm.exchanges()};
+  });
+  EXPECT_THAT(exchanges, Each(Pair(0, 1)));
+}
+
+TEST(Trainer, SamplesOfARankAreTrainedByAll) {
+  const auto seen = on_ranks(3, [](Communicator& comm) {
+    const FirstTokens collator;
+    TrainerHarness harness{model().folder(), comm, options(), {.collator = &collator}};
+    Batch batch;
+    for (std::int64_t i = 0; i < 12; ++i) batch.input_ids.push_back({3 + i, 4, 5});
+    harness->step(held_by(comm, batch, [](std::size_t) { return 2; }));
+    return collator.seen;
+  });
+  std::vector<std::int64_t> all;
+  for (const auto& of_rank : seen) {
+    EXPECT_EQ(of_rank.size(), 4U);
+    all.insert(all.end(), of_rank.begin(), of_rank.end());
+  }
+  std::ranges::sort(all);
+  EXPECT_THAT(all, ElementsAre(3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14));
 }
 
 TEST(Trainer, TellsOfEveryUpdateOnEveryRank) {
@@ -707,6 +748,39 @@ TEST(Trainer, Row15_MetricsDoNotDependOnRanksAndBatches) {
     });
     EXPECT_THAT(maps, Each(ElementsAre(Pair("acc", 0.5), Pair("eval_words", 3.0))));
   }
+}
+
+/// Metrics of an encoder-decoder too, whose sequences have a token before their labels.
+TEST(Trainer, MetricsGetTheLabelsOfSamplesThatRankZeroDoesNotHold) {
+  for (const auto* name : {"llama", "t5"}) {
+    const FixtureModel folder{config_named(name), Fill::Random, /*seed=*/5};
+    const Batch all{.input_ids = ragged_sequences(7, 30, 21), .labels = ragged_sequences(7, 30, 21)};
+    distributed::LoopbackCommunicator alone;
+    MetricsLog reference;
+    TrainerHarness harness{folder.folder(), alone, options(), {.eval_hooks = hooks_into(reference)}};
+    harness->evaluate(all);
+    on_ranks(3, [&](Communicator& comm) {
+      MetricsLog log;
+      TrainerHarness split{folder.folder(), comm, options(), {.eval_hooks = hooks_into(log)}};
+      split->evaluate(held_by(comm, all, [](std::size_t) { return 2; }));
+      if (comm.rank() != 0) return 0;
+      EXPECT_TRUE(log.got.predictions.equal(reference.got.predictions)) << name;
+      EXPECT_TRUE(log.got.label_ids.equal(reference.got.label_ids)) << name;
+      return 0;
+    });
+  }
+}
+
+TEST(Trainer, EvaluationSetsMoveOnce) {
+  const auto counted = on_ranks(3, [](Communicator& inner) {
+    CountingCommunicator comm{inner};
+    const auto mine = held_by(comm, samples(7), [](std::size_t) { return 1; });
+    TrainerHarness harness{model().folder(), comm, options(), {.eval_sets = {{"", mine}}}};
+    const auto first = harness->evaluate()[0].loss;
+    EXPECT_EQ(harness->evaluate()[0].loss, first);
+    return comm.exchanges();
+  });
+  EXPECT_THAT(counted, Each(1));
 }
 
 TEST(Trainer, Row12_NamedSetsAreEvaluatedWhenDueAndTheBestIsNoted) {

@@ -11,6 +11,17 @@ namespace {
 /// Separates the streams that different purposes draw from one seed.
 constexpr std::uint64_t kOrderPurpose = 0x6f72646572;  // "order"
 
+std::int64_t largest_sum(std::span<const std::int64_t> lengths,
+                         const std::vector<std::vector<std::int64_t>>& shares) {
+  std::int64_t largest = 0;
+  for (const auto& share : shares) {
+    std::int64_t sum = 0;
+    for (const auto item : share) sum += lengths[static_cast<std::size_t>(item)];
+    largest = std::max(largest, sum);
+  }
+  return largest;
+}
+
 }  // namespace
 
 std::vector<std::vector<std::int64_t>> plan_updates(std::int64_t num_samples,
@@ -47,6 +58,19 @@ std::vector<std::vector<std::int64_t>> balance_by_tokens(std::span<const std::in
   }
   for (auto& share : shares) std::sort(share.begin(), share.end());
   return shares;
+}
+
+std::vector<std::vector<std::int64_t>> deal_by_tokens(std::span<const std::int64_t> lengths,
+                                                      std::span<const int> holders, int num_ranks) {
+  auto balanced = balance_by_tokens(lengths, num_ranks);
+  if (std::ranges::any_of(holders, [](int holder) { return holder < 0; })) return balanced;
+  std::vector<std::vector<std::int64_t>> staying(balanced.size());
+  for (std::size_t item = 0; item < holders.size(); ++item) {
+    staying[static_cast<std::size_t>(holders[item])].push_back(static_cast<std::int64_t>(item));
+  }
+  const bool as_quick = 100 * largest_sum(lengths, staying) <=
+                        (100 + kPercentToStay) * largest_sum(lengths, balanced);
+  return as_quick ? staying : balanced;
 }
 
 std::vector<std::pair<std::int64_t, std::int64_t>> plan_micro_batches(

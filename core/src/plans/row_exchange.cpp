@@ -1,77 +1,44 @@
 #include "hone/core/training/row_exchange.hpp"
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
+#include <iterator>
 #include <numeric>
 #include <string>
 #include <utility>
 
 #include "hone/core/error.hpp"
+#include "plans/row_words.hpp"
 
 namespace hone {
 namespace {
 
-using Words = std::vector<std::int64_t>;
-
-void append(const TokenRow& row, Words& words) {
-  words.push_back(row.length());
-  words.push_back(row.source_length());
-  words.push_back(std::bit_cast<std::int64_t>(row.weight));
-  for (const auto* list : {&row.ids, &row.labels, &row.source_ids}) {
-    words.insert(words.end(), list->begin(), list->end());
-  }
-}
-
-/// Row `i` behind its number in the order.
-void append(const LocalRows& local, std::size_t i, Words& words) {
-  words.push_back(local.order.empty() ? 0 : local.order[i]);
-  append(local.rows[i], words);
-}
+using detail::Words;
 
 /// Whether samples came with their places in one order: ranks without samples have nothing to say.
 enum class Ordered : std::int64_t { Nothing, No, Yes };
 
-Words pack(const LocalRows& local) {
+/// What a rank tells the others of its samples: how many were cut, whether they are ordered, then of each
+/// its number in the order, its tokens and its digest.
+constexpr std::size_t kWordsBefore = 2;
+constexpr std::size_t kWordsOfHeader = 3;
+
+Words headers_of(const LocalRows& local) {
   const auto ordered = local.rows.empty()    ? Ordered::Nothing
                        : local.order.empty() ? Ordered::No
                                              : Ordered::Yes;
   Words words{local.truncated, static_cast<std::int64_t>(ordered)};
-  for (std::size_t i = 0; i < local.rows.size(); ++i) append(local, i, words);
+  for (std::size_t i = 0; i < local.rows.size(); ++i) {
+    words.insert(words.end(), {local.order.empty() ? 0 : local.order[i], local.rows[i].num_tokens(),
+                               digest_of(local.rows[i])});
+  }
   return words;
 }
 
-void unpack_into(std::span<const std::int64_t> words, LocalRows& all) {
-  all.truncated += words[0];
-  for (std::size_t at = 2; at < words.size();) {
-    all.order.push_back(words[at++]);
-    const auto length = static_cast<std::size_t>(words[at++]);
-    const auto source_length = static_cast<std::size_t>(words[at++]);
-    TokenRow row{.weight = std::bit_cast<double>(words[at++])};
-    for (const auto& [list, count] : {std::pair{&row.ids, length}, {&row.labels, length},
-                                      {&row.source_ids, source_length}}) {
-      const auto part = words.subspan(at, count);
-      list->assign(part.begin(), part.end());
-      at += count;
-    }
-    all.rows.push_back(std::move(row));
-  }
-}
-
-/// FNV-1a over 64-bit words.
-std::int64_t digest(const Words& words) {
-  std::uint64_t hash = 0xcbf29ce484222325ULL;
-  for (const auto word : words) hash = (hash ^ static_cast<std::uint64_t>(word)) * 0x100000001b3ULL;
-  return static_cast<std::int64_t>(hash);
-}
-
-/// Of each row with its order.
-Words digests_of(const LocalRows& local) {
+/// Of each row, its number in the order among them.
+Words digests_of(std::span<const std::int64_t> headers) {
   Words digests;
-  for (std::size_t i = 0; i < local.rows.size(); ++i) {
-    Words words;
-    append(local, i, words);
-    digests.push_back(digest(words));
+  for (auto at = kWordsBefore; at < headers.size(); at += kWordsOfHeader) {
+    digests.push_back(detail::digest(headers.subspan(at, kWordsOfHeader)));
   }
   return digests;
 }
@@ -86,22 +53,16 @@ std::string difference(const Words& rows, const Words& expected) {
   return "was given another sample " + std::to_string(mine - rows.begin()) + " than rank 0";
 }
 
-Words words_of(std::span<const std::byte> bytes) {
-  Words words(bytes.size() / sizeof(std::int64_t));
-  std::memcpy(words.data(), bytes.data(), bytes.size());
-  return words;
-}
-
-void require_replicated(Communicator& comm, const LocalRows& local) {
-  const auto digests = digests_of(local);
-  const auto mine = digest(digests);
+void require_replicated(Communicator& comm, std::span<const std::int64_t> headers) {
+  const auto digests = digests_of(headers);
+  const auto mine = detail::digest(digests);
   const auto all = comm.all_gather_bytes(std::as_bytes(std::span{&mine, 1}));
   if (std::ranges::all_of(all, [&](const auto& digest) { return digest == all[0]; })) return;
   const auto of_ranks = comm.all_gather_bytes(std::as_bytes(std::span{digests}));
   const auto odd = std::ranges::find_if(all, [&](const auto& digest) { return digest != all[0]; });
   const auto rank = static_cast<std::size_t>(odd - all.begin());
   throw InputError{"step: rank " + std::to_string(rank) + ' ' +
-                   difference(words_of(of_ranks[rank]), words_of(of_ranks[0])) +
+                   difference(detail::words_of(of_ranks[rank]), detail::words_of(of_ranks[0])) +
                    ", but the scope is Replicated (the same on every rank). Pass the same samples "
                    "everywhere, or use BatchScope::PerRank or Root"};
 }
@@ -119,18 +80,50 @@ void require_one_order(const std::vector<Words>& of_ranks) {
                    " did not. Pass it on every rank that has samples, or on none"};
 }
 
-GlobalRows sorted(LocalRows all) {
-  std::vector<std::size_t> places(all.rows.size());
-  std::iota(places.begin(), places.end(), std::size_t{0});
-  if (!all.order.empty()) {
-    std::stable_sort(places.begin(), places.end(), [&](std::size_t a, std::size_t b) {
-      return all.order[a] < all.order[b];
-    });
+/// All rows in rank order, with their numbers in the caller's.
+struct JoinedRows {
+  GlobalRows rows;
+  std::vector<std::int64_t> order;
+
+  /// `held`: the rows themselves, or none of them.
+  void add(std::span<const std::int64_t> headers, int holder, std::vector<TokenRow> held) {
+    rows.truncated += headers[0];
+    for (auto at = kWordsBefore; at < headers.size(); at += kWordsOfHeader) {
+      order.push_back(headers[at]);
+      rows.headers.push_back(
+          {.num_tokens = headers[at + 1], .digest = headers[at + 2], .holder = holder});
+    }
+    std::ranges::move(held, std::back_inserter(rows.rows));
+    rows.rows.resize(rows.headers.size());
   }
-  GlobalRows result{.rows = {}, .truncated = all.truncated};
-  result.rows.reserve(places.size());
-  for (const auto place : places) result.rows.push_back(std::move(all.rows[place]));
-  return result;
+
+  GlobalRows sorted() && {
+    std::vector<std::size_t> places(order.size());
+    std::iota(places.begin(), places.end(), std::size_t{0});
+    std::ranges::stable_sort(places, {}, [&](std::size_t place) { return order[place]; });
+    GlobalRows result{.headers = {}, .rows = {}, .truncated = rows.truncated};
+    for (const auto place : places) {
+      result.headers.push_back(rows.headers[place]);
+      result.rows.push_back(std::move(rows.rows[place]));
+    }
+    return result;
+  }
+};
+
+std::vector<Words> gathered(Communicator& comm, const Words& mine) {
+  std::vector<Words> of_ranks;
+  for (const auto& bytes : comm.all_gather_bytes(std::as_bytes(std::span{mine}))) {
+    of_ranks.push_back(detail::words_of(bytes));
+  }
+  return of_ranks;
+}
+
+Words of_root(Communicator& comm, Words words) {
+  auto count = static_cast<std::int64_t>(words.size());
+  comm.broadcast(&count, 1, DType::Int64, 0);
+  words.resize(static_cast<std::size_t>(count));
+  comm.broadcast(words.data(), count, DType::Int64, 0);
+  return words;
 }
 
 }  // namespace
@@ -149,35 +142,41 @@ void require_one_scope(Communicator& comm, BatchScope scope) {
 }
 
 GlobalRows exchange_rows(Communicator& comm, BatchScope scope, LocalRows mine) {
-  if (comm.size() == 1) return sorted(std::move(mine));
-  if (scope == BatchScope::Replicated) {
-    require_replicated(comm, mine);
-    return sorted(std::move(mine));
-  }
-  LocalRows all;
-  if (scope == BatchScope::PerRank) {
-    const auto words = pack(mine);
-    std::vector<Words> of_ranks;
-    for (const auto& bytes : comm.all_gather_bytes(std::as_bytes(std::span{words}))) {
-      of_ranks.push_back(words_of(bytes));
-    }
+  const auto headers = headers_of(mine);
+  JoinedRows all;
+  if (comm.size() == 1 || scope == BatchScope::Replicated) {
+    if (comm.size() > 1) require_replicated(comm, headers);
+    all.add(headers, kEveryRank, std::move(mine.rows));
+  } else if (scope == BatchScope::PerRank) {
+    const auto of_ranks = gathered(comm, headers);
     require_one_order(of_ranks);
-    for (const auto& rank : of_ranks) unpack_into(rank, all);
-    return sorted(std::move(all));
+    for (int rank = 0; rank < comm.size(); ++rank) {
+      all.add(of_ranks[static_cast<std::size_t>(rank)], rank,
+              rank == comm.rank() ? std::move(mine.rows) : std::vector<TokenRow>{});
+    }
+  } else {
+    all.add(of_root(comm, headers), 0,
+            comm.rank() == 0 ? std::move(mine.rows) : std::vector<TokenRow>{});
   }
-  auto words = comm.rank() == 0 ? pack(mine) : Words{};
-  auto count = static_cast<std::int64_t>(words.size());
-  comm.broadcast(&count, 1, DType::Int64, 0);
-  words.resize(static_cast<std::size_t>(count));
-  comm.broadcast(words.data(), count, DType::Int64, 0);
-  unpack_into(words, all);
-  return sorted(std::move(all));
+  return std::move(all).sorted();
+}
+
+std::int64_t digest_of(const TokenRow& row) {
+  Words words;
+  detail::append(row, words);
+  return detail::digest(words);
 }
 
 std::int64_t digest_of(std::span<const TokenRow> rows) {
-  Words words;
-  for (const auto& row : rows) append(row, words);
-  return digest(words);
+  Words digests;
+  for (const auto& row : rows) digests.push_back(digest_of(row));
+  return detail::digest(digests);
+}
+
+std::int64_t digest_of(const GlobalRows& rows) {
+  Words digests;
+  for (const auto& header : rows.headers) digests.push_back(header.digest);
+  return detail::digest(digests);
 }
 
 }  // namespace hone

@@ -38,17 +38,20 @@ Metrics EvalStats::to_map() const {
 }
 
 EvalStats evaluate(LanguageModel& model, Communicator& comm, const Sharding& sharding,
-                   const Collator& collator, const GlobalRows& rows,
+                   const Collator& collator, GlobalRows& rows,
                    std::int64_t rows_per_micro_batch, const EvalHooks& hooks) {
   const c10::NoGradGuard no_grad;
   const auto started = std::chrono::steady_clock::now();
   std::vector<std::int64_t> everything(rows.rows.size());
   std::iota(everything.begin(), everything.end(), 0);
-  detail::GatheredPredictions predictions{rows.rows, hooks};
+  const auto deal = deal_rows(sharding, rows, everything);
+  move_rows(comm, sharding, {&deal, 1}, rows);
+  const int num_start_tokens = model.shape().is_encoder_decoder ? 1 : 0;
+  detail::GatheredPredictions predictions{rows.rows, hooks, num_start_tokens};
   constexpr std::size_t kNumSums = 5;  // loss, weight of targets, targets, micro-batches; failures
   std::vector<double> of_shards;
   const auto failure = failure_of([&] {
-    for (const auto& share : shards_of_rank(sharding, rows.rows, everything)) {
+    for (const auto& share : shards_of_rank(sharding, deal)) {
       double sums[kNumSums] = {};
       for (const auto& micro :
            micro_batches(rows.rows, share, collator, rows_per_micro_batch, model)) {
@@ -74,7 +77,7 @@ EvalStats evaluate(LanguageModel& model, Communicator& comm, const Sharding& sha
   if (sums[4] > 0) agree_or_throw(comm, failure);
   EvalStats stats{.name = {},
                   .loss = sums[1] > 0 ? sums[0] / sums[1] : 0.0,
-                  .num_samples = static_cast<std::int64_t>(rows.rows.size()),
+                  .num_samples = rows.size(),
                   .num_tokens = static_cast<std::int64_t>(sums[2]),
                   .target_weight = sums[1],
                   .truncated = rows.truncated,

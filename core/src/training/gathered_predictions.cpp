@@ -47,9 +47,20 @@ at::Tensor padded(const at::Tensor& packed, std::span<const std::int64_t> length
   return all;
 }
 
-/// A sample's prediction as float64, which holds ids and scores alike.
+/// (n, T) of lists of labels.
+at::Tensor padded(std::span<const std::span<const std::int64_t>> lists) {
+  std::vector<std::int64_t> lengths, labels;
+  for (const auto& list : lists) {
+    lengths.push_back(static_cast<std::int64_t>(list.size()));
+    labels.insert(labels.end(), list.begin(), list.end());
+  }
+  return padded(at::tensor(labels, at::kLong), lengths);
+}
+
+/// A sample's labels, and its prediction as float64, which holds ids and scores alike.
 struct Part {
   std::int64_t index = 0;
+  std::vector<std::int64_t> labels;
   at::Tensor value;
 };
 
@@ -58,7 +69,9 @@ std::vector<Part> unpacked(std::string_view bytes, at::ScalarType& dtype) {
   if (bytes.empty()) return parts;
   dtype = static_cast<at::ScalarType>(take(bytes));
   while (!bytes.empty()) {
-    Part part{.index = take(bytes), .value = {}};
+    Part part{.index = take(bytes), .labels = {}, .value = {}};
+    part.labels.resize(static_cast<std::size_t>(take(bytes)));
+    for (auto& label : part.labels) label = take(bytes);
     std::vector<std::int64_t> shape(static_cast<std::size_t>(take(bytes)));
     for (auto& size : shape) size = take(bytes);
     part.value = at::zeros(shape, at::kDouble);
@@ -119,18 +132,9 @@ Metrics metrics_of(std::string_view bytes) {
 
 }  // namespace
 
-std::int64_t GatheredPredictions::num_start_tokens() const {
-  return !rows_.empty() && !rows_.front().source_ids.empty() ? 1 : 0;
-}
-
-at::Tensor GatheredPredictions::labels_of(std::span<const std::int64_t> samples) const {
-  std::vector<std::int64_t> lengths, labels;
-  for (const auto sample : samples) {
-    const auto& row = rows_[static_cast<std::size_t>(sample)];
-    lengths.push_back(row.length() - num_start_tokens());
-    labels.insert(labels.end(), row.labels.begin() + num_start_tokens(), row.labels.end());
-  }
-  return padded(at::tensor(labels, at::kLong), lengths);
+std::span<const std::int64_t> GatheredPredictions::labels_of(std::int64_t sample) const {
+  const std::span labels{rows_[static_cast<std::size_t>(sample)].labels};
+  return labels.subspan(static_cast<std::size_t>(num_start_tokens_));
 }
 
 void GatheredPredictions::add(std::span<const std::int64_t> samples,
@@ -139,9 +143,11 @@ void GatheredPredictions::add(std::span<const std::int64_t> samples,
     throw InputError{"metrics need a collator that makes one sequence of each sample"};
   }
   // Logits at a start token predict the first label: transformers shows them at the same index.
-  const auto batch = padded(logits, lengths, num_start_tokens());
+  const auto batch = padded(logits, lengths, num_start_tokens_);
+  std::vector<std::span<const std::int64_t>> labels;
+  for (const auto sample : samples) labels.push_back(labels_of(sample));
   const auto predicted = hooks_.preprocess_logits_for_metrics
-                             ? hooks_.preprocess_logits_for_metrics(batch, labels_of(samples))
+                             ? hooks_.preprocess_logits_for_metrics(batch, padded(labels))
                              : batch.argmax(-1);
   if (predicted.dim() < 1 || predicted.size(0) != static_cast<std::int64_t>(samples.size())) {
     throw InputError{"preprocess_logits_for_metrics must return a row for each of its " +
@@ -157,9 +163,11 @@ void GatheredPredictions::add(std::span<const std::int64_t> samples,
   for (std::size_t i = 0; i < samples.size(); ++i) {
     auto value = predicted[static_cast<std::int64_t>(i)].to(at::kCPU, at::kDouble);
     // The rest is its neighbours' length.
-    if (per_token) value = value.narrow(0, 0, lengths[i] - num_start_tokens());
+    if (per_token) value = value.narrow(0, 0, lengths[i] - num_start_tokens_);
     value = value.contiguous();
     put(packed_, samples[i]);
+    put(packed_, static_cast<std::int64_t>(labels[i].size()));
+    put(packed_, labels[i].data(), labels[i].size_bytes());
     put(packed_, value.dim());
     for (const auto size : value.sizes()) put(packed_, size);
     put(packed_, value.const_data_ptr(), value.nbytes());
@@ -172,10 +180,10 @@ EvalPrediction GatheredPredictions::joined(std::span<const std::string> of_ranks
   for (const auto& bytes : of_ranks) {
     for (auto& part : unpacked(bytes, dtype)) parts.push_back(std::move(part));
   }
-  std::vector<std::int64_t> everything(rows_.size());
-  for (std::size_t i = 0; i < everything.size(); ++i) everything[i] = static_cast<std::int64_t>(i);
+  std::vector<std::span<const std::int64_t>> labels(rows_.size());
+  for (const auto& part : parts) labels[static_cast<std::size_t>(part.index)] = part.labels;
   return {stacked(parts, rows_.size()).to(dtype),
-          rows_.empty() ? at::zeros({0, 0}, at::kLong) : labels_of(everything)};
+          rows_.empty() ? at::zeros({0, 0}, at::kLong) : padded(labels)};
 }
 
 Metrics GatheredPredictions::metrics(Communicator& comm) {

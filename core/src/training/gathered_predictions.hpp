@@ -15,8 +15,11 @@ namespace hone::detail {
 class GatheredPredictions {
  public:
   /// Both outlive it.
-  GatheredPredictions(std::span<const TokenRow> rows, const EvalHooks& hooks)
-      : rows_(rows), hooks_(hooks) {}
+  /// `rows`: of all ranks; this one's are there. `num_start_tokens`: of a sequence, before its first label:
+  /// 1 of encoder-decoders, else 0.
+  GatheredPredictions(std::span<const TokenRow> rows, const EvalHooks& hooks,
+                      std::int64_t num_start_tokens)
+      : rows_(rows), hooks_(hooks), num_start_tokens_(num_start_tokens) {}
 
   /// One micro-batch of this rank: `samples` are places in the rows. Shape: logits (sum of lengths, V).
   /// Throws: InputError for a hook that returns another number of rows than it was given.
@@ -28,15 +31,14 @@ class GatheredPredictions {
   Metrics metrics(Communicator& comm);
 
  private:
-  /// Of an encoder-decoder's sequences: the token before the first label.
-  std::int64_t num_start_tokens() const;
-  at::Tensor labels_of(std::span<const std::int64_t> samples) const;
+  /// Not shifted, without what stands before the first.
+  std::span<const std::int64_t> labels_of(std::int64_t sample) const;
   EvalPrediction joined(std::span<const std::string> of_ranks) const;
 
   std::span<const TokenRow> rows_;
   const EvalHooks& hooks_;
-  std::string packed_;  ///< of this rank: index, shape and values of each sample's prediction
-  at::ScalarType dtype_ = at::kLong;
+  std::int64_t num_start_tokens_;
+  std::string packed_;  ///< of this rank: index, labels, shape and values of each sample's prediction
 };
 
 }  // namespace hone::detail

@@ -23,24 +23,6 @@ void require_complete(std::span<const TokenRow> rows, const CollatedBatch& colla
 
 }  // namespace
 
-std::vector<std::vector<std::int64_t>> shards_of_rank(const Sharding& sharding,
-                                                      std::span<const TokenRow> rows,
-                                                      std::span<const std::int64_t> chunk) {
-  std::vector<std::int64_t> lengths;
-  for (const auto index : chunk) {
-    lengths.push_back(rows[static_cast<std::size_t>(index)].num_tokens());
-  }
-  const auto all = balance_by_tokens(lengths, sharding.num_shards);
-  std::vector<std::vector<std::int64_t>> mine;
-  for (int shard = sharding.first; shard < sharding.first + sharding.count; ++shard) {
-    auto& places = mine.emplace_back();
-    for (const auto position : all[static_cast<std::size_t>(shard)]) {
-      places.push_back(chunk[static_cast<std::size_t>(position)]);
-    }
-  }
-  return mine;
-}
-
 std::vector<double> sum_over_shards(Communicator& comm, const Sharding& sharding,
                                     std::span<const double> mine, std::size_t num_values) {
   // Every shard has a place of its own, zero on the other ranks: the reduction adds nothing to it.

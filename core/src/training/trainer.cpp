@@ -76,24 +76,26 @@ StepStats Trainer::step(const Batch& batch) {
   const double started = now_seconds();
   clock_ = PhaseClock{parts_.activity};
   look_past_end();
-  const auto [rows, truncated] = agreed_rows(parts_.communicator, batch, row_rules());
+  auto rows = agreed_rows(parts_.communicator, batch, row_rules());
   begin_call(rows);
   tell(&TrainerCallback::on_round_begin);
-  const auto num_samples = static_cast<std::int64_t>(rows.size());
+  const auto num_samples = rows.size();
   const auto updates =
       plan_updates(num_samples, samples_per_update(num_samples), options_.shuffle_dataset,
                    static_cast<std::uint64_t>(state_.seed), static_cast<std::uint64_t>(state_.call));
-  StepStats stats{.step = state_.global_step, .truncated = truncated};
+  StepStats stats{.step = state_.global_step, .truncated = rows.truncated};
   // A resumed call starts behind the updates that were applied before the interruption.
   const std::span pending =
       std::span{updates}.subspan(std::min(updates.size(), updates_done_in_call()));
   if (pending.empty() && !done()) end_call();
+  const auto deals = done() ? std::vector<RowDeal>{} : deals_of(rows, pending);
+  move_rows(parts_.communicator, sharding_, deals, rows);
   const auto call = state_.call;
   try {
     for (std::size_t i = 0; i < pending.size() && !done(); ++i) {
       clock_.enter(Phase::Data);
       tell(&TrainerCallback::on_step_begin);
-      auto update = begin_update(rows, pending[i]);
+      auto update = begin_update(rows.rows, deals[i]);
       update.failure = failure_of([&] { accumulate_gradients(update); });
       reduce_gradients(update);
       agree_on(update);
@@ -117,7 +119,7 @@ StepStats Trainer::step(const Batch& batch) {
 }
 
 /// A resumed call must go on with the samples that it began with: its order is that of their places.
-void Trainer::begin_call(std::span<const TokenRow> rows) {
+void Trainer::begin_call(const GlobalRows& rows) {
   if (done()) return;  // nothing will be trained of them
   const auto digest = digest_of(rows);
   if (state_.updates_in_call > 0 && digest != state_.call_digest) {
@@ -151,16 +153,23 @@ std::int64_t Trainer::samples_per_update(std::int64_t num_samples) const {
                                             : state_.global_train_batch_size;
 }
 
-Trainer::Update Trainer::begin_update(std::span<const TokenRow> rows,
-                                      std::span<const std::int64_t> chunk) {
+/// Of the updates of a call.
+std::vector<RowDeal> Trainer::deals_of(const GlobalRows& rows,
+                                       std::span<const std::vector<std::int64_t>> updates) const {
+  std::vector<RowDeal> deals;
+  for (const auto& chunk : updates) deals.push_back(deal_rows(sharding_, rows, chunk));
+  return deals;
+}
+
+Trainer::Update Trainer::begin_update(std::span<const TokenRow> rows, const RowDeal& deal) {
   constexpr std::size_t kNumCounts = 4;  // targets, tokens, the targets' weights; failures
   Update update;
   update.started = now_seconds();
-  update.num_samples = static_cast<std::int64_t>(chunk.size());
+  for (const auto& share : deal) update.num_samples += static_cast<std::int64_t>(share.size());
   std::vector<double> of_shards;  // whole numbers are exact here up to 2^53
   const auto failure = failure_of([&] {
     update.learning_rate = learning_rate_at(state_.global_step);
-    for (const auto& share : shards_of_rank(sharding_, rows, chunk)) {
+    for (const auto& share : shards_of_rank(sharding_, deal)) {
       parts_.log.debug("update " + std::to_string(state_.global_step + 1) + " trains samples" +
                        listed(share) + " of the call here");
       auto& shard = update.shards.emplace_back();

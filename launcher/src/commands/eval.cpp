@@ -62,7 +62,7 @@ int run_eval(const CommandContext& context, Arguments arguments) {
     });
     const collators::PackingCollator collator;
     auto& comm = session.communicator();
-    const auto rows = agreed_rows(comm, batch, row_rules_of(shape, options.max_length));
+    auto rows = agreed_rows(comm, batch, row_rules_of(shape, options.max_length));
     const auto stats = evaluate(*loaded.model, comm, Sharding::of_ranks(comm), collator, rows,
                                 options.per_device_eval_batch_size);
     require_targets(stats, options.eval_file);

@@ -60,11 +60,11 @@ struct EvalStats {
   Metrics to_map() const;
 };
 
-/// Loss over rows that every rank holds (agreed_rows()), without gradients. Weighted by tokens, so
+/// Loss over the rows of all ranks (agreed_rows()), without gradients. Weighted by tokens, so
 /// that neither the rank count nor the batch size changes it (transformers' eval_loss depends on
-/// both). Collective.
+/// both). Rows that another rank computes move there, and stay for the next evaluation. Collective.
 EvalStats evaluate(LanguageModel& model, Communicator& comm, const Sharding& sharding,
-                   const Collator& collator, const GlobalRows& rows,
+                   const Collator& collator, GlobalRows& rows,
                    std::int64_t rows_per_micro_batch, const EvalHooks& hooks = {});
 
 }  // namespace hone

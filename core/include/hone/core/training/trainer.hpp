@@ -177,7 +177,7 @@ class Trainer {
   void warn_of_untrained(const StepStats& stats, std::span<const std::vector<std::int64_t>> pending);
   void require_equal_options() const;
   void require_finite_parameters() const;
-  void begin_call(std::span<const TokenRow> rows);
+  void begin_call(const GlobalRows& rows);
   void forget_optimizer_state();
   void judge(Update& update);
   bool has_finite_gradient(const PackedBatch& micro, double scale);
@@ -197,7 +197,9 @@ class Trainer {
     auto failure = failure_of(std::forward<Function>(local));
     if (!failure_.happened()) failure_ = std::move(failure);
   }
-  Update begin_update(std::span<const TokenRow> rows, std::span<const std::int64_t> chunk);
+  std::vector<RowDeal> deals_of(const GlobalRows& rows,
+                                std::span<const std::vector<std::int64_t>> updates) const;
+  Update begin_update(std::span<const TokenRow> rows, const RowDeal& deal);
   void accumulate_gradients(Update& update);
   at::Tensor forward_backward(const PackedBatch& micro, double scale);
   void reduce_gradients(const Update& update);
