@@ -137,6 +137,21 @@ TEST(MoveRows, AFixedShardingDoesNotAskWhoHoldsThem) {
   }
 }
 
+TEST(DealRows, ByAFixedShardingRowsDoNotStay) {
+  distributed::ThreadWorld{kRanks}.run([](Communicator& comm) {
+    const std::vector<TokenRow> rows(6, row_of_length(10));
+    const auto all = exchange_rows(comm, BatchScope::PerRank,
+                                   held_by(comm.rank(), rows, [](std::size_t i) {
+                                     return static_cast<int>(i) / 2;
+                                   }));
+    const auto places = everything(all);
+    EXPECT_EQ(deal_rows(Sharding::fixed(comm, kRanks), all, places),
+              balance_by_tokens(std::vector<std::int64_t>(6, 10), kRanks));
+    EXPECT_NE(deal_rows(Sharding::of_ranks(comm), all, places),
+              deal_rows(Sharding::fixed(comm, kRanks), all, places));
+  });
+}
+
 TEST(MoveRows, RowsOfRankZeroGoToWhoComputesThem) {
   const auto rows = twelve_rows();
   const auto of_ranks = moved(rows, BatchScope::Root, [](std::size_t) { return 0; });

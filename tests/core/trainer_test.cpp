@@ -423,6 +423,26 @@ TEST(Trainer, OrderMakesItIrrelevantWhoHoldsWhat) {
   EXPECT_TRUE(same_weights(weights_after([](std::size_t i) { return i < 5 ? 1 : 0; }), dealt));
 }
 
+TEST(Trainer, WhereSamplesOfOneLengthLieIsIrrelevantUnderFullDeterminism) {
+  Batch equal;  // so that without it they would stay
+  for (std::int64_t i = 0; i < 8; ++i) equal.input_ids.push_back({3 + i, 4 + 2 * i, 5 + i});
+  const auto weights_after = [&](std::vector<int> holders) {
+    return on_ranks(4, [&](Communicator& comm) {
+      auto fixed = options();
+      fixed.full_determinism = true;
+      // So that the last bits of gradients show in the weights.
+      fixed.optim = "sgd";
+      fixed.max_grad_norm = 0;
+      fixed.learning_rate = 1e3;
+      TrainerHarness harness{model().folder(), comm, fixed, {.deterministic = true}};
+      harness->step(held_by(comm, equal, [&](std::size_t i) { return holders[i]; }));
+      return weights_of(harness.model());
+    })[0];
+  };
+  EXPECT_TRUE(same_weights(weights_after({0, 1, 2, 3, 0, 1, 2, 3}),
+                           weights_after({0, 2, 1, 3, 3, 0, 2, 1})));
+}
+
 TEST(Trainer, SamplesMoveOnceACallWhereThatShortensAnUpdate) {
   const auto exchanges = on_ranks(3, [](Communicator& inner) {
     CountingCommunicator comm{inner};
@@ -759,6 +779,7 @@ TEST(Trainer, MetricsGetTheLabelsOfSamplesThatRankZeroDoesNotHold) {
     MetricsLog reference;
     TrainerHarness harness{folder.folder(), alone, options(), {.eval_hooks = hooks_into(reference)}};
     harness->evaluate(all);
+    EXPECT_EQ(reference.got.label_ids[0][0].item<std::int64_t>(), all.labels[0][0]) << name;
     on_ranks(3, [&](Communicator& comm) {
       MetricsLog log;
       TrainerHarness split{folder.folder(), comm, options(), {.eval_hooks = hooks_into(log)}};

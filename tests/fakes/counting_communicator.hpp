@@ -9,8 +9,8 @@
 
 namespace hone::testing {
 
-/// Counts what this rank sends to others with all_to_all_bytes(), and in how many calls. Everything goes to
-/// another communicator.
+/// Counts what this rank sends to others with all_to_all_bytes(), and in how many calls. Everything
+/// goes to another communicator.
 class CountingCommunicator final : public Communicator {
  public:
   explicit CountingCommunicator(Communicator& inner) : inner_(inner) {}

@@ -102,6 +102,10 @@ MUTANTS = [
            "the order of samples does not depend on the call",
            "core/src/plans/plans.cpp", "KeyedRandom{seed, kOrderPurpose, call}",
            "KeyedRandom{seed, kOrderPurpose}", "plans_test", "PlanUpdates.*"),
+    Mutant("rows_stay_at_any_price",
+           "one rank trains all samples where one rank has them",
+           "core/src/plans/plans.cpp", "return as_quick ? staying : balanced;", "return staying;",
+           "plans_test", "DealByTokens.*"),
     # Ranks.
     Mutant("missing_bucket",
            "the second group of gradients is not reduced over ranks",
