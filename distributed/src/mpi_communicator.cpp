@@ -223,7 +223,8 @@ std::vector<std::vector<std::byte>> MpiCommunicator::all_to_all_bytes(
   for (std::size_t rank = 0; rank < from.size(); ++rank) {
     from[rank].resize(static_cast<std::size_t>(lengths[rank]));
   }
-  // Rounds: in each, any two ranks exchange the same window of their bytes, as far as they have any.
+  // Rounds: in each, any two ranks exchange the same window of their bytes, as far as they have
+  // any.
   const detail::ChunkPlan rounds{longest, 1, std::max<std::int64_t>(1, kRoundBytes / size_)};
   for (std::int64_t i = 0; i < rounds.num_chunks(); ++i) {
     const auto window = rounds.chunk(i);

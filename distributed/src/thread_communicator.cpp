@@ -80,7 +80,8 @@ std::vector<std::vector<std::byte>> ThreadCommunicator::all_gather_bytes(
 std::vector<std::vector<std::byte>> ThreadCommunicator::all_to_all_bytes(
     std::span<const std::vector<std::byte>> to) {
   require_one_for_each_rank(to);
-  rendezvous_.meet(rank_, {.call = all_to_all_bytes_call(), .data = nullptr, .bytes = {}, .parts = to});
+  rendezvous_.meet(rank_,
+                   {.call = all_to_all_bytes_call(), .data = nullptr, .bytes = {}, .parts = to});
   const Parting parting{rendezvous_};
   std::vector<std::vector<std::byte>> from;
   from.reserve(rendezvous_.postings().size());

@@ -225,11 +225,13 @@ INSTANTIATE_TEST_SUITE_P(
         BadBatch{"ShortOrder", {.input_ids = {{3}, {4}}, .order = {1}}, "order has 1"}),
     [](const auto& info) { return info.param.name; });
 
-/// The ids of every row in the order that all ranks agree on, each from its holder, which alone has it.
+/// The ids of every row in the order that all ranks agree on, each from its holder, which alone has
+/// it.
 std::vector<TokenIds> exchanged(int num_ranks, const std::function<Batch(int rank)>& batch_of) {
   std::vector<GlobalRows> of_ranks(static_cast<std::size_t>(num_ranks));
   distributed::ThreadWorld{num_ranks}.run([&](Communicator& comm) {
-    of_ranks[static_cast<std::size_t>(comm.rank())] = agreed_rows(comm, batch_of(comm.rank()), kRules);
+    of_ranks[static_cast<std::size_t>(comm.rank())] =
+        agreed_rows(comm, batch_of(comm.rank()), kRules);
   });
   std::vector<TokenIds> ids;
   for (std::size_t place = 0; place < of_ranks[0].headers.size(); ++place) {
@@ -237,7 +239,8 @@ std::vector<TokenIds> exchanged(int num_ranks, const std::function<Batch(int ran
     for (int rank = 0; rank < num_ranks; ++rank) {
       const auto& rows = of_ranks[static_cast<std::size_t>(rank)];
       EXPECT_EQ(rows.headers[place].holder, holder);
-      EXPECT_EQ(rows.rows[place].ids.empty(), rank != holder) << "row " << place << ", rank " << rank;
+      EXPECT_EQ(rows.rows[place].ids.empty(), rank != holder)
+          << "row " << place << ", rank " << rank;
       if (rank == holder) ids.push_back(rows.rows[place].ids);
     }
   }

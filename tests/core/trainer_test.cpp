@@ -774,10 +774,12 @@ TEST(Trainer, Row15_MetricsDoNotDependOnRanksAndBatches) {
 TEST(Trainer, MetricsGetTheLabelsOfSamplesThatRankZeroDoesNotHold) {
   for (const auto* name : {"llama", "t5"}) {
     const FixtureModel folder{config_named(name), Fill::Random, /*seed=*/5};
-    const Batch all{.input_ids = ragged_sequences(7, 30, 21), .labels = ragged_sequences(7, 30, 21)};
+    const Batch all{.input_ids = ragged_sequences(7, 30, 21),
+                    .labels = ragged_sequences(7, 30, 21)};
     distributed::LoopbackCommunicator alone;
     MetricsLog reference;
-    TrainerHarness harness{folder.folder(), alone, options(), {.eval_hooks = hooks_into(reference)}};
+    TrainerHarness harness{
+        folder.folder(), alone, options(), {.eval_hooks = hooks_into(reference)}};
     harness->evaluate(all);
     EXPECT_EQ(reference.got.label_ids[0][0].item<std::int64_t>(), all.labels[0][0]) << name;
     on_ranks(3, [&](Communicator& comm) {

@@ -17,8 +17,8 @@ using detail::Words;
 /// Whether samples came with their places in one order: ranks without samples have nothing to say.
 enum class Ordered : std::int64_t { Nothing, No, Yes };
 
-/// What a rank tells the others of its samples: how many were cut, whether they are ordered, then of
-/// each its number in the order, its tokens and its digest.
+/// What a rank tells the others of its samples: how many were cut, whether they are ordered, then
+/// of each its number in the order, its tokens and its digest.
 constexpr std::size_t kWordsBefore = 2;
 constexpr std::size_t kWordsOfHeader = 3;
 

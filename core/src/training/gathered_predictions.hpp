@@ -14,9 +14,8 @@ namespace hone::detail {
 /// Predictions of an evaluation on their way from the ranks that made them to compute_metrics.
 class GatheredPredictions {
  public:
-  /// Both outlive it.
-  /// `rows`: of all ranks; this one's are there. `num_start_tokens`: of a sequence, before its first label:
-  /// 1 of encoder-decoders, else 0.
+  /// Both outlive it. `rows`: of all ranks; this one's are there. `num_start_tokens`: of a
+  /// sequence, before its first label: 1 of encoder-decoders, else 0.
   GatheredPredictions(std::span<const TokenRow> rows, const EvalHooks& hooks,
                       std::int64_t num_start_tokens)
       : rows_(rows), hooks_(hooks), num_start_tokens_(num_start_tokens) {}
@@ -38,7 +37,8 @@ class GatheredPredictions {
   std::span<const TokenRow> rows_;
   const EvalHooks& hooks_;
   std::int64_t num_start_tokens_;
-  std::string packed_;  ///< of this rank: index, labels, shape and values of each sample's prediction
+  /// Of this rank: index, labels, shape and values of each sample's prediction.
+  std::string packed_;
 };
 
 }  // namespace hone::detail

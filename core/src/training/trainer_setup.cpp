@@ -239,8 +239,9 @@ EvalStats Trainer::evaluate(const Batch& batch) {
   failure_ = {};
   turn_to("evaluate");
   auto rows = agreed_rows(parts_.communicator, batch, row_rules());
-  const auto stats = hone::evaluate(parts_.model, parts_.communicator, sharding_, parts_.collator, rows,
-                                    options_.per_device_eval_batch_size, parts_.eval_hooks);
+  const auto stats =
+      hone::evaluate(parts_.model, parts_.communicator, sharding_, parts_.collator, rows,
+                     options_.per_device_eval_batch_size, parts_.eval_hooks);
   tell(&TrainerCallback::on_evaluate, stats);
   agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   return stats;

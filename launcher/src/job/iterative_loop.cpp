@@ -313,8 +313,8 @@ IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
         (static_cast<double>(record.completion_ids.size()) - figures.completion_tokens) / n;
     const double clipped = record.finish_reason == "length" ? 1.0 : 0.0;
     figures.clipped_ratio += (clipped - figures.clipped_ratio) / n;
-    // Any rank may hold any sample, but on as many ranks the same ones give the same bits: who has what
-    // decides where it is trained.
+    // Any rank may hold any sample, but on as many ranks the same ones give the same bits: who has
+    // what decides where it is trained.
     if (record.rank % session_.size() != session_.rank()) continue;
     pool.records.push_back(record);
   }

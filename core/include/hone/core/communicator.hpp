@@ -58,8 +58,8 @@ class Communicator {
   /// Every rank's bytes on every rank, in rank order; lengths may differ and may be zero.
   virtual std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) = 0;
 
-  /// Bytes from every rank to every rank: to[r] goes to rank r, and what rank r sent here is the r-th of
-  /// the result. `to` has size() entries; lengths may differ and may be zero.
+  /// Bytes from every rank to every rank: to[r] goes to rank r, and what rank r sent here is the
+  /// r-th of the result. `to` has size() entries; lengths may differ and may be zero.
   virtual std::vector<std::vector<std::byte>> all_to_all_bytes(
       std::span<const std::vector<std::byte>> to);
 

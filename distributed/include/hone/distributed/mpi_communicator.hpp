@@ -93,7 +93,8 @@ class MpiCommunicator final : public Communicator {
                              Work work);
   void broadcast_bytes(std::byte* data, std::int64_t bytes, int root, const CollectiveCall& call);
   std::vector<std::int64_t> gather_lengths(std::int64_t mine, const CollectiveCall& call);
-  /// The lengths of what the ranks send here, and in `longest` the greatest that any two ranks exchange.
+  /// The lengths of what the ranks send here, and in `longest` the greatest that any two ranks
+  /// exchange.
   std::vector<std::int64_t> exchange_lengths(std::span<const std::vector<std::byte>> to,
                                              std::int64_t& longest, const CollectiveCall& call);
 

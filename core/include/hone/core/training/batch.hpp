@@ -32,9 +32,9 @@ struct Batch {
   /// Empty: all alike.
   std::vector<double> weights;
   BatchScope scope = BatchScope::Replicated;
-  /// PerRank only: a number for each sample by which the ranks' samples are put in one order, so that
-  /// an update has the same samples whoever held them (full_determinism: the same bits; else they may
-  /// differ by rounding). Empty: rank by rank.
+  /// PerRank only: a number for each sample by which the ranks' samples are put in one order, so
+  /// that an update has the same samples whoever held them (full_determinism: the same bits; else
+  /// they may differ by rounding). Empty: rank by rank.
   std::vector<std::int64_t> order;
 };
 

@@ -18,7 +18,8 @@ namespace hone {
 std::vector<double> sum_over_shards(Communicator& comm, const Sharding& sharding,
                                     std::span<const double> mine, std::size_t num_values);
 
-/// The rows that `share` names, which this rank holds, collated a few at a time and freed of padding.
+/// The rows that `share` names, which this rank holds, collated a few at a time and freed of
+/// padding.
 /// Throws: InputError for a collator that drops what the rows have or makes what `model` does not know.
 std::vector<PackedBatch> micro_batches(std::span<const TokenRow> rows,
                                        std::span<const std::int64_t> share,

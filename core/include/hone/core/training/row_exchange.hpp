@@ -20,9 +20,9 @@ struct RowHeader {
   int holder = kEveryRank;      ///< the rank that computes on it or can send it, or kEveryRank
 };
 
-/// The samples of a step in one order, the same on every rank: headers of all of them, and the rows that
-/// this rank holds. Every later decision (updates, shares) is made of the headers, alike on all ranks,
-/// without communication; rows then go where they are needed (move_rows()).
+/// The samples of a step in one order, the same on every rank: headers of all of them, and the rows
+/// that this rank holds. Every later decision (updates, shares) is made of the headers, alike on
+/// all ranks, without communication; rows then go where they are needed (move_rows()).
 struct GlobalRows {
   std::vector<RowHeader> headers;
   std::vector<TokenRow> rows;  ///< as many as headers; empty where this rank does not hold it
@@ -38,9 +38,9 @@ struct LocalRows {
   std::int64_t truncated = 0;
 };
 
-/// Makes what each rank has one list. Replicated checks that all ranks hold the same; PerRank joins the
-/// ranks' lists in rank order and sorts them by `order` where there is one; Root is rank 0's. The rows
-/// stay where they are: only 24 bytes of each travel.
+/// Makes what each rank has one list. Replicated checks that all ranks hold the same; PerRank joins
+/// the ranks' lists in rank order and sorts them by `order` where there is one; Root is rank 0's.
+/// The rows stay where they are: only 24 bytes of each travel.
 /// Collective. Throws: InputError, on every rank alike, naming a rank whose replicated batch differs and
 /// where.
 GlobalRows exchange_rows(Communicator& comm, BatchScope scope, LocalRows mine);
@@ -48,8 +48,8 @@ GlobalRows exchange_rows(Communicator& comm, BatchScope scope, LocalRows mine);
 /// Before ranks take different ways by their scopes. Collective. Throws: InputError, on every rank alike.
 void require_one_scope(Communicator& comm, BatchScope scope);
 
-/// A number that equal rows share, and others practically never do; that of a list, which depends on its
-/// order too, is the same whoever holds the rows.
+/// A number that equal rows share, and others practically never do; that of a list, which depends
+/// on its order too, is the same whoever holds the rows.
 std::int64_t digest_of(const TokenRow& row);
 std::int64_t digest_of(std::span<const TokenRow> rows);
 std::int64_t digest_of(const GlobalRows& rows);
