@@ -23,10 +23,7 @@ endif()
 if(HONE_WERROR)
   add_compile_options(-Werror)
 endif()
-if(HONE_SANITIZE)
-  add_compile_options(-fsanitize=${HONE_SANITIZE} -fno-omit-frame-pointer -g)
-  add_link_options(-fsanitize=${HONE_SANITIZE})
-endif()
+include(HoneSanitize)
 
 # hone_library(name SOURCES ... PUBLIC_LINK ... PRIVATE_LINK ...): a static library hone_<name>, also
 # called hone::<name>, with include/ public and src/ private.

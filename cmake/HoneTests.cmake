@@ -11,7 +11,8 @@ if(NOT TARGET rapidcheck_gtest)
 endif()
 
 # Every rank of a multi-rank test computes on one thread: the machine is shared.
-set(HONE_TEST_ENVIRONMENT "OMP_NUM_THREADS=1;OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
+set(HONE_TEST_ENVIRONMENT OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+  ${HONE_SANITIZER_ENVIRONMENT})
 
 # hone_add_test(name SOURCES ... LINK ... [LABELS ...] [TIMEOUT seconds] [ARGS ...])
 function(hone_add_test name)

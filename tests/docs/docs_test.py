@@ -51,7 +51,8 @@ class Workplace:
             "PATH": f"{self.path / 'build'}:{os.environ['PATH']}",
         }
         result = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=self.path, env=environment,
-                                capture_output=True, text=True, timeout=200, check=False)
+                                capture_output=True, text=True,
+                                timeout=200 * float(os.environ.get("HONE_TEST_TIME_FACTOR", "1")), check=False)
         if result.returncode != 0:
             raise AssertionError(f"{script}\nended with {result.returncode}:\n{result.stdout}{result.stderr}")
         return result.stdout
