@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -45,7 +47,7 @@ class LateCommunicator final : public Communicator {
   }
   void wait() override {
     for (const auto& [data, bytes, run] : started_) {
-      std::memcpy(data, bytes.data(), bytes.size());
+      std::ranges::copy(bytes, static_cast<std::byte*>(data));  // memcpy refuses an empty one
       run();
     }
     started_.clear();
