@@ -36,7 +36,8 @@ void WatchedCommunicator::all_gather(void* data, std::int64_t block, DType dtype
 }
 
 void WatchedCommunicator::all_gathers(std::span<const RankBlocks> all) {
-  if (all.empty()) return inner_->all_gathers(all);
+  // One by one, as most communicators make them: then each is waited for in its own record.
+  if (!is_asynchronous() || all.empty()) return Communicator::all_gathers(all);
   for (const auto& each : all.first(all.size() - 1)) {
     const Recorded recorded{recorder_, all_gather_call(each.block, each.dtype)};
   }

@@ -36,5 +36,15 @@ TEST(ChangedOptions, WhatWasNotThereAndWhatCannotBeRead) {
   }
 }
 
+TEST(ChangedOptions, AFlagIsAsAShellTakesIt) {
+  EXPECT_EQ(as_flag("learning_rate", "5.0e-05"), "--learning_rate 5.0e-05");
+  EXPECT_EQ(as_flag("save.steps", "null"), "--save.steps null");
+  EXPECT_EQ(as_flag("reward.command", "score me"), "--reward.command 'score me'");
+  EXPECT_EQ(as_flag("reward.command", "\"it's: {}\""), "--reward.command 'it'\\''s: {}'");
+  EXPECT_EQ(as_flag("output_dir", "\"\""), "--output_dir ''");
+  EXPECT_EQ(as_flag("stop", "[a, b]"), "");
+  EXPECT_EQ(as_flag("stop", "nothing"), "");
+}
+
 }  // namespace
 }  // namespace hone

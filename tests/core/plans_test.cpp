@@ -116,9 +116,20 @@ TEST(DealByTokens, TheyMoveWhereThatShortensTheLongestByMoreThanAFewPercent) {
   EXPECT_FALSE(stay(3)) << "103 instead of 100";
 }
 
-TEST(DealByTokens, WhatOneRankOrAllRanksHaveIsBalanced) {
+TEST(DealByTokens, OnlyTheExcessMoves) {
+  // Balanced they would be {0, 3, 4} and {1, 2, 5}: rank 0 has 24 of 36, and gives 6 away.
+  EXPECT_THAT(deal_by_tokens(Indices{9, 9, 6, 6, 3, 3}, std::vector{0, 0, 0, 1, 1, 1}, 2),
+              ElementsAre(ElementsAre(0, 1), ElementsAre(2, 3, 4, 5)));
+  // One rank has all: it keeps half.
+  EXPECT_THAT(deal_by_tokens(Indices{4, 3, 2, 1}, std::vector(4, 1), 2),
+              ElementsAre(ElementsAre(1, 2), ElementsAre(0, 3)));
+}
+
+TEST(DealByTokens, WhatCannotStayOrAllRanksHaveIsBalanced) {
   const Indices lengths{10, 1, 6, 4, 5};
-  EXPECT_EQ(deal_by_tokens(lengths, std::vector(5, 1), 2), balance_by_tokens(lengths, 2));
+  // To keep what fits would leave 7 on each rank, and another 2: 9 where 8 will do.
+  const Indices odd{4, 3, 3, 2, 2, 2};
+  EXPECT_EQ(deal_by_tokens(odd, std::vector{0, 0, 1, 1, 1, 1}, 2), balance_by_tokens(odd, 2));
   EXPECT_EQ(deal_by_tokens(lengths, std::vector(5, -1), 2), balance_by_tokens(lengths, 2));
 }
 

@@ -161,6 +161,27 @@ TEST_P(Resume, InTheMiddleOfACallGoesOnBehindItsAppliedUpdates) {
   }
 }
 
+TEST_P(Resume, InTheMiddleOfACallWhoseSamplesRanksHold) {
+  for (const auto scope : {BatchScope::PerRank, BatchScope::Root}) {
+    const TempDir folder;
+    on_ranks(GetParam(), [&](Communicator& comm) {
+      const auto mine = part_of_rank(comm, {.scope = scope}, samples(0));
+      TrainerHarness undisturbed{model().folder(), comm, options()};
+      undisturbed->step(mine);
+      {
+        StopAtRead signal{comm.rank() == 0 ? 1 : 0, StopRequest::SaveAndStop};
+        TrainingRun first{folder.path(), comm, options(), &signal};
+        EXPECT_EQ(first.trainer->step(mine).updates, 1);
+      }
+      TrainingRun second{folder.path(), comm, options()};
+      EXPECT_TRUE(second.trainer->resume());
+      EXPECT_EQ(second.trainer->step(mine).updates, 2);
+      EXPECT_TRUE(same_weights(weights_of(second.trainer.model()), weights_of(undisturbed.model())));
+      return 0;
+    });
+  }
+}
+
 TEST_P(Resume, AnInterruptedCallGoesOnWithItsOwnSamplesOnly) {
   on_ranks(GetParam(), [&](Communicator& comm) {
     const auto expected = undisturbed(comm);

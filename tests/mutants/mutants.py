@@ -104,7 +104,7 @@ MUTANTS = [
            "KeyedRandom{seed, kOrderPurpose}", "plans_test", "PlanUpdates.*"),
     Mutant("rows_stay_at_any_price",
            "one rank trains all samples where one rank has them",
-           "core/src/plans/plans.cpp", "return as_quick ? staying : balanced;", "return staying;",
+           "core/src/plans/plans.cpp", "if (is_quick(shares)) return shares;", "return shares;",
            "plans_test", "DealByTokens.*"),
     # Ranks.
     Mutant("missing_bucket",

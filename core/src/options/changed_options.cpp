@@ -3,6 +3,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <cctype>
 #include <utility>
 
 namespace hone {
@@ -44,6 +45,24 @@ std::vector<ChangedOption> changed_options(std::string_view before, std::string_
     if (old_value != value) changes.push_back({name, old_value, value});
   }
   return changes;
+}
+
+std::string as_flag(const std::string& name, const std::string& value) {
+  if (value == "nothing") return {};
+  const auto node = YAML::Load(value);
+  if (!node.IsScalar() && !node.IsNull()) return {};
+  const auto word = node.IsNull() ? std::string{"null"} : node.Scalar();
+  const auto is_plain = [](unsigned char letter) {
+    return std::isalnum(letter) != 0 || std::string_view{"_-./:,+=@%"}.find(static_cast<char>(letter)) !=
+                                            std::string_view::npos;
+  };
+  const auto flag = "--" + name + ' ';
+  if (!word.empty() && std::ranges::all_of(word, is_plain)) return flag + word;
+  std::string quoted;
+  for (const char letter : word) {
+    quoted += letter == '\'' ? std::string{"'\\''"} : std::string{letter};
+  }
+  return flag + '\'' + quoted + '\'';
 }
 
 }  // namespace hone

@@ -24,7 +24,7 @@ constexpr std::int64_t kHolesOfWidest = 3;
 constexpr std::int64_t kMostFromHeap = std::int64_t{32} << 20;
 /// A model, not measured here: a CUDA context with its libraries' kernels and workspaces.
 constexpr std::int64_t kGpuContextBytes = 500'000'000;
-/// Ids, labels and mask as they are given to step(), ids and labels as it shares them: int64 each.
+/// Ids, labels and mask as they are given to step(), ids and labels as it keeps them: int64 each.
 constexpr std::int64_t kBytesPerSampleToken = 5 * 8;
 
 std::int64_t ceil_divided(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }

@@ -1,6 +1,7 @@
 #include "hone/core/training/plans.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "hone/core/keyed_random.hpp"
@@ -20,6 +21,40 @@ std::int64_t largest_sum(std::span<const std::int64_t> lengths,
     largest = std::max(largest, sum);
   }
   return largest;
+}
+
+using Shares = std::vector<std::vector<std::int64_t>>;
+
+/// Longest first, each to its holder where the holder's sum is then at most `room`; what is left,
+/// longest first, to the rank with the least. Without holders all is left.
+Shares deal_longest_first(std::span<const std::int64_t> lengths, int num_ranks,
+                          std::span<const int> holders, std::int64_t room) {
+  const auto length = [&](std::int64_t item) { return lengths[static_cast<std::size_t>(item)]; };
+  std::vector<std::int64_t> order(lengths.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, std::greater{}, length);
+  Shares shares(static_cast<std::size_t>(num_ranks));
+  std::vector<std::int64_t> loads(shares.size(), 0);
+  const auto give = [&](std::int64_t item, std::size_t rank) {
+    shares[rank].push_back(item);
+    loads[rank] += length(item);
+  };
+  std::vector<std::int64_t> left;
+  for (const auto item : order) {
+    const auto holder =
+        holders.empty() ? shares.size()
+                        : static_cast<std::size_t>(holders[static_cast<std::size_t>(item)]);
+    if (holder < shares.size() && loads[holder] + length(item) <= room) {
+      give(item, holder);
+    } else {
+      left.push_back(item);
+    }
+  }
+  for (const auto item : left) {
+    give(item, static_cast<std::size_t>(std::ranges::min_element(loads) - loads.begin()));
+  }
+  for (auto& share : shares) std::ranges::sort(share);
+  return shares;
 }
 
 }  // namespace
@@ -42,35 +77,24 @@ std::vector<std::vector<std::int64_t>> plan_updates(std::int64_t num_samples,
   return updates;
 }
 
-std::vector<std::vector<std::int64_t>> balance_by_tokens(std::span<const std::int64_t> lengths,
-                                                         int num_ranks) {
-  std::vector<std::int64_t> order(lengths.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
-    return lengths[static_cast<std::size_t>(a)] > lengths[static_cast<std::size_t>(b)];
-  });
-  std::vector<std::vector<std::int64_t>> shares(static_cast<std::size_t>(num_ranks));
-  std::vector<std::int64_t> loads(shares.size(), 0);
-  for (const auto item : order) {
-    const auto lightest = std::min_element(loads.begin(), loads.end()) - loads.begin();
-    shares[static_cast<std::size_t>(lightest)].push_back(item);
-    loads[static_cast<std::size_t>(lightest)] += lengths[static_cast<std::size_t>(item)];
-  }
-  for (auto& share : shares) std::sort(share.begin(), share.end());
-  return shares;
+Shares balance_by_tokens(std::span<const std::int64_t> lengths, int num_ranks) {
+  return deal_longest_first(lengths, num_ranks, {}, 0);
 }
 
-std::vector<std::vector<std::int64_t>> deal_by_tokens(std::span<const std::int64_t> lengths,
-                                                      std::span<const int> holders, int num_ranks) {
+Shares deal_by_tokens(std::span<const std::int64_t> lengths, std::span<const int> holders,
+                      int num_ranks) {
   auto balanced = balance_by_tokens(lengths, num_ranks);
   if (std::ranges::any_of(holders, [](int holder) { return holder < 0; })) return balanced;
-  std::vector<std::vector<std::int64_t>> staying(balanced.size());
-  for (std::size_t item = 0; item < holders.size(); ++item) {
-    staying[static_cast<std::size_t>(holders[item])].push_back(static_cast<std::int64_t>(item));
+  const auto most = (100 + kPercentToStay) * largest_sum(lengths, balanced);
+  const auto is_quick = [&](const Shares& shares) {
+    return 100 * largest_sum(lengths, shares) <= most;
+  };
+  const auto total = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
+  for (const auto room : {total, (total + num_ranks - 1) / num_ranks}) {
+    auto shares = deal_longest_first(lengths, num_ranks, holders, room);
+    if (is_quick(shares)) return shares;
   }
-  const bool as_quick = 100 * largest_sum(lengths, staying) <=
-                        (100 + kPercentToStay) * largest_sum(lengths, balanced);
-  return as_quick ? staying : balanced;
+  return balanced;
 }
 
 std::vector<std::pair<std::int64_t, std::int64_t>> plan_micro_batches(

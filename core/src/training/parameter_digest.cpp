@@ -57,7 +57,10 @@ Digests digests_of(const ParameterStore& parameters) {
 
 std::int64_t folded(const Digests& digests) {
   std::uint64_t all = 0;
-  for (const auto digest : digests) all = all * 31 + static_cast<std::uint64_t>(digest);
+  // An odd number without a pattern, so that neighbours do not cancel.
+  for (const auto digest : digests) {
+    all = all * 0x9E3779B97F4A7C15ULL + static_cast<std::uint64_t>(digest);
+  }
   return static_cast<std::int64_t>(all);
 }
 

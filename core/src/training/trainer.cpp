@@ -6,7 +6,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -20,16 +19,14 @@
 #include "training/gradient_norm.hpp"
 #include "training/gradient_tree.hpp"
 #include "training/memory_caches.hpp"
+#include "training/now.hpp"
 #include "training/parameter_digest.hpp"
 #include "training/tensor_bytes.hpp"
 
 namespace hone {
 namespace {
 
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
+using detail::now_seconds;
 
 /// " 3 1 7", or its begin where that would be long: logs are read by people.
 std::string listed(std::span<const std::int64_t> numbers) {
@@ -417,6 +414,7 @@ std::vector<std::int64_t> Trainer::replica_digests_if_due(const Update& update) 
 
 /// What came up in the update: failures, replicas that differ, requests. Collective.
 StopRequest Trainer::agree_behind(const Update& update) {
+  clock_.enter(Phase::Optimizer);
   const auto digests = replica_digests_if_due(update);
   clock_.enter(Phase::Reduce);
   return agreed_request(digests);
@@ -450,10 +448,8 @@ StopRequest Trainer::agreed_request(const std::vector<std::int64_t>& replica_dig
   if (all[2] > 0) agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   if (all[3] != ~all[4]) fail_diverged(replica_digests);
   if (all[0] > 0) return StopRequest::SaveAndStop;
-  if (all[1] <= saves_obeyed_) return StopRequest::None;
-  saves_obeyed_ = all[1];
-  saves_obeyed_at_ = now_seconds();
-  return StopRequest::SaveAndContinue;
+  saves_agreed_ = all[1];
+  return saves_agreed_ > saves_obeyed_ ? StopRequest::SaveAndContinue : StopRequest::None;
 }
 
 bool Trainer::evaluate_if_due(const Update& update, StepStats& stats) {

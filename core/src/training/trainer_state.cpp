@@ -12,6 +12,7 @@
 #include "hone/core/training/checkpoint_tensors.hpp"
 #include "hone/core/training/trainer.hpp"
 #include "training/parameter_digest.hpp"
+#include "training/now.hpp"
 
 namespace hone {
 namespace {
@@ -117,6 +118,8 @@ std::filesystem::path Trainer::save() {
     };
   }
   const auto folder = parts_.checkpoints->save(content);
+  saves_obeyed_ = saves_agreed_;
+  saves_obeyed_at_ = detail::now_seconds();
   tell(&TrainerCallback::on_save, folder);
   agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   return folder;

@@ -66,11 +66,10 @@ constexpr const char* kSources =
 /// One thing to change in the options, with its name.
 using Edit = std::pair<std::string, std::function<void(PlanOptions&)>>;
 
-/// Fewer samples at once, as many in an update.
+/// Fewer samples at once, as many in an update: `size` divides those of a rank.
 void shrink_batch(PlanOptions& options, std::int64_t size) {
-  const auto samples = options.samples_of_rank();
+  options.gradient_accumulation_steps = options.samples_of_rank() / size;
   options.per_device_train_batch_size = size;
-  options.gradient_accumulation_steps = (samples + size - 1) / size;
 }
 
 std::vector<std::int64_t> totals_of(const PlanOptions& options) {
@@ -84,13 +83,15 @@ bool all_fit(const PlanOptions& options, const std::vector<std::int64_t>& totals
   return std::ranges::all_of(totals, [&](std::int64_t total) { return fits(options, total); });
 }
 
-/// The largest half, quarter, ... of the batch with which all fits; else 1.
-std::int64_t batch_that_fits(PlanOptions options) {
-  while (options.per_device_train_batch_size > 1) {
-    shrink_batch(options, options.per_device_train_batch_size / 2);
-    if (all_fit(options, totals_of(options))) break;
+/// The largest smaller batch with which all fits, of those that make as large an update; else 1.
+std::int64_t batch_that_fits(const PlanOptions& options) {
+  for (auto size = options.per_device_train_batch_size / 2; size > 1; --size) {
+    if (options.samples_of_rank() % size != 0) continue;
+    auto smaller = options;
+    shrink_batch(smaller, size);
+    if (all_fit(smaller, totals_of(smaller))) return size;
   }
-  return options.per_device_train_batch_size;
+  return 1;
 }
 
 std::vector<Edit> edits_of(const PlanOptions& options) {
@@ -98,7 +99,8 @@ std::vector<Edit> edits_of(const PlanOptions& options) {
   return {{"dtype bfloat16", [](PlanOptions& o) { o.dtype = "bfloat16"; }},
           {"gradient_checkpointing", [](PlanOptions& o) { o.gradient_checkpointing = true; }},
           {"optimizer_sharding zero1", [](PlanOptions& o) { o.optimizer_sharding = "zero1"; }},
-          {"per_device_train_batch_size " + std::to_string(size),
+          {"per_device_train_batch_size " + std::to_string(size) + " and gradient_accumulation_steps " +
+               std::to_string(options.samples_of_rank() / size),
            [size](PlanOptions& o) { shrink_batch(o, size); }}};
 }
 

@@ -14,6 +14,13 @@ bool may_differ(const std::string& option) {
   return kOfMachine.contains(option);
 }
 
+std::string advice(const ChangedOption& change) {
+  const auto theirs = as_flag(change.name, change.before);
+  const auto other = as_flag(change.name, change.after);
+  if (theirs.empty() || other.empty()) return "";
+  return ", with " + theirs + " or " + other;
+}
+
 }  // namespace
 
 void require_equal_options(Communicator& comm, const std::string& resolved_yaml) {
@@ -22,9 +29,8 @@ void require_equal_options(Communicator& comm, const std::string& resolved_yaml)
     for (const auto& change : changed_options(all[0], all[rank])) {
       if (may_differ(change.name)) continue;
       throw ConfigError{change.name + " is " + change.after + " on rank " + std::to_string(rank) +
-                        " and " + change.before + " on rank 0. Start all ranks alike, with --" +
-                        change.name + ' ' + change.before + " or --" + change.name + ' ' +
-                        change.after + "; a YAML file must be the same on every node"};
+                        " and " + change.before + " on rank 0. Start all ranks alike" +
+                        advice(change) + "; a YAML file must be the same on every node"};
     }
   }
 }

@@ -45,10 +45,9 @@ bool changes_the_outcome(const std::string& option, bool schedule_has_end) {
   return schedule_has_end || !kEnds.contains(option);
 }
 
-/// Nothing for what was not written down then, and for lists: a shell takes these otherwise.
 std::string how_to_keep(const ChangedOption& change) {
-  if (change.before == "nothing" || change.before.starts_with('[')) return "";
-  return ". To keep it: --" + change.name + ' ' + change.before;
+  const auto flag = as_flag(change.name, change.before);
+  return flag.empty() ? "" : ". To keep it: " + flag;
 }
 
 }  // namespace

@@ -13,6 +13,9 @@ struct ChangedOption {
   std::string after;
 };
 
+/// "--name value" as a shell takes it, of a ChangedOption's value; empty for lists and for "nothing".
+std::string as_flag(const std::string& name, const std::string& value);
+
 /// What differs between two texts of OptionRegistry::dump_yaml(), in the order of `after`. A text
 /// that cannot be read counts as empty: a hand-edited file must not stop a resumed run.
 std::vector<ChangedOption> changed_options(std::string_view before, std::string_view after);

@@ -25,9 +25,10 @@ std::vector<std::vector<std::int64_t>> balance_by_tokens(std::span<const std::in
 /// How much longer, by a hundredth, the longest share may be that saves moving items between ranks.
 constexpr std::int64_t kPercentToStay = 2;
 
-/// balance_by_tokens() of items that lie on ranks already: all stay where they are if the largest
-/// sum of lengths is then at most kPercentToStay more. `holders[i]` is the rank that has item i;
-/// where any is negative, all ranks have the items and nothing needs to stay.
+/// Shares of items that lie on ranks already, of which the largest sum of lengths is at most
+/// kPercentToStay more than balance_by_tokens() has: all stay where they are if that will do, else each
+/// rank keeps what fits into the mean and the rest is dealt, else all are. `holders[i]` is the rank
+/// that has item i; where any is negative, all ranks have the items and nothing needs to stay.
 std::vector<std::vector<std::int64_t>> deal_by_tokens(std::span<const std::int64_t> lengths,
                                                       std::span<const int> holders, int num_ranks);
 

@@ -241,7 +241,8 @@ class Trainer {
   bool stop_requested_ = false;
   bool warned_of_end_ = false;
   std::int64_t saves_requested_ = 0;  ///< of this rank, since it began
-  std::int64_t saves_obeyed_ = 0;     ///< equal on all ranks
+  std::int64_t saves_agreed_ = 0;     ///< the most of any rank; equal on all, as the next
+  std::int64_t saves_obeyed_ = 0;     ///< of them, what the last save() came behind
   double saves_obeyed_at_ = 0.0;
   std::vector<TrainerCallback*> callbacks_;
   std::vector<GlobalRows> eval_rows_;  ///< of the evaluation sets
