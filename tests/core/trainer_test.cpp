@@ -527,8 +527,8 @@ TEST(Trainer, TellsCallbacksInOrder) {
   harness->add_callback(diary);
   const auto stats = harness->step(samples(4));
   harness->evaluate(samples(3));
-  EXPECT_THAT(diary.entries, ElementsAre("round 0", "step 0", "step done 1", "step 1", "step done 2",
-                                         "log 2", "round done 2", "evaluated 3"));
+  EXPECT_THAT(diary.entries, ElementsAre("round 0", "step 0", "step done 1", "step 1",
+                                         "step done 2", "log 2", "round done 2", "evaluated 3"));
   EXPECT_NEAR(diary.losses.at(0), stats.loss, 1e-12);
   EXPECT_THAT(stats.summary(), ::testing::StartsWith("step=2 updates=2 loss="));
 }
@@ -612,13 +612,18 @@ TEST(Trainer, Row37_AGradientThatIsNotFiniteIsTracedToItsSamples) {
     stopping.global_train_batch_size = 4;
     const FirstTokens collator;
     TrainerHarness harness{model().folder(), comm, stopping, {.collator = &collator}};
-    // Losses stay finite: the gradient of rank 1's second micro-batch does not, whenever it is computed.
+    // Losses stay finite: the gradient of rank 1's second micro-batch does not, whenever it is
+    // computed.
     bool poisons = comm.rank() == 1;
     int backward = 0;
-    harness.model().parameters().at("model.norm.weight").register_hook([&](const at::Tensor& gradient) {
-      const bool is_second = backward++ % 2 == 1;
-      return poisons && is_second ? gradient * std::numeric_limits<double>::infinity() : gradient;
-    });
+    harness.model()
+        .parameters()
+        .at("model.norm.weight")
+        .register_hook([&](const at::Tensor& gradient) {
+          const bool is_second = backward++ % 2 == 1;
+          return poisons && is_second ? gradient * std::numeric_limits<double>::infinity()
+                                      : gradient;
+        });
     const auto before = weights_of(harness.model());
     const Batch batch{.input_ids = {{10, 4, 5}, {11, 4, 5}, {12, 4, 5}, {13, 4, 5}}};
     std::string message;
@@ -837,7 +842,8 @@ TEST(Trainer, AMetricThatIsNotFiniteIsNeverTheBest) {
   looking.metric_for_best_model = "eval_f1";
   looking.greater_is_better = true;
   double f1 = std::nan("");
-  const EvalHooks hooks{.compute_metrics = [&](const EvalPrediction&) { return Metrics{{"f1", f1}}; }};
+  const EvalHooks hooks{
+      .compute_metrics = [&](const EvalPrediction&) { return Metrics{{"f1", f1}}; }};
   TrainerHarness harness{model().folder(), comm, looking,
                          {.eval_sets = {{"", samples(2)}}, .eval_hooks = hooks}};
   harness->evaluate();
@@ -924,11 +930,13 @@ TEST(Trainer, ACallbackThatThrowsOnOneRankEndsItsCallOnAll) {
       EXPECT_EQ(harness->step(others).updates, 2) << "other samples may follow";
       return messages;
     });
-    EXPECT_THAT(messages, Each(ElementsAre(HasSubstr("the caller's own"), HasSubstr("of the evaluation"))));
+    EXPECT_THAT(messages,
+                Each(ElementsAre(HasSubstr("the caller's own"), HasSubstr("of the evaluation"))));
   }
 }
 
-/// What the ranks say in the update in which they compare, after one of them spoilt a weight of rank 1.
+/// What the ranks say in the update in which they compare, after one of them spoilt a weight of
+/// rank 1.
 std::vector<std::string> after_spoiling(int ranks, const std::function<void(at::Tensor)>& spoil) {
   return on_ranks(ranks, [&](Communicator& comm) -> std::string {
     auto checking = options();
@@ -1048,7 +1056,8 @@ TEST(Trainer, SamplesLeftAtTheEndAreToldOf) {
   ending.max_steps = 1;
   TrainerHarness harness{model().folder(), comm, ending};
   EXPECT_EQ(harness->step(samples(7)).updates, 1);
-  EXPECT_THAT(harness.log().warnings, ElementsAre(HasSubstr("5 samples of this call were not trained")));
+  EXPECT_THAT(harness.log().warnings,
+              ElementsAre(HasSubstr("5 samples of this call were not trained")));
 }
 
 TEST(Trainer, AStoppedCallStaysUnfinished) {
@@ -1085,7 +1094,8 @@ TEST(Trainer, PredictionsOfAnyShapeDoNotDependOnBatches) {
   };
   wrong.compute_metrics = [](const EvalPrediction&) { return Metrics{}; };
   TrainerHarness harness{model().folder(), comm, options(), {.eval_hooks = wrong}};
-  EXPECT_THROW(harness->evaluate({.input_ids = {{5, 6, 7}}}), InputError) << "(n, V) without per_token false";
+  EXPECT_THROW(harness->evaluate({.input_ids = {{5, 6, 7}}}), InputError)
+      << "(n, V) without per_token false";
 }
 
 TEST(Trainer, EvaluationOfNothingIsZero) {

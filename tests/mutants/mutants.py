@@ -187,7 +187,8 @@ MUTANTS = [
            "promises_test", "Promise.Row31_*"),
     Mutant("evaluation_timed_as_saving",
            "the time of evaluations counts as that of checkpoints",
-           TRAINER, "  clock_.enter(Phase::Evaluate);\n", "  clock_.enter(Phase::Checkpoint);\n",
+           TRAINER, "  clock_.enter(Phase::Evaluate);\n  stats.eval.clear();",
+           "  clock_.enter(Phase::Checkpoint);\n  stats.eval.clear();",
            "trainer_test", "Trainer.EvaluationIsTimedApart"),
     # The optimizer.
     Mutant("gradients_not_cleared",

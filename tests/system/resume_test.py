@@ -44,7 +44,8 @@ class KilledInARound(LoopResumeTest):
         # Many small updates: there is time to kill between two of them.
         self.prepare(
             num_rounds=2,
-            train={"learning_rate": 2e-3, "global_train_batch_size": 1},
+            prompts={"file": "prompts.jsonl", "per_round": 14},
+            train={"learning_rate": 2e-3, "global_train_batch_size": 2},
             save={"strategy": "steps", "steps": 1},
             eval={"file": "eval.jsonl"},
         )

@@ -53,8 +53,8 @@ std::string as_flag(const std::string& name, const std::string& value) {
   if (!node.IsScalar() && !node.IsNull()) return {};
   const auto word = node.IsNull() ? std::string{"null"} : node.Scalar();
   const auto is_plain = [](unsigned char letter) {
-    return std::isalnum(letter) != 0 || std::string_view{"_-./:,+=@%"}.find(static_cast<char>(letter)) !=
-                                            std::string_view::npos;
+    return std::isalnum(letter) != 0 ||
+           std::string_view{"_-./:,+=@%"}.find(static_cast<char>(letter)) != std::string_view::npos;
   };
   const auto flag = "--" + name + ' ';
   if (!word.empty() && std::ranges::all_of(word, is_plain)) return flag + word;

@@ -20,7 +20,8 @@ namespace {
 at::Tensor digest_of(const at::Tensor& words) {
   // In pieces: each is widened to 64 bits.
   constexpr std::int64_t kPiece = std::int64_t{1} << 20;
-  const auto factors = at::arange(1, 2 * std::min(kPiece, words.numel()), 2, words.options().dtype(at::kLong));
+  const auto factors =
+      at::arange(1, 2 * std::min(kPiece, words.numel()), 2, words.options().dtype(at::kLong));
   auto sum = at::zeros({}, factors.options());
   std::int64_t offset = 0;
   for (const auto& piece : words.split(kPiece)) {
@@ -34,7 +35,8 @@ at::Tensor digest_of(const at::Tensor& words) {
 /// The rank whose digest of tensor `i` is not what most ranks have; -1: all have the same.
 int odd_rank(const std::vector<Digests>& of_ranks, std::size_t i) {
   const auto votes = [&](std::int64_t digest) {
-    return std::ranges::count_if(of_ranks, [&](const Digests& digests) { return digests[i] == digest; });
+    return std::ranges::count_if(of_ranks,
+                                 [&](const Digests& digests) { return digests[i] == digest; });
   };
   const auto most = std::ranges::max_element(
       of_ranks, {}, [&](const Digests& digests) { return votes(digests[i]); });
@@ -70,7 +72,8 @@ std::string difference_of(Communicator& comm, const Digests& digests,
   for (const auto& bytes : comm.all_gather_bytes(std::as_bytes(std::span{digests}))) {
     of_ranks.emplace_back(bytes.size() / sizeof(std::int64_t));
     std::memcpy(of_ranks.back().data(), bytes.data(), bytes.size());
-    if (of_ranks.back().size() != digests.size()) return "the ranks hold models of different shapes";
+    if (of_ranks.back().size() != digests.size())
+      return "the ranks hold models of different shapes";
   }
   for (std::size_t i = 0; i < digests.size(); ++i) {
     const int rank = odd_rank(of_ranks, i);

@@ -11,8 +11,8 @@ class ParameterStore;
 
 namespace detail {
 
-/// A number for each tensor that changes with any one or two flipped bits in it: the sum of its 32-bit
-/// words, each times another odd number, modulo 2^64.
+/// A number for each tensor that changes with any one or two flipped bits in it: the sum of its
+/// 32-bit words, each times another odd number, modulo 2^64.
 using Digests = std::vector<std::int64_t>;
 
 /// Of this rank's parameters, in their order. Waits once for the device.
@@ -21,8 +21,8 @@ Digests digests_of(const ParameterStore& parameters);
 /// One number for all of them, for ranks to compare first.
 std::int64_t folded(const Digests& digests);
 
-/// Which rank and which tensor differ where the ranks do not all hold the same parameters; empty where
-/// they do. Of two ranks nobody knows which one is wrong; of more it is the odd one.
+/// Which rank and which tensor differ where the ranks do not all hold the same parameters; empty
+/// where they do. Of two ranks nobody knows which one is wrong; of more it is the odd one.
 /// Collective.
 std::string difference_of(Communicator& comm, const Digests& digests,
                           const ParameterStore& parameters);

@@ -77,9 +77,9 @@ StepStats Trainer::step(const Batch& batch) {
   begin_call(rows);
   tell(&TrainerCallback::on_round_begin);
   const auto num_samples = rows.size();
-  const auto updates =
-      plan_updates(num_samples, samples_per_update(num_samples), options_.shuffle_dataset,
-                   static_cast<std::uint64_t>(state_.seed), static_cast<std::uint64_t>(state_.call));
+  const auto updates = plan_updates(
+      num_samples, samples_per_update(num_samples), options_.shuffle_dataset,
+      static_cast<std::uint64_t>(state_.seed), static_cast<std::uint64_t>(state_.call));
   StepStats stats{.step = state_.global_step, .truncated = rows.truncated};
   // A resumed call starts behind the updates that were applied before the interruption.
   const std::span pending =
@@ -115,16 +115,17 @@ StepStats Trainer::step(const Batch& batch) {
   return stats;
 }
 
-/// A resumed call must go on with the samples that it began with: its order is that of their places.
+/// A resumed call must go on with the samples that it began with: its order is that of their
+/// places.
 void Trainer::begin_call(const GlobalRows& rows) {
   if (done()) return;  // nothing will be trained of them
   const auto digest = digest_of(rows);
   if (state_.updates_in_call > 0 && digest != state_.call_digest) {
-    throw InputError{"step: a call was interrupted after " +
-                     std::to_string(state_.updates_in_call) +
-                     " of its updates, by a kill, a stop or max_steps, and this call, which continues "
-                     "it, was given other samples. Pass the same ones, or resume from a checkpoint "
-                     "between two calls"};
+    throw InputError{
+        "step: a call was interrupted after " + std::to_string(state_.updates_in_call) +
+        " of its updates, by a kill, a stop or max_steps, and this call, which continues "
+        "it, was given other samples. Pass the same ones, or resume from a checkpoint "
+        "between two calls"};
   }
   state_.call_digest = digest;
   if (state_.updates_in_call > 0) return;
@@ -266,8 +267,8 @@ bool Trainer::has_finite_gradient(const PackedBatch& micro, double scale) {
   return std::isfinite(detail::norm_of_gradients(parameters, parameters.whole()));
 }
 
-/// Ranks and samples whose loss is not finite or, where all are, whose gradient is not. The update is lost
-/// already, so that its gradients may go. Collective.
+/// Ranks and samples whose loss is not finite or, where all are, whose gradient is not. The update
+/// is lost already, so that its gradients may go. Collective.
 std::string Trainer::describe_non_finite(const Update& update) {
   const bool by_loss = !std::isfinite(update.loss);
   std::string mine;
@@ -299,8 +300,9 @@ void Trainer::judge(Update& update) {
                     std::to_string(update.grad_norm) + "; " + describe_non_finite(update) +
                     "). The update was not applied";
   if (options_.on_non_finite == "skip") return parts_.log.warning(what);
-  throw DivergedError{what + "; " + std::to_string(state_.updates_in_call) +
-                      " earlier updates of this call were. Lower learning_rate or look at the samples"};
+  throw DivergedError{
+      what + "; " + std::to_string(state_.updates_in_call) +
+      " earlier updates of this call were. Lower learning_rate or look at the samples"};
 }
 
 void Trainer::clip_and_apply(const Update& update) {
@@ -320,8 +322,8 @@ void Trainer::clip_and_apply(const Update& update) {
   ++state_.global_step;
 }
 
-/// What every rank's optimizer made of its part, on all ranks. It travels in the memory of the gradients, which
-/// have done their work: there ranks exchange fastest.
+/// What every rank's optimizer made of its part, on all ranks. It travels in the memory of the
+/// gradients, which have done their work: there ranks exchange fastest.
 void Trainer::share_parameters() {
   const c10::NoGradGuard no_grad;
   clock_.enter(Phase::Reduce);
@@ -401,8 +403,8 @@ void Trainer::log_if_due(const UpdateStats& update) {
   tell(&TrainerCallback::on_log, record);
 }
 
-/// Of this rank, where it is time to compare; else none. A rank whose memory or arithmetic failed in silence
-/// trains all others wrong.
+/// Of this rank, where it is time to compare; else none. A rank whose memory or arithmetic failed
+/// in silence trains all others wrong.
 std::vector<std::int64_t> Trainer::replica_digests_if_due(const Update& update) {
   const auto every = options_.replica_check_steps;
   if (every == 0 || !update.applies() || state_.global_step % every != 0) return {};
@@ -429,14 +431,14 @@ void Trainer::fail_diverged(const std::vector<std::int64_t>& digests) {
       ". Look for a failing machine, and go on from a checkpoint before that"};
 }
 
-/// The strongest request of all ranks since the last look, in one reduction on which rides whatever else an
-/// update must agree on: failures, and the digests of the replicas where it is time to compare them.
-/// Collective.
+/// The strongest request of all ranks since the last look, in one reduction on which rides whatever
+/// else an update must agree on: failures, and the digests of the replicas where it is time to
+/// compare them. Collective.
 StopRequest Trainer::agreed_request(const std::vector<std::int64_t>& replica_digests) {
   const auto mine = parts_.stop_signal ? parts_.stop_signal->take() : StopRequest::None;
   stop_requested_ = stop_requested_ || mine == StopRequest::SaveAndStop;
-  // Counted, since a signal to the whole job reaches its ranks in different updates: it is one wish. A
-  // rank that it has not reached after a second was not sent it.
+  // Counted, since a signal to the whole job reaches its ranks in different updates: it is one
+  // wish. A rank that it has not reached after a second was not sent it.
   if (now_seconds() - saves_obeyed_at_ > 1.0) {
     saves_requested_ = std::max(saves_requested_, saves_obeyed_);
   }

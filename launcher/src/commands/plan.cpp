@@ -126,7 +126,8 @@ std::string changes_text(const PlanOptions& options, const std::vector<Plan>& pl
     return std::string{fits(options, plan.memory.total()) ? "yes" : "no"};
   });
   if (changes.empty()) return text;
-  text += "\ntotal of each rank with (!: more than " + limit + ")\n";
+  text += "\ntotal of each rank with (!: more than " + limit +
+          "; a smaller batch with as many more gradient_accumulation_steps)\n";
   constexpr std::size_t kColumns = 36;  // the longest name is per_device_train_batch_size 128
   for (const auto& change : changes) {
     std::vector<std::string> values;

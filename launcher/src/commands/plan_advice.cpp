@@ -96,12 +96,12 @@ std::int64_t batch_that_fits(const PlanOptions& options) {
 
 std::vector<Edit> edits_of(const PlanOptions& options) {
   const auto size = batch_that_fits(options);
-  return {{"dtype bfloat16", [](PlanOptions& o) { o.dtype = "bfloat16"; }},
-          {"gradient_checkpointing", [](PlanOptions& o) { o.gradient_checkpointing = true; }},
-          {"optimizer_sharding zero1", [](PlanOptions& o) { o.optimizer_sharding = "zero1"; }},
-          {"per_device_train_batch_size " + std::to_string(size) + " and gradient_accumulation_steps " +
-               std::to_string(options.samples_of_rank() / size),
-           [size](PlanOptions& o) { shrink_batch(o, size); }}};
+  return {
+      {"dtype bfloat16", [](PlanOptions& o) { o.dtype = "bfloat16"; }},
+      {"gradient_checkpointing", [](PlanOptions& o) { o.gradient_checkpointing = true; }},
+      {"optimizer_sharding zero1", [](PlanOptions& o) { o.optimizer_sharding = "zero1"; }},
+      {"per_device_train_batch_size " + std::to_string(size),
+       [size](PlanOptions& o) { shrink_batch(o, size); }}};
 }
 
 }  // namespace

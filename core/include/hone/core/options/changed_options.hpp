@@ -13,7 +13,8 @@ struct ChangedOption {
   std::string after;
 };
 
-/// "--name value" as a shell takes it, of a ChangedOption's value; empty for lists and for "nothing".
+/// "--name value" as a shell takes it, of a ChangedOption's value; empty for lists and for
+/// "nothing".
 std::string as_flag(const std::string& name, const std::string& value);
 
 /// What differs between two texts of OptionRegistry::dump_yaml(), in the order of `after`. A text
