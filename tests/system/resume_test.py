@@ -45,7 +45,7 @@ class KilledInARound(LoopResumeTest):
         self.prepare(
             num_rounds=2,
             prompts={"file": "prompts.jsonl", "per_round": 14},
-            train={"learning_rate": 2e-3, "global_train_batch_size": 2},
+            train={"learning_rate": 2e-3, "global_train_batch_size": 3},
             save={"strategy": "steps", "steps": 1},
             eval={"file": "eval.jsonl"},
         )
