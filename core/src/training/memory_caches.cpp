@@ -1,13 +1,14 @@
 #include "training/memory_caches.hpp"
 
 #include <ATen/DeviceAccelerator.h>
-#include <malloc.h>
+
+#include "hone/core/memory/tensor_memory.hpp"
 
 namespace hone::detail {
 
 void release_memory_caches(c10::Device device) {
   if (device.is_cpu()) {
-    malloc_trim(0);
+    release_tensor_memory();
   } else {
     at::accelerator::emptyCache();
   }

@@ -92,7 +92,7 @@ SessionOptions ModelOptions::session_options(bool watch_signals) const {
           .ddp_timeout = ddp_timeout,
           .control_interface = control_interface,
           .watch_signals = watch_signals,
-          .set_num_threads = set_torch_threads};
+          .set_num_threads = prepare_torch};
 }
 
 LoadOptions ModelOptions::load_options(bool for_training) const {

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "hone/core/communicator.hpp"
+#include "hone/core/memory/tensor_memory.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -42,7 +43,10 @@ double product_error() {
 
 }  // namespace
 
-void set_torch_threads(int num_threads) { at::set_num_threads(num_threads); }
+void prepare_torch(int num_threads) {
+  keep_tensor_memory();
+  at::set_num_threads(num_threads);
+}
 
 std::string choose_matmul_library(Communicator& comm) {
   bool fits = !is_intel() && at::globalContext().hasMKLDNN();

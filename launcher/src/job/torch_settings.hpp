@@ -8,8 +8,9 @@ class Communicator;
 
 namespace hone::launcher {
 
-/// Compute threads of this process. Before anything computes.
-void set_torch_threads(int num_threads);
+/// Compute threads of this process, and where its tensors lie (keep_tensor_memory()). Before anything
+/// computes.
+void prepare_torch(int num_threads);
 
 /// Sends float32 matrix products to oneDNN where the bundled MKL takes its slow path (it does on all
 /// but Intel processors, at half the speed) and oneDNN keeps full accuracy here: the setting would also
