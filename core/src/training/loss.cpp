@@ -6,10 +6,12 @@
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/record_function.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 
+#include "hone/core/model/layers.hpp"
 #include "hone/core/training/plans.hpp"
 
 namespace hone {
@@ -26,19 +28,11 @@ at::Tensor summed(const at::Tensor& log_probs, const at::Tensor& target, const a
   return (weights.defined() ? rows * weights : rows).sum();
 }
 
-/// sum += a b, where sum may be wider than both.
-void add_product(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b) {
-  if (sum.scalar_type() == a.scalar_type()) {
-    sum.addmm_(a, b);
-  } else {
-    sum.add_(at::mm(a, b));
-  }
-}
-
 }  // namespace
 
 HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
                    const HeadLossOptions& options) {
+  RECORD_USER_SCOPE("head_loss");  // for profilers
   const c10::NoGradGuard no_grad;
   const auto rows = hidden.size(0), vocab = weight.size(0);
   const auto chunk = head_loss_rows(vocab);
