@@ -4,12 +4,19 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/index_select.h>
+#include <ATen/ops/isnan.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/sin.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
+#include <utility>
+#include <vector>
 
 namespace hone {
 namespace {
@@ -92,6 +99,98 @@ TEST(Rotate, TurnsPairsOfHalvesByTheirAngles) {
       EXPECT_TRUE(got_a.allclose(a * std::cos(angle) - b * std::sin(angle), 1e-12, 1e-12));
       EXPECT_TRUE(got_b.allclose(b * std::cos(angle) + a * std::sin(angle), 1e-12, 1e-12));
     }
+  }
+}
+
+/// What a function and its gradients make of numbers in one type.
+struct Results {
+  at::Tensor value;
+  std::vector<at::Tensor> gradients;
+};
+
+using LayerFunction = std::function<at::Tensor(const std::vector<at::Tensor>&)>;
+
+Results results_of(const LayerFunction& function, const std::vector<at::Tensor>& inputs,
+                   at::ScalarType dtype) {
+  std::vector<at::Tensor> leaves;
+  for (const auto& input : inputs) {
+    leaves.push_back(input.to(dtype).detach().clone().requires_grad_(true));
+  }
+  Results results{.value = function(leaves), .gradients = {}};
+  (results.value * scattered(results.value.sizes(), 7.0).to(dtype)).sum().backward();
+  for (const auto& leaf : leaves) results.gradients.push_back(leaf.grad());
+  return results;
+}
+
+/// The loops of our own, in float32 and bfloat16, against the operators that define them, in float64.
+void expect_as_in_float64(const LayerFunction& function, const std::vector<at::Tensor>& inputs) {
+  for (const auto& [dtype, tolerance] : {std::pair{at::kFloat, 2e-6}, {at::kBFloat16, 2e-2}}) {
+    std::vector<at::Tensor> narrow;
+    for (const auto& input : inputs) narrow.push_back(input.to(dtype));
+    const auto got = results_of(function, narrow, dtype);
+    const auto expected = results_of(function, narrow, at::kDouble);
+    EXPECT_EQ(got.value.scalar_type(), dtype);
+    EXPECT_TRUE(got.value.to(at::kDouble).allclose(expected.value, tolerance, tolerance)) << dtype;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const auto scale = expected.gradients[i].abs().max().item<double>();
+      EXPECT_TRUE(got.gradients[i].to(at::kDouble).allclose(expected.gradients[i], tolerance,
+                                                            tolerance * scale))
+          << dtype << ", input " << i;
+    }
+  }
+}
+
+/// Rows that are no multiple of a vector, and so many that threads share them.
+constexpr std::int64_t kRows = 700, kWidth = 83;
+
+TEST(RowKernels, RmsNormIsThatOfFloat64) {
+  expect_as_in_float64([](const auto& in) { return rms_norm(in[0], in[1], kEps); },
+                       {scattered({kRows, kWidth}), scattered({kWidth}, 1.0)});
+}
+
+TEST(RowKernels, SwigluIsThatOfFloat64) {
+  expect_as_in_float64([](const auto& in) { return swiglu(in[0], in[1]); },
+                       {scattered({kRows, kWidth}) * 20, scattered({kRows, kWidth}, 1.0)});
+}
+
+TEST(RowKernels, RotationIsThatOfFloat64) {
+  const auto frequencies = scattered({13}, 2.0).abs();
+  const auto positions = at::arange(kRows, at::kLong).remainder(7);  // which float32 turns exactly enough
+  expect_as_in_float64(
+      [&](const auto& in) {
+        return rotate(in[0], rotary_table(positions, frequencies, in[0].scalar_type()));
+      },
+      {scattered({kRows, 3, 26})});
+}
+
+TEST(RowKernels, KeepWhatIsNotANumber) {
+  const auto odd = at::tensor({NAN, INFINITY, 90.0F, -90.0F, 0.0F}).view({1, 5});
+  const auto gated = swiglu(odd, at::ones_like(odd));
+  EXPECT_TRUE(std::isnan(gated[0][0].item<float>()));
+  EXPECT_EQ(gated[0][1].item<float>(), INFINITY);
+  EXPECT_EQ(gated[0][2].item<float>(), 90.0F);
+  EXPECT_NEAR(gated[0][3].item<float>(), 0.0, 1e-30);
+  EXPECT_TRUE(at::isnan(rms_norm(odd, at::ones({5}), kEps)).all().item<bool>());
+}
+
+TEST(Linear, AddsItsWeightsGradientWhereItBelongs) {
+  const auto x = scattered({5, 4}), factors = scattered({5, 3}, 1.0);
+  for (const bool outputs_first : {true, false}) {
+    const auto weight = trainable(scattered({3, 4}, 2.0).view(outputs_first ? at::IntArrayRef{3, 4}
+                                                                            : at::IntArrayRef{4, 3}));
+    const auto bias = trainable(scattered({3}, 3.0));
+    const auto leaf = x.clone().requires_grad_(true);
+    const auto* storage = weight.grad().const_data_ptr();
+    const auto y =
+        outputs_first ? linear_out_in(leaf, weight, bias) : linear_in_out(leaf, weight, bias);
+    const auto matrix = outputs_first ? weight.t() : weight;
+    EXPECT_TRUE(y.allclose(at::mm(x, matrix) + bias, 1e-12, 1e-12));
+    (y * factors).sum().backward();
+    const auto expected = at::mm(x.t(), factors);
+    EXPECT_TRUE(weight.grad().allclose(outputs_first ? expected.t() : expected, 1e-12, 1e-12));
+    EXPECT_TRUE(bias.grad().allclose(factors.sum(0), 1e-12, 1e-12));
+    EXPECT_TRUE(leaf.grad().allclose(at::mm(factors, matrix.t()), 1e-12, 1e-12));
+    EXPECT_EQ(weight.grad().const_data_ptr(), storage) << "the gradient view was replaced";
   }
 }
 

@@ -57,15 +57,15 @@ TEST(ModelSizes, ABlockOfLlama2KeepsWhatItsLayersNeed) {
   const std::int64_t width = 4096, inner = 11008;
   const auto wide = outline.model()->stacks(4096);
   ASSERT_EQ(wide.size(), 1U);
-  // Two norms of three, queries, keys, values, two outputs and 32 normalizers; four of the gated
-  // layer.
-  EXPECT_EQ(wide[0].kept, 4 * (2 * 3 * width + 5 * width + 32 + 4 * inner));
+  // Two norms of two and a scale, queries, keys, values, the output and 32 normalizers; three of the
+  // gated layer.
+  EXPECT_EQ(wide[0].kept, 4 * (2 * (2 * width + 1) + 4 * width + 32 + 3 * inner));
   EXPECT_EQ(wide[0].kept_of_pair, 0) << "the flash kernel";
   const auto narrow = outline.model(at::kBFloat16)->stacks(4096);
-  EXPECT_EQ(narrow[0].kept, 2 * 4 * width + 2 * (2 * 2 * width + 5 * width + 4 * inner) + 4 * 32);
-  // Short ones by products: one output, and the scores of each head.
+  EXPECT_EQ(narrow[0].kept, 2 * (2 * 2 * width + 4 * width + 3 * inner) + 4 * (2 + 32));
+  // Short ones by products: the weights of each head.
   const auto brief = outline.model()->stacks(64);
-  EXPECT_EQ(brief[0].kept, 4 * (2 * 3 * width + 4 * width + 4 * inner));
+  EXPECT_EQ(brief[0].kept, 4 * (2 * (2 * width + 1) + 4 * width + 3 * inner));
   EXPECT_EQ(brief[0].kept_of_pair, 4 * 32);
 }
 

@@ -15,6 +15,7 @@
 #include <stdexcept>
 
 #include "hone/core/model/dropout.hpp"
+#include "model/packed_attention.hpp"
 
 namespace hone {
 namespace {
@@ -122,9 +123,10 @@ AttentionKept kept_by_attention(const AttentionSizes& s) {
   const auto keys = s.kv_heads * s.head_dim * s.element_bytes;
   // Queries, keys, values, and the output as the next layer has it.
   const auto in_and_out = 2 * queries + 2 * keys;
-  if (s.is_causal && takes_flash(s.length, s.has_bias, s.has_dropout)) {
-    // The kernel's own output, in another order, and a normalizer for each head.
-    return {in_and_out + queries + s.heads * kFloat, 0};
+  if (s.is_causal && !s.has_bias && !s.has_dropout) {
+    // The kernel's normalizers, or the weights.
+    const bool is_flash = takes_flash(s.length, false, false);
+    return {in_and_out + (is_flash ? s.heads * kFloat : 0), is_flash ? 0 : s.heads * s.element_bytes};
   }
   // Softmax keeps its result, in float32 at least. The product with the values keeps what it multiplies: the same, a
   // narrower copy, or what dropout left.
@@ -157,6 +159,15 @@ at::Tensor CausalAttention::mask(std::int64_t length, const at::TensorOptions& o
 
 at::Tensor SegmentedCausalAttention::attend(std::int64_t, const at::Tensor& q, const at::Tensor& k,
                                             const at::Tensor& v, const ScoreRule& rule) {
+  const bool has_dropout = dropout_ != nullptr && rule.dropout > 0;
+  if (q.device().is_cpu() && rule.bias == nullptr && !has_dropout) {
+    std::int64_t longest = 0;  // of those whose scores are in memory
+    for (const auto length : lengths_) {
+      if (!takes_flash(length, false, false)) longest = std::max(longest, length);
+    }
+    const auto mask = longest > 0 ? causal_attention_.mask(longest, q.options()) : at::Tensor{};
+    return detail::packed_attention(q, k, v, lengths_, mask, rule.scale);
+  }
   return by_sequence(lengths_, q, lengths_, k, v, [&](std::size_t i, const auto& qi, const auto& ki,
                                                       const auto& vi) {
     return causal_attention_(qi, ki, vi, rule, filter_of(dropout_, i, rule));

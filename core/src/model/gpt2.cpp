@@ -1,7 +1,6 @@
 #include "model/gpt2.hpp"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/relu.h>
@@ -138,7 +137,7 @@ at::Tensor Gpt2Model::forward(const TokenInput& input_tokens, Attention& attenti
   const auto tokens = input_tokens.ids.size(0);
   const auto* dropout = input_tokens.dropout;
   const auto linear = [](const at::Tensor& x, const Affine& a) {
-    return at::addmm(a.bias, x, a.weight);
+    return linear_in_out(x, a.weight, a.bias);
   };
   auto x = dropped(dropout,
                    look_up(token_embedding_, input_tokens.ids, std::nullopt) +
@@ -176,8 +175,9 @@ std::vector<BlockStack> Gpt2Model::stacks(std::int64_t length) const {
                                             .head_dim = s.head_dim,
                                             .element_bytes = bytes,
                                             .has_dropout = has_dropout});
-  // Keys and values are views that keep the queries beside them, of which products make a scaled copy.
-  const auto queries = takes_flash(length, /*has_bias=*/false, has_dropout) ? 0 : width;
+  // Keys and values are views that keep the queries beside them, of which weights that are dropped have a scaled
+  // copy.
+  const auto queries = has_dropout ? width : 0;
   const bool is_relu = config_.activation == "relu";  // which needs its result alone
   return {{.num_blocks = s.num_layers,
            .input = width,

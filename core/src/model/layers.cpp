@@ -4,12 +4,12 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/roll.h>
+#include <ATen/ops/silu.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>
+#include "model/kernels/row_functions.hpp"
 
 namespace hone {
 namespace {
@@ -50,13 +50,19 @@ at::Tensor look_up(const at::Tensor& weight, const at::Tensor& ids,
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  if (detail::has_row_kernels(x)) return detail::rms_norm_by_rows(x.contiguous(), weight, eps);
   const auto wide = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
   const auto scale = wide.square().mean(-1, /*keepdim=*/true).add_(eps).rsqrt_();
   return (wide * scale).to(x.scalar_type()) * weight;
 }
 
 std::int64_t kept_by_rms_norm(std::int64_t width, std::int64_t element_bytes) {
-  return width * (std::max<std::int64_t>(4, element_bytes) + 2 * element_bytes);
+  return 2 * width * element_bytes + 4;
+}
+
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  if (detail::has_row_kernels(up)) return detail::swiglu_by_rows(gate.contiguous(), up.contiguous());
+  return at::silu(gate) * up;
 }
 
 RotaryTable rotary_table(const at::Tensor& positions, const at::Tensor& inverse_frequencies,
@@ -65,14 +71,14 @@ RotaryTable rotary_table(const at::Tensor& positions, const at::Tensor& inverse_
   const auto wide = dtype == at::kDouble ? at::kDouble : at::kFloat;
   const auto angles =
       positions.to(wide).unsqueeze(1) * inverse_frequencies.to(wide).unsqueeze(0);
-  const auto cos = angles.cos(), sin = angles.sin();
-  return {at::cat({cos, cos}, 1).unsqueeze(1).to(dtype),
-          at::cat({-sin, sin}, 1).unsqueeze(1).to(dtype)};
+  return {angles.cos().to(dtype), angles.sin().to(dtype)};
 }
 
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& table) {
-  // Rolling by half the width swaps the halves; the sign lives in the table.
-  return x * table.cos + at::roll(x, {x.size(-1) / 2}, {-1}) * table.sin;
+  if (detail::has_row_kernels(x)) return detail::rotate_by_rows(x.contiguous(), table.cos, table.sin);
+  const auto halves = x.chunk(2, -1);
+  const auto cos = table.cos.unsqueeze(1), sin = table.sin.unsqueeze(1);
+  return at::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1);
 }
 
 }  // namespace hone

@@ -1,8 +1,6 @@
 #include "model/llama.hpp"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/silu.h>
 
 #include <cmath>
 
@@ -117,7 +115,7 @@ LlamaModel::Block LlamaModel::block(std::int64_t layer) const {
 }
 
 at::Tensor LlamaModel::Linear::operator()(const at::Tensor& x) const {
-  return at::linear(x, weight, bias);
+  return linear_out_in(x, weight, bias);
 }
 
 const at::Tensor& LlamaModel::output_weight() { return head_; }
@@ -141,7 +139,7 @@ at::Tensor LlamaModel::forward(const TokenInput& input_tokens, Attention& attent
                            {.scale = scale, .dropout = config_.attention_dropout, .dropout_site = layer});
       const auto y = input + b.o(attended.view({tokens, s.num_heads * s.head_dim}));
       const auto m = rms_norm(y, b.post_attention_norm, config_.norm_eps);
-      return y + b.down(at::silu(b.gate(m)) * b.up(m));
+      return y + b.down(swiglu(b.gate(m), b.up(m)));
     });
   }
   return rms_norm(x, norm_, config_.norm_eps);
@@ -159,12 +157,12 @@ std::vector<BlockStack> LlamaModel::stacks(std::int64_t length) const {
                                             .has_dropout = config_.attention_dropout > 0});
   return {{.num_blocks = s.num_layers,
            .input = s.hidden_size * bytes,
-           // Two norms, attention, and of the gated layer: gate, its SiLU, up, and their product.
-           .kept = 2 * norm + attention.of_token + 4 * inner,
+           // Two norms, attention, and of the gated layer: gate, up, and what becomes of them.
+           .kept = 2 * norm + attention.of_token + 3 * inner,
            .kept_of_pair = attention.of_pair,
            .widest = 2 * inner,
            // The last norm, sines and cosines.
-           .kept_behind = norm + 2 * s.head_dim * bytes,
+           .kept_behind = norm + s.head_dim * bytes,
            .largest_weight = config_.intermediate_size * s.hidden_size}};
 }
 

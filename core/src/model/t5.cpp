@@ -3,7 +3,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/where.h>
 
@@ -183,20 +182,20 @@ T5Model::Block T5Model::block(const std::string& stack, std::int64_t layer) cons
 }
 
 at::Tensor T5Model::split(const at::Tensor& x, const at::Tensor& weight) const {
-  return at::linear(x, weight).view({x.size(0), config_.shape.num_heads, config_.shape.head_dim});
+  return linear_out_in(x, weight).view({x.size(0), config_.shape.num_heads, config_.shape.head_dim});
 }
 
 at::Tensor T5Model::merged(const at::Tensor& attended, const at::Tensor& weight) const {
-  return at::linear(attended.reshape({attended.size(0), -1}), weight);
+  return linear_out_in(attended.reshape({attended.size(0), -1}), weight);
 }
 
 at::Tensor T5Model::feed(const at::Tensor& x, const Block& block, const Dropout* dropout,
                          std::int64_t site) const {
   const auto h = norm(x, block.feed_norm);
-  const auto in = at::linear(h, block.feed.in);
+  const auto in = linear_out_in(h, block.feed.in);
   const auto inner =
-      config_.gated ? at::gelu(at::linear(h, block.feed.gate), "tanh") * in : at::relu(in);
-  return drop(dropout, at::linear(drop(dropout, inner, site), block.feed.out), site + 1);
+      config_.gated ? at::gelu(linear_out_in(h, block.feed.gate), "tanh") * in : at::relu(in);
+  return drop(dropout, linear_out_in(drop(dropout, inner, site), block.feed.out), site + 1);
 }
 
 ScoreRule T5Model::rule(const PositionBias* bias, std::int64_t site) const {

@@ -98,8 +98,10 @@ class CausalAttention {
   at::Tensor operator()(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                         const ScoreRule& rule, const WeightFilter& filter = nullptr);
 
- private:
+  /// What is added to the scores: -inf where a key comes after its query. Shape: (1, length, length).
   at::Tensor mask(std::int64_t length, const at::TensorOptions& options);
+
+ private:
   at::Tensor mask_;  ///< of the longest sequence so far that needed one; its corner serves all
 };
 

@@ -1,0 +1,171 @@
+#include "model/kernels/row_functions.hpp"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+
+#include "model/kernels/row_kernels.hpp"
+
+namespace hone::detail {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// Numbers that a thread takes at once at least: less is not worth waking it.
+constexpr std::int64_t kGrain = 16 * 1024;
+
+/// Calls `function` with the stored type of `tensor` as a value of it.
+template <typename Function>
+void with_stored_type(const at::Tensor& tensor, Function function) {
+  if (tensor.scalar_type() == at::kFloat) {
+    function(float{});
+  } else {
+    function(std::uint16_t{});
+  }
+}
+
+template <typename T>
+const T* data(const at::Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+template <typename T>
+T* data(at::Tensor& tensor) {
+  return static_cast<T*>(tensor.mutable_data_ptr());
+}
+
+/// Runs `work(first, last)` over parts of the rows.
+template <typename Work>
+void over_rows(std::int64_t rows, std::int64_t width, Work work) {
+  at::parallel_for(0, rows, std::max<std::int64_t>(1, kGrain / width), work);
+}
+
+struct RmsNorm : torch::autograd::Function<RmsNorm> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
+                            const at::Tensor& weight, double eps) {
+    const auto rows = x.size(0), width = x.size(1);
+    auto out = at::empty_like(x);
+    auto scales = at::empty({rows}, x.options().dtype(at::kFloat));
+    with_stored_type(x, [&]<typename T>(T) {
+      const auto& kernels = row_kernels<T>();
+      auto* const scale = data<float>(scales);
+      over_rows(rows, width, [&](std::int64_t first, std::int64_t last) {
+        for (auto row = first; row < last; ++row) {
+          scale[row] = kernels.rms_norm(data<T>(x) + row * width, data<T>(weight),
+                                        static_cast<float>(eps), width, data<T>(out) + row * width);
+        }
+      });
+    });
+    context->save_for_backward({x, weight, scales});
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const auto &x = saved[0], &weight = saved[1], &scales = saved[2];
+    const auto gradient = gradients[0].contiguous();
+    const auto rows = x.size(0), width = x.size(1);
+    auto x_gradient = at::empty_like(x);
+    // A row of sums for each thread, added in their order.
+    auto sums = at::zeros({at::get_num_threads(), width}, scales.options());
+    with_stored_type(x, [&]<typename T>(T) {
+      const auto& kernels = row_kernels<T>();
+      over_rows(rows, width, [&](std::int64_t first, std::int64_t last) {
+        auto* const sum = data<float>(sums) + at::get_thread_num() * width;
+        for (auto row = first; row < last; ++row) {
+          const auto at = row * width;
+          kernels.rms_norm_backward(data<T>(x) + at, data<T>(weight), data<float>(scales)[row],
+                                    data<T>(gradient) + at, width, data<T>(x_gradient) + at, sum);
+        }
+      });
+    });
+    return {x_gradient, sums.sum(0), at::Tensor{}};
+  }
+};
+
+struct Swiglu : torch::autograd::Function<Swiglu> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& gate,
+                            const at::Tensor& up) {
+    auto out = at::empty_like(up);
+    with_stored_type(up, [&]<typename T>(T) {
+      const auto& kernels = row_kernels<T>();
+      at::parallel_for(0, up.numel(), kGrain, [&](std::int64_t first, std::int64_t last) {
+        kernels.swiglu(data<T>(gate) + first, data<T>(up) + first, last - first,
+                       data<T>(out) + first);
+      });
+    });
+    context->save_for_backward({gate, up});
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const auto &gate = saved[0], &up = saved[1];
+    const auto gradient = gradients[0].contiguous();
+    auto gate_gradient = at::empty_like(gate), up_gradient = at::empty_like(up);
+    with_stored_type(up, [&]<typename T>(T) {
+      const auto& kernels = row_kernels<T>();
+      at::parallel_for(0, up.numel(), kGrain, [&](std::int64_t first, std::int64_t last) {
+        kernels.swiglu_backward(data<T>(gate) + first, data<T>(up) + first,
+                                data<T>(gradient) + first, last - first,
+                                data<T>(gate_gradient) + first, data<T>(up_gradient) + first);
+      });
+    });
+    return {gate_gradient, up_gradient};
+  }
+};
+
+at::Tensor rotated(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, float sign) {
+  const auto rows = x.size(0), heads = x.size(1), half = x.size(2) / 2;
+  auto out = at::empty_like(x);
+  with_stored_type(x, [&]<typename T>(T) {
+    const auto& kernels = row_kernels<T>();
+    over_rows(rows, heads * half * 2, [&](std::int64_t first, std::int64_t last) {
+      for (auto row = first; row < last; ++row) {
+        const auto at = row * heads * half * 2;
+        kernels.rotate(data<T>(x) + at, data<T>(cos) + row * half, data<T>(sin) + row * half, sign,
+                       heads, half, data<T>(out) + at);
+      }
+    });
+  });
+  return out;
+}
+
+struct Rotate : torch::autograd::Function<Rotate> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& cos,
+                            const at::Tensor& sin) {
+    context->save_for_backward({cos, sin});
+    return rotated(x, cos, sin, 1.0F);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    return {rotated(gradients[0].contiguous(), saved[0], saved[1], -1.0F), at::Tensor{},
+            at::Tensor{}};
+  }
+};
+
+}  // namespace
+
+bool has_row_kernels(const at::Tensor& x) {
+  return x.device().is_cpu() &&
+         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+at::Tensor rms_norm_by_rows(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  return RmsNorm::apply(x, weight, eps);
+}
+
+at::Tensor swiglu_by_rows(const at::Tensor& gate, const at::Tensor& up) {
+  return Swiglu::apply(gate, up);
+}
+
+at::Tensor rotate_by_rows(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  return Rotate::apply(x, cos, sin);
+}
+
+}  // namespace hone::detail

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+
+namespace hone::detail {
+
+/// Loops over numbers that lie one behind another, each one pass over memory. T is float, or std::uint16_t for
+/// the bits of a bfloat16; all compute in float. NaN and infinities come out as the formulas have them.
+/// No pointer overlaps another that is written, except where it says so.
+template <typename T>
+struct RowKernels {
+  /// out = x scale weight with scale = 1 / sqrt(mean(x^2) + eps), which is returned.
+  float (*rms_norm)(const T* x, const T* weight, float eps, std::int64_t width, T* out);
+  /// Adds what this row gives of the weight's gradient.
+  void (*rms_norm_backward)(const T* x, const T* weight, float scale, const T* gradient,
+                            std::int64_t width, T* x_gradient, float* weight_gradient);
+
+  /// out = gate sigmoid(gate) up.
+  void (*swiglu)(const T* gate, const T* up, std::int64_t count, T* out);
+  void (*swiglu_backward)(const T* gate, const T* up, const T* gradient, std::int64_t count,
+                          T* gate_gradient, T* up_gradient);
+
+  /// Turns the pairs (x[i], x[i + half]) of each of `heads` vectors of 2 half numbers by angles whose cosines and
+  /// sines are given for i < half; by their opposites where `sign` is -1.
+  void (*rotate)(const T* x, const T* cos, const T* sin, float sign, std::int64_t heads,
+                 std::int64_t half, T* out);
+};
+
+/// Those for the widest vectors that this processor has.
+template <typename T>
+const RowKernels<T>& row_kernels();
+
+}  // namespace hone::detail
