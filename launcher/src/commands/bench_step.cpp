@@ -1,6 +1,5 @@
 #include "commands/bench_step.hpp"
 
-#include <c10/core/GradMode.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -13,7 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "bench/drawn_parameters.hpp"
 #include "bench/op_profile.hpp"
+#include "bench/process_age.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/keyed_random.hpp"
 #include "hone/core/model/language_model.hpp"
@@ -79,16 +80,6 @@ struct BenchStepOptions {
     return all;
   }
 };
-
-/// Small numbers all over: how long a product takes does not depend on them.
-void draw(LanguageModel& model) {
-  const c10::NoGradGuard no_grad;
-  const KeyedRandom random{1, 2};
-  for (std::size_t i = 0; i < model.parameters().all().size(); ++i) {
-    model.parameters().trained(i).detach().uniform_(-0.03, 0.03);
-  }
-  model.parameters().round_masters();
-}
 
 Batch batch_of(const std::vector<std::int64_t>& lengths, std::int64_t vocab_size) {
   Batch batch;
@@ -226,7 +217,7 @@ std::unique_ptr<LanguageModel> drawn_model(Session& session, const BenchStepOpti
   auto model = build_model(options.model_name_or_path,
                            {.dtype = options.bf16 ? at::kBFloat16 : at::kFloat,
                             .with_masters = options.bf16});
-  draw(*model);
+  draw_parameters(*model);
   model->set_gradient_checkpointing(options.gradient_checkpointing);
   return model;
 }
@@ -278,10 +269,12 @@ void run_on(Session& session, const BenchStepOptions& options, const std::vector
                    .learning_rate = 1e-5}};
   const auto batch = batch_of(lengths, model->shape().vocab_size);
   trainer.step(batch);
+  const double first_step = seconds_since_start();
   profile.clear();
   const auto measured = measure(trainer, batch, options.repeats);
   auto report = report_of(measured, std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0}),
                           session, library);
+  report["first_step_from_start"] = first_step;
   if (options.profile) {
     report["rows"] = rows_of(measured, profile);
     report["operators"] = heaviest(profile, static_cast<double>(measured.seconds.size()));

@@ -1,0 +1,12 @@
+#pragma once
+
+namespace hone {
+class LanguageModel;
+}
+
+namespace hone::launcher {
+
+/// Small random numbers for all parameters: how long a product takes does not depend on them.
+void draw_parameters(LanguageModel& model);
+
+}  // namespace hone::launcher
