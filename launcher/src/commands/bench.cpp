@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "commands/bench_generate.hpp"
 #include "commands/bench_step.hpp"
 #include "hone/core/error.hpp"
 #include "hone/launcher/commands.hpp"
@@ -151,6 +152,9 @@ std::string line_of(const nlohmann::ordered_json& result) {
 int run_bench(const CommandContext& context, Arguments arguments) {
   if (!arguments.empty() && arguments.front() == std::string_view{"step"}) {
     return run_bench_step(context, arguments);
+  }
+  if (!arguments.empty() && arguments.front() == std::string_view{"generate"}) {
+    return run_bench_generate(context, arguments);
   }
   BenchOptions options;
   OptionRegistry registry{"hone bench", "Measures how fast the ranks of a job sum buffers."};
