@@ -1,0 +1,57 @@
+"""hone against its peers, interleaved in one run; scripts/bench.sh starts this with all that it needs.
+
+    main.py --hone PROGRAM [--only training|generation] [--short] [--rounds N] [--threads N] [--json FILE]
+"""
+import argparse
+import json
+import pathlib
+import sys
+import tempfile
+
+import generation
+import training
+import worker
+
+
+def whole_numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hone", type=pathlib.Path, required=True, help="the program")
+    parser.add_argument("--only", choices=["training", "generation"])
+    parser.add_argument("--short", action="store_true", help="GPT-2 in float32 alone, training, 2 rounds")
+    parser.add_argument("--rounds", type=int, help="default 5")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=pathlib.Path, help="a file for all numbers")
+    trial = parser.add_argument_group("To see it run; figures mean nothing then")
+    trial.add_argument("--num-layers", type=int)
+    trial.add_argument("--lengths", type=whole_numbers)
+    trial.add_argument("--new-tokens", type=int, default=128)
+    options = parser.parse_args()
+    options.hone = options.hone.resolve()
+    if options.short:
+        options.only = options.only or "training"
+    options.rounds = options.rounds or (2 if options.short else 5)
+    return options
+
+
+def main() -> int:
+    options = parse()
+    records = []
+    with tempfile.TemporaryDirectory(prefix="hone-bench-") as folder:
+        try:
+            if options.only != "generation":
+                records += training.run(options, pathlib.Path(folder))
+            if options.only != "training":
+                records += generation.run(options, pathlib.Path(folder))
+        except worker.Failed as failure:
+            print(failure, file=sys.stderr)
+            return 1
+    if options.json:
+        options.json.write_text(json.dumps(records, indent=1) + "\n")
+    return 0
+
+
+sys.exit(main())

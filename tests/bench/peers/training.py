@@ -1,0 +1,102 @@
+"""A training step: hone against TRL's trainer, the best Python loop, and the matrix products alone."""
+import argparse
+import pathlib
+
+import models
+import worker
+from table import Way, ratios, spread, table
+
+LENGTHS = [111, 306, 347, 172, 183, 102, 77, 78]
+
+
+class Case:
+    """One model in one precision. A round makes one step of each way, in an order that turns."""
+
+    def __init__(self, options: argparse.Namespace, folder: pathlib.Path, model: str, bf16: bool) -> None:
+        self.options, self.folder, self.name, self.bf16 = options, folder, model, bf16
+        self.model = models.write(folder, model, options.num_layers)
+        self.lengths = options.lengths or LENGTHS
+        both = options.threads > 1
+        self.hone = Way(f"hone, 1 process x {options.threads}")
+        self.split = Way(f"hone, {options.threads} processes x 1") if both else None
+        self.workers: dict[str, worker.Worker] = {}
+        self.ways = {"trl": Way("TRL IterativeSFTTrainer"), "loop": Way("best Python loop"),
+                     "products": Way("matrix products alone")}
+
+    def hone_step(self, threads: int, ranks: int) -> dict:
+        """A process of its own: its first step does not count, its second does."""
+        arguments = ["bench", "step", str(self.model), "--lengths", ",".join(map(str, self.lengths)), "--repeats", "1"]
+        return worker.hone(self.options.hone, arguments + ["--bf16"] * self.bf16, threads, ranks)
+
+    def start(self, key: str, onednn: bool, variables: dict[str, str] | None = None) -> None:
+        arguments = [str(self.model), "--lengths", ",".join(map(str, self.lengths))]
+        arguments += ["--bf16"] * self.bf16 + ["--onednn"] * onednn
+        log = self.folder / f"{key}.log"
+        started = worker.Worker(f"{key}_step.py", arguments, self.options.threads, log, variables)
+        self.workers[key] = started
+        self.ways[key].note = started.ready.get("note", "")
+        if key != "products":
+            self.ways[key].first_steps.append(started.ready["first_step"])
+
+    def start_all(self) -> None:
+        onednn = self.hone_step(self.options.threads, 1)["products_by"] == "oneDNN"
+        self.start("trl", onednn=False)
+        self.start("loop", onednn, worker.KEEP_MEMORY)
+        self.start("products", onednn)
+
+    def measure_hone(self, way: Way, threads: int, ranks: int) -> None:
+        answer = self.hone_step(threads, ranks)
+        way.add(sum(self.lengths) / answer["seconds"], answer)
+        way.first_steps.append(answer["first_step_from_start"])
+
+    def measure_peer(self, key: str) -> None:
+        answer = self.workers[key].step()
+        self.ways[key].add(sum(self.lengths) / answer["seconds"], answer)
+
+    def round(self, number: int) -> None:
+        turns = [lambda: self.measure_hone(self.hone, self.options.threads, 1)]
+        turns += [lambda key=key: self.measure_peer(key) for key in self.ways]
+        if self.split:
+            turns.append(lambda: self.measure_hone(self.split, 1, self.options.threads))
+        for i in range(len(turns)):
+            turns[(i + number) % len(turns)]()
+
+    def run(self) -> list[Way]:
+        try:
+            self.start_all()
+            for number in range(self.options.rounds):
+                self.round(number)
+        finally:
+            for started in self.workers.values():
+                started.close()
+        return [self.hone, *([self.split] if self.split else []), *self.ways.values()]
+
+    def title(self) -> str:
+        dtype = "bfloat16" if self.bf16 else "float32"
+        return (f"Training step, {self.name}, {dtype}: {len(self.lengths)} sequences, {sum(self.lengths)} tokens, "
+                f"{self.options.threads} threads, {self.options.rounds} rounds")
+
+    def shares(self) -> str:
+        """How near to the products hone is, and its memory and first step beside TRL's."""
+        share = [100 * value for value in ratios(self.hone, self.ways["products"])]
+        trl = self.ways["trl"]
+        first = sorted(self.hone.first_steps)[len(self.hone.first_steps) // 2]
+        return (f"hone is at {spread(share, 3, 0)} % of the products' speed; of TRL's it takes "
+                f"{100 * self.hone.memory / trl.memory:.0f} % of the memory and "
+                f"{100 * first / trl.first_steps[0]:.0f} % of the time to the first step\n")
+
+
+def cases(options: argparse.Namespace) -> list[tuple[str, bool]]:
+    if options.short:
+        return [("GPT-2 124M", False)]
+    return [(model, bf16) for model in models.CONFIGS for bf16 in (False, True)]
+
+
+def run(options: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
+    records = []
+    for model, bf16 in cases(options):
+        case = Case(options, folder, model, bf16)
+        ways = case.run()
+        print(table(case.title(), ways) + case.shares(), flush=True)
+        records += [{"what": case.title(), **vars(way)} for way in ways]
+    return records

@@ -1,0 +1,82 @@
+"""Programs that are measured: those of peers stay up, hone starts anew for each round."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+MOST = str(2**63 - 1)
+# The C library keeps its memory and takes it in huge pages: what hone's own allocator does, for a peer that
+# would otherwise spend a quarter of its step on page faults.
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": MOST,
+    "MALLOC_TRIM_THRESHOLD_": MOST,
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+
+
+class Failed(Exception):
+    pass
+
+
+def environment(threads: int, more: dict[str, str] | None = None) -> dict[str, str]:
+    fixed = {
+        "OMP_NUM_THREADS": str(threads),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no processes that would stay beside the measured one
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    }
+    return {**os.environ, **fixed, **(more or {})}
+
+
+class Worker:
+    """A peer's program of this folder, running until close()."""
+
+    def __init__(self, program: str, arguments: list[str], threads: int, log: pathlib.Path,
+                 variables: dict[str, str] | None = None) -> None:
+        self.name, self.log = program, log
+        with log.open("w") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, str(HERE / program), *arguments, "--threads", str(threads)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+                env=environment(threads, variables))
+        try:
+            self.ready = self.answer()
+        except BaseException:
+            self.close()
+            raise
+
+    def answer(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            code = self.process.wait()
+            tail = self.log.read_text()[-2000:]
+            raise Failed(f"{self.name} ended with {code}; the end of {self.log}:\n{tail}")
+        return json.loads(line)
+
+    def step(self, **arguments) -> dict:
+        self.process.stdin.write(json.dumps(arguments) + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def hone(program: pathlib.Path, arguments: list[str], threads: int, ranks: int = 1) -> dict:
+    """What `hone ARGUMENT... --json` says. One rank runs as it is started by hand, several under mpirun."""
+    command = [str(program), *arguments, "--num_threads", str(threads), "--json"]
+    if ranks > 1:
+        command = ["mpirun", "-q", "-np", str(ranks), *command]
+    done = subprocess.run(command, env=environment(threads), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout)
