@@ -10,7 +10,8 @@ namespace hone::launcher {
 
 void draw_parameters(LanguageModel& model) {
   const c10::NoGradGuard no_grad;
-  const auto generator = at::make_generator<at::CPUGeneratorImpl>(/*seed=*/1);  // equal on all ranks
+  // With a seed of its own: equal on all ranks.
+  const auto generator = at::make_generator<at::CPUGeneratorImpl>(/*seed=*/1);
   for (std::size_t i = 0; i < model.parameters().all().size(); ++i) {
     model.parameters().trained(i).detach().uniform_(-0.03, 0.03, generator);
   }

@@ -44,13 +44,15 @@ struct BenchGenerateOptions {
     what.add("prompt_length", &prompt_length, "Tokens of each prompt.", at_least(1));
     what.add("bf16", &bf16, "Compute in bfloat16.");
     what.add("repeats", &repeats, "Calls that are measured, after one that is not.", at_least(1));
-    what.add("num_threads", &num_threads, "Compute threads of each rank; null: the cores it may use.",
-             at_least(1));
+    what.add("num_threads", &num_threads,
+             "Compute threads of each rank; null: the cores it may use.", at_least(1));
     what.add("json", &json, "JSON to standard output.");
     register_generation_options(registry, generation);
   }
 
-  std::int64_t num_prompts() const { return generation.batch_size / generation.num_return_sequences; }
+  std::int64_t num_prompts() const {
+    return generation.batch_size / generation.num_return_sequences;
+  }
 
   void validate() const {
     generation.validate();
@@ -91,8 +93,8 @@ Measured measure(LanguageModel& model, const BenchGenerateOptions& options) {
     measured.tokens = 0;
     for (const auto& completion : completions) {
       if (completion.finish_reason == FinishReason::Eos) {
-        throw InputError{"a completion ended with the end token, and calls must be of one length: take "
-                         "eos_token_id out of config.json and generation_config.json"};
+        throw InputError{"a completion ended with the end token, and calls must be of one length: "
+                         "take eos_token_id out of config.json and generation_config.json"};
       }
       measured.tokens += static_cast<std::int64_t>(completion.ids.size());
     }
@@ -109,13 +111,14 @@ std::int64_t peak_memory() {
 }
 
 /// Each rank does the same; rank 0's figures are reported.
-ordered_json report_of(LanguageModel& model, const Measured& measured, const BenchGenerateOptions& options,
-                       const Session& session, const std::string& library) {
+ordered_json report_of(LanguageModel& model, const Measured& measured,
+                       const BenchGenerateOptions& options, const Session& session,
+                       const std::string& library) {
   const double middle = measured.seconds[measured.seconds.size() / 2];
   const auto weights = model.parameters().num_elements() * model.parameters().element_bytes();
   const auto peak = peak_memory();  // before the measurement below takes some
   const double bandwidth = read_bandwidth();
-  // Every new token of a sequence takes all weights past the processor once, those of a batch together.
+  // Every new token of a sequence needs all weights once, and those of a batch share them.
   const double read = static_cast<double>(weights * options.generation.max_new_tokens) / middle;
   return {{"ranks", session.size()},
           {"products_by", library},
@@ -134,13 +137,15 @@ ordered_json report_of(LanguageModel& model, const Measured& measured, const Ben
 std::string summary_of(const ordered_json& report) {
   char line[320];
   std::snprintf(line, sizeof line,
-                "%lld new tokens: %.3f s (%.3f to %.3f), %.1f tokens/s, weights read at %.1f GB/s, %.0f %% of "
-                "this machine's %.1f GB/s, peak memory %.2f GB, products by %s\n",
+                "%lld new tokens: %.3f s (%.3f to %.3f), %.1f tokens/s, weights read at %.1f GB/s, "
+                "%.0f %% of this machine's %.1f GB/s, peak memory %.2f GB, products by %s\n",
                 report["tokens"].get<long long>(), report["seconds"].get<double>(),
                 report["min_seconds"].get<double>(), report["max_seconds"].get<double>(),
-                report["tokens_per_second"].get<double>(), report["read_gb_per_second"].get<double>(),
+                report["tokens_per_second"].get<double>(),
+                report["read_gb_per_second"].get<double>(),
                 100 * report["share_of_bandwidth"].get<double>(),
-                report["bandwidth_gb_per_second"].get<double>(), report["peak_memory"].get<double>() * 1e-9,
+                report["bandwidth_gb_per_second"].get<double>(),
+                report["peak_memory"].get<double>() * 1e-9,
                 report["products_by"].get<std::string>().c_str());
   return line;
 }
@@ -163,7 +168,8 @@ void run_on(Session& session, const BenchGenerateOptions& options) {
 
 int run_bench_generate(const CommandContext& context, Arguments arguments) {
   BenchGenerateOptions options;
-  OptionRegistry registry{"hone bench generate", "Measures completions of prompts of a given length."};
+  OptionRegistry registry{"hone bench generate",
+                          "Measures completions of prompts of a given length."};
   options.bind(registry);
   if (!parse_options(context, registry, arguments)) return 0;
   options.validate();
