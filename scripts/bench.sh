@@ -3,11 +3,11 @@
 #
 #   scripts/bench.sh [--only training|generation] [--short] [--rounds N] [--threads N] [--json FILE]
 #
-# Training: TRL's IterativeSFTTrainer, the best Python loop that we could write, and the matrix products alone, for
-# GPT-2 124M and SmolLM2-135M in float32 and bfloat16. Generation: transformers' generate(). --short: GPT-2 in
-# float32 alone, 2 rounds. For a machine that does nothing else: two cores, 20 GB of free memory; the whole takes an
-# hour. The peers get an environment of their own (6 GB) in ${XDG_CACHE_HOME:-$HOME/.cache}/hone.
-# docs/performance.md says what is measured and how.
+# Training: TRL's IterativeSFTTrainer, the best Python loop that we could write, and the matrix
+# products alone, for GPT-2 124M and SmolLM2-135M in float32 and bfloat16. Generation: transformers'
+# generate(). --short: training of GPT-2 in float32 alone, 2 rounds. For a machine that does nothing
+# else: two cores and 20 GB of free memory. The peers get an environment of their own (6 GB) in
+# ${XDG_CACHE_HOME:-$HOME/.cache}/hone. docs/performance.md says what is measured and how.
 set -euo pipefail
 # shellcheck source=scripts/lib/all.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/all.sh"
@@ -21,5 +21,5 @@ peers_python=$VENV/bin/python
 unlock_cache
 build hone
 # Read once before it is timed: a cold disk is no peer's fault.
-stage "peers' libraries" "$peers_python" -c 'import torch, transformers; from trl import IterativeSFTTrainer'
+stage "peers' libraries" "$peers_python" -c 'from trl import IterativeSFTTrainer'
 "$peers_python" "$HONE_ROOT/tests/bench/peers/main.py" --hone "$HONE_BUILD/hone" "$@"

@@ -1,4 +1,7 @@
-"""transformers' generate(): random prompts of one length, no end token, so that all run to the end."""
+"""transformers' generate(): random prompts of one length, and no end token, so that all
+are finished together.
+"""
+
 import side
 
 parser = side.parser(__doc__)
@@ -28,7 +31,10 @@ def step(batch: int, way: str) -> None:
     prompts = torch.randint(10, config.vocab_size, (batch, options.prompt_length))
     with torch.inference_mode():
         done = model.generate(
-            prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=options.new_tokens, **WAYS[way]
+            prompts,
+            attention_mask=torch.ones_like(prompts),
+            max_new_tokens=options.new_tokens,
+            **WAYS[way],
         )
     assert done.shape[1] == options.prompt_length + options.new_tokens
 

@@ -1,21 +1,26 @@
 """Completions of prompts: hone against transformers' generate()."""
+
 import argparse
 import pathlib
 
 import models
 import worker
 from table import Way, table
+from worker import flags
 
 MODEL = "SmolLM2-135M"
 PROMPT_LENGTH = 64
 BATCHES = (1, 8, 16)
-# Not measured in this run: llama.cpp (llama-cpp-python 0.3.36, built for the processor) on 2 cores of an AMD EPYC
-# (Zen 5), the same shape, prompt and number of new tokens; decoding alone, without the prompt. By bf16, batch.
+# Not measured in this run: llama.cpp (of llama-cpp-python 0.3.36, built for the processor) on 2
+# cores of an AMD EPYC (Zen 5), the same shape with random weights; decoding alone, without the
+# prompt. By bf16, then batch.
 LLAMA_CPP = {False: {1: 63, 8: 214, 16: 319}, True: {1: 103, 8: 349, 16: 520}}
+
+Kind = tuple[int, str]  # batch, greedy or sampling
 
 
 class Case:
-    """One precision. A round makes each batch size once by each way."""
+    """One precision. A round makes each kind once by each way, in an order that turns."""
 
     def __init__(self, options: argparse.Namespace, folder: pathlib.Path, bf16: bool) -> None:
         self.options, self.folder, self.bf16 = options, folder, bf16
@@ -24,35 +29,45 @@ class Case:
         self.hone = {kind: Way("hone") for kind in self.kinds}
         self.plain = {kind: Way("transformers as it comes") for kind in self.kinds}
         self.best = {kind: Way("transformers, hone's settings") for kind in self.kinds}
-        self.bandwidth: dict[tuple[int, str], list[float]] = {kind: [] for kind in self.kinds}
+        self.bandwidth: dict[Kind, list[float]] = {kind: [] for kind in self.kinds}
 
     def hone_run(self, batch: int, way: str) -> dict:
-        arguments = ["bench", "generate", str(self.model), "--batch_size", str(batch), "--repeats", "1",
-                     "--prompt_length", str(PROMPT_LENGTH), "--max_new_tokens", str(self.options.new_tokens)]
+        new_tokens = self.options.new_tokens
+        arguments = ["bench", "generate", str(self.model), *self.common()]
+        arguments += flags(batch_size=batch, max_new_tokens=new_tokens, repeats=1)
         if way == "sampling":
-            arguments += ["--do_sample", "--temperature", "0.8", "--top_k", "50", "--top_p", "0.95"]
-        return worker.hone(self.options.hone, arguments + ["--bf16"] * self.bf16, self.options.threads)
+            arguments += flags(do_sample=True, temperature=0.8, top_k=50, top_p=0.95)
+        return worker.hone(self.options.hone, arguments, self.options.threads)
 
-    def start(self, name: str, onednn: bool, variables: dict[str, str] | None = None) -> worker.Worker:
-        arguments = [str(self.model), "--prompt_length", str(PROMPT_LENGTH),
-                     "--new_tokens", str(self.options.new_tokens)] + ["--bf16"] * self.bf16 + ["--onednn"] * onednn
-        return worker.Worker("generate.py", arguments, self.options.threads, self.folder / f"{name}.log", variables)
+    def common(self) -> list[str]:
+        return flags(prompt_length=PROMPT_LENGTH, bf16=self.bf16)
 
-    def measure_hone(self, kind: tuple[int, str]) -> None:
+    def start(
+        self, name: str, onednn: bool, variables: dict[str, str] | None = None
+    ) -> worker.Worker:
+        arguments = [str(self.model), *self.common()]
+        arguments += flags(new_tokens=self.options.new_tokens, onednn=onednn)
+        return worker.Worker(
+            "generate.py", arguments, self.options.threads, self.folder / f"{name}.log", variables
+        )
+
+    def measure_hone(self, kind: Kind) -> None:
         answer = self.hone_run(*kind)
         self.hone[kind].add(answer["tokens_per_second"], answer)
         self.bandwidth[kind].append(100 * answer["share_of_bandwidth"])
 
-    def measure_peer(self, peer: worker.Worker, ways: dict[tuple[int, str], Way], kind: tuple[int, str]) -> None:
+    def measure_peer(self, peer: worker.Worker, ways: dict[Kind, Way], kind: Kind) -> None:
         answer = peer.step(batch=kind[0], way=kind[1])
         ways[kind].add(kind[0] * self.options.new_tokens / answer["seconds"], answer)
 
-    def round(self, number: int, plain: worker.Worker, best: worker.Worker) -> None:
-        for kind in self.kinds:
-            turns = [lambda: self.measure_hone(kind), lambda: self.measure_peer(plain, self.plain, kind),
-                     lambda: self.measure_peer(best, self.best, kind)]
-            for i in range(len(turns)):
-                turns[(i + number) % len(turns)]()
+    def measure(self, kind: Kind, number: int, plain: worker.Worker, best: worker.Worker) -> None:
+        turns = [
+            lambda: self.measure_hone(kind),
+            lambda: self.measure_peer(plain, self.plain, kind),
+            lambda: self.measure_peer(best, self.best, kind),
+        ]
+        for i in range(len(turns)):
+            turns[(i + number) % len(turns)]()
 
     def run(self) -> None:
         onednn = self.hone_run(1, "greedy")["products_by"] == "oneDNN"
@@ -61,22 +76,27 @@ class Case:
             started.append(self.start("transformers", onednn=False))
             started.append(self.start("transformers-settings", onednn, worker.KEEP_MEMORY))
             for number in range(self.options.rounds):
-                self.round(number, *started)
+                for kind in self.kinds:
+                    self.measure(kind, number, *started)
         finally:
             for peer in started:
                 peer.close()
 
-    def show(self, kind: tuple[int, str]) -> list[dict]:
+    def show(self, kind: Kind) -> list[dict]:
         batch, way = kind
         ways = [self.hone[kind], self.plain[kind], self.best[kind]]
-        title = (f"Generation, {MODEL}, {'bfloat16' if self.bf16 else 'float32'}, {way}, batch {batch}: prompt "
-                 f"{PROMPT_LENGTH}, {self.options.new_tokens} new tokens, {self.options.threads} threads, "
-                 f"{self.options.rounds} rounds")
+        title = (
+            f"Generation, {MODEL}, {'bfloat16' if self.bf16 else 'float32'}, {way}, batch {batch}: "
+            f"prompt {PROMPT_LENGTH}, {self.options.new_tokens} new tokens, "
+            f"{self.options.threads} threads, {self.options.rounds} rounds"
+        )
         text = table(title, ways)
         middle = sorted(self.bandwidth[kind])[len(self.bandwidth[kind]) // 2]
         text += f"hone reads weights at {middle:.0f} % of the memory's read bandwidth\n"
         if way == "greedy":
-            text += f"llama.cpp, published, not of this run: {LLAMA_CPP[self.bf16][batch]} tokens/s\n"
+            text += (
+                f"llama.cpp, published, not of this run: {LLAMA_CPP[self.bf16][batch]} tokens/s\n"
+            )
         print(text, flush=True)
         return [{"what": title, **vars(entry)} for entry in ways]
 

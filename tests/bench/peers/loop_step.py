@@ -1,5 +1,7 @@
-"""The fastest loop that we could write with transformers' model: sequences packed in one row under a mask of
-blocks, torch.compile, fused AdamW, bfloat16 by autocast."""
+"""The fastest loop that we could write with transformers' model: sequences packed in one row under
+a mask of blocks, torch.compile, fused AdamW, bfloat16 by autocast.
+"""
+
 import os
 import sysconfig
 import warnings
@@ -17,7 +19,9 @@ warnings.filterwarnings("ignore")
 
 def packed(sequences: list[torch.Tensor]) -> dict[str, torch.Tensor]:
     ids = torch.cat(sequences)
-    owner = torch.repeat_interleave(torch.arange(len(sequences)), torch.tensor([len(s) for s in sequences]))
+    owner = torch.repeat_interleave(
+        torch.arange(len(sequences)), torch.tensor([len(s) for s in sequences])
+    )
     positions = torch.cat([torch.arange(len(s)) for s in sequences])
     place = torch.arange(len(ids))
     sees = (owner[:, None] == owner[None, :]) & (place[:, None] >= place[None, :])
@@ -54,4 +58,6 @@ def step() -> None:
 
 # The C library's heap, told to keep what it has, settles in some steps.
 WARM_UP = ({},) * 3
-side.serve(step, WARM_UP, note="" if can_compile() else "not compiled: Python's headers are missing")
+side.serve(
+    step, WARM_UP, note="" if can_compile() else "not compiled: Python's headers are missing"
+)

@@ -1,7 +1,5 @@
-"""hone against its peers, interleaved in one run; scripts/bench.sh starts this with all that it needs.
+"""hone against its peers, interleaved in one run; started by scripts/bench.sh."""
 
-    main.py --hone PROGRAM [--only training|generation] [--short] [--rounds N] [--threads N] [--json FILE]
-"""
 import argparse
 import json
 import pathlib
@@ -18,10 +16,12 @@ def whole_numbers(text: str) -> list[int]:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hone", type=pathlib.Path, required=True, help="the program")
     parser.add_argument("--only", choices=["training", "generation"])
-    parser.add_argument("--short", action="store_true", help="GPT-2 in float32 alone, training, 2 rounds")
+    parser.add_argument(
+        "--short", action="store_true", help="GPT-2 in float32 alone, training, 2 rounds"
+    )
     parser.add_argument("--rounds", type=int, help="default 5")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=pathlib.Path, help="a file for all numbers")

@@ -1,4 +1,5 @@
-"""The shapes that are measured. Weights are random: how long a step takes does not depend on them."""
+"""The shapes that are measured. Weights are random: times do not depend on them."""
+
 import json
 import pathlib
 
@@ -36,7 +37,7 @@ CONFIGS = {"GPT-2 124M": GPT2, "SmolLM2-135M": SMOLLM2}
 
 
 def write(folder: pathlib.Path, name: str, num_layers: int | None = None) -> pathlib.Path:
-    """A folder with the config.json of `name`, with fewer layers where one only wants to see it run."""
+    """A folder with the config.json of `name`; with fewer layers for those who only try."""
     config = dict(CONFIGS[name])
     if num_layers:
         config["n_layer" if config["model_type"] == "gpt2" else "num_hidden_layers"] = num_layers

@@ -1,9 +1,10 @@
-"""The matrix products of one update alone, on tokens without padding and into memory that is there: what no step
-made of these products can beat.
+"""The matrix products of one update alone, on tokens without padding and into memory that is there:
+what no step made of these products can beat.
 
-Each weight has three: forward, for the gradient of the input and for that of the weight. Attention is counted for
-each sequence by itself, dense, forward and backward.
+Each weight has three: forward, for the gradient of the input and for that of the weight. Attention
+is counted for each sequence by itself, dense, forward and backward.
 """
+
 import json
 import pathlib
 
@@ -19,9 +20,18 @@ DTYPE = torch.bfloat16 if options.bf16 else torch.float32
 
 class Linear:
     def __init__(self, tokens: int, inner: int, outer: int) -> None:
-        self.x, self.dx = torch.randn(tokens, inner).to(DTYPE), torch.empty(tokens, inner, dtype=DTYPE)
-        self.dy, self.y = torch.randn(tokens, outer).to(DTYPE), torch.empty(tokens, outer, dtype=DTYPE)
-        self.w, self.dw = torch.randn(outer, inner).to(DTYPE), torch.empty(outer, inner, dtype=DTYPE)
+        self.x, self.dx = (
+            torch.randn(tokens, inner).to(DTYPE),
+            torch.empty(tokens, inner, dtype=DTYPE),
+        )
+        self.dy, self.y = (
+            torch.randn(tokens, outer).to(DTYPE),
+            torch.empty(tokens, outer, dtype=DTYPE),
+        )
+        self.w, self.dw = (
+            torch.randn(outer, inner).to(DTYPE),
+            torch.empty(outer, inner, dtype=DTYPE),
+        )
 
     def __call__(self) -> None:
         torch.mm(self.x, self.w.t(), out=self.y)
@@ -31,7 +41,9 @@ class Linear:
 
 class Attention:
     def __init__(self, length: int, heads: int, width: int) -> None:
-        self.q, self.k, self.v, self.dy = (torch.randn(heads, length, width).to(DTYPE) for _ in range(4))
+        self.q, self.k, self.v, self.dy = (
+            torch.randn(heads, length, width).to(DTYPE) for _ in range(4)
+        )
         self.weights = torch.randn(heads, length, length).to(DTYPE)
         self.narrow = torch.empty(heads, length, width, dtype=DTYPE)
         self.square = torch.empty(heads, length, length, dtype=DTYPE)
@@ -46,12 +58,16 @@ class Attention:
 
 
 def shapes_of(config: dict) -> tuple[int, int, int, list[tuple[int, int]]]:
-    """Layers, heads, width of a head; inputs and outputs of a layer's weights, as a fast step joins them."""
+    """Layers, heads, width of a head, and a layer's weights, joined as a fast step joins them."""
     if config["model_type"] == "gpt2":
         width, heads = config["n_embd"], config["n_head"]
         weights = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
         return config["n_layer"], heads, width // heads, weights
-    width, heads, inner = config["hidden_size"], config["num_attention_heads"], config["intermediate_size"]
+    width, heads, inner = (
+        config["hidden_size"],
+        config["num_attention_heads"],
+        config["intermediate_size"],
+    )
     keys = width // heads * config["num_key_value_heads"]
     weights = [(width, width + 2 * keys), (width, width), (width, 2 * inner), (inner, width)]
     return config["num_hidden_layers"], heads, width // heads, weights

@@ -1,9 +1,11 @@
 """What the peers' programs share: how they are told what to do and what they answer.
 
-Such a program stays up, so that rounds pay neither start nor compilation. It makes steps that do not
-count, and says that it is ready, and when the first of them was done. Then, for each line on standard input (a JSON object, the step's
-arguments), it makes one step and prints a line of JSON: seconds and peak memory so far.
+Such a program stays up, so that rounds pay neither start nor compilation. It makes steps that do
+not count, and says that it is ready, and when the first of them was done. Then, for each line on
+standard input (a JSON object, the step's arguments), it makes one step and prints a line of JSON:
+seconds and peak memory so far.
 """
+
 import argparse
 import json
 import os
@@ -21,13 +23,17 @@ def parser(description: str) -> argparse.ArgumentParser:
     options.add_argument("model", help="a folder with config.json")
     options.add_argument("--threads", type=int, required=True)
     options.add_argument("--bf16", action="store_true")
-    options.add_argument("--onednn", action="store_true", help="float32 products by oneDNN, as hone has them")
+    options.add_argument(
+        "--onednn", action="store_true", help="float32 products by oneDNN, as hone has them"
+    )
     return options
 
 
 def step_options(description: str) -> argparse.Namespace:
     options = parser(description)
-    options.add_argument("--lengths", required=True, type=lambda text: [int(word) for word in text.split(",")])
+    options.add_argument(
+        "--lengths", required=True, type=lambda text: [int(word) for word in text.split(",")]
+    )
     return options.parse_args()
 
 
@@ -36,7 +42,9 @@ def prepare(options: argparse.Namespace) -> None:
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
-    if options.onednn:  # the switch of hone, which has checked that float32 stays exact on this processor
+    if (
+        options.onednn
+    ):  # the switch of hone, which has checked that float32 stays exact on this processor
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"
 
 

@@ -1,4 +1,5 @@
-"""Minimum, median and maximum of what was measured, and how many times faster hone was, round by round."""
+"""Minimum, median and maximum of what was measured, and how many times faster hone was."""
+
 import dataclasses
 import statistics
 
@@ -12,7 +13,9 @@ class Way:
     name: str
     speeds: list[float] = dataclasses.field(default_factory=list)  # tokens a second
     memory: int = 0  # bytes, the most of any round
-    first_steps: list[float] = dataclasses.field(default_factory=list)  # seconds from the start of the process
+    first_steps: list[float] = dataclasses.field(
+        default_factory=list
+    )  # seconds from the start of the process
     note: str = ""
 
     def add(self, speed: float, answer: dict) -> None:
@@ -34,7 +37,8 @@ def line_of(way: Way, ours: Way) -> str:
     memory = f"{way.memory * GB:6.2f}" if way.memory else f"{'-':>6}"
     first = f"{statistics.median(way.first_steps):6.1f}" if way.first_steps else f"{'-':>6}"
     compared = f"{'':20}" if way is ours else spread(ratios(ours, way), 6, 2)
-    return f"{way.name:34} {spread(way.speeds, 6, 0 if min(way.speeds) >= 100 else 1)}  {compared}  {memory}  {first}"
+    speeds = spread(way.speeds, 6, 0 if min(way.speeds) >= 100 else 1)
+    return f"{way.name:34} {speeds}  {compared}  {memory}  {first}"
 
 
 def table(title: str, ways: list[Way]) -> str:

@@ -1,10 +1,12 @@
-"""A training step: hone against TRL's trainer, the best Python loop, and the matrix products alone."""
+"""A training step: hone against TRL's trainer, the best Python loop and the products alone."""
+
 import argparse
 import pathlib
 
 import models
 import worker
 from table import Way, ratios, spread, table
+from worker import flags
 
 LENGTHS = [111, 306, 347, 172, 183, 102, 77, 78]
 
@@ -12,7 +14,9 @@ LENGTHS = [111, 306, 347, 172, 183, 102, 77, 78]
 class Case:
     """One model in one precision. A round makes one step of each way, in an order that turns."""
 
-    def __init__(self, options: argparse.Namespace, folder: pathlib.Path, model: str, bf16: bool) -> None:
+    def __init__(
+        self, options: argparse.Namespace, folder: pathlib.Path, model: str, bf16: bool
+    ) -> None:
         self.options, self.folder, self.name, self.bf16 = options, folder, model, bf16
         self.model = models.write(folder, model, options.num_layers)
         self.lengths = options.lengths or LENGTHS
@@ -20,17 +24,22 @@ class Case:
         self.hone = Way(f"hone, 1 process x {options.threads}")
         self.split = Way(f"hone, {options.threads} processes x 1") if both else None
         self.workers: dict[str, worker.Worker] = {}
-        self.ways = {"trl": Way("TRL IterativeSFTTrainer"), "loop": Way("best Python loop"),
-                     "products": Way("matrix products alone")}
+        self.ways = {
+            "trl": Way("TRL IterativeSFTTrainer"),
+            "loop": Way("best Python loop"),
+            "products": Way("matrix products alone"),
+        }
 
     def hone_step(self, threads: int, ranks: int) -> dict:
         """A process of its own: its first step does not count, its second does."""
-        arguments = ["bench", "step", str(self.model), "--lengths", ",".join(map(str, self.lengths)), "--repeats", "1"]
-        return worker.hone(self.options.hone, arguments + ["--bf16"] * self.bf16, threads, ranks)
+        arguments = ["bench", "step", str(self.model), *flags(repeats=1), *self.common()]
+        return worker.hone(self.options.hone, arguments, threads, ranks)
+
+    def common(self) -> list[str]:
+        return flags(lengths=",".join(map(str, self.lengths)), bf16=self.bf16)
 
     def start(self, key: str, onednn: bool, variables: dict[str, str] | None = None) -> None:
-        arguments = [str(self.model), "--lengths", ",".join(map(str, self.lengths))]
-        arguments += ["--bf16"] * self.bf16 + ["--onednn"] * onednn
+        arguments = [str(self.model), *self.common(), *flags(onednn=onednn)]
         log = self.folder / f"{key}.log"
         started = worker.Worker(f"{key}_step.py", arguments, self.options.threads, log, variables)
         self.workers[key] = started
@@ -73,17 +82,22 @@ class Case:
 
     def title(self) -> str:
         dtype = "bfloat16" if self.bf16 else "float32"
-        return (f"Training step, {self.name}, {dtype}: {len(self.lengths)} sequences, {sum(self.lengths)} tokens, "
-                f"{self.options.threads} threads, {self.options.rounds} rounds")
+        return (
+            f"Training step, {self.name}, {dtype}: {len(self.lengths)} sequences, "
+            f"{sum(self.lengths)} tokens, {self.options.threads} threads, "
+            f"{self.options.rounds} rounds"
+        )
 
     def shares(self) -> str:
         """How near to the products hone is, and its memory and first step beside TRL's."""
         share = [100 * value for value in ratios(self.hone, self.ways["products"])]
         trl = self.ways["trl"]
         first = sorted(self.hone.first_steps)[len(self.hone.first_steps) // 2]
-        return (f"hone is at {spread(share, 3, 0)} % of the products' speed; of TRL's it takes "
-                f"{100 * self.hone.memory / trl.memory:.0f} % of the memory and "
-                f"{100 * first / trl.first_steps[0]:.0f} % of the time to the first step\n")
+        return (
+            f"hone is at {spread(share, 3, 0)} % of the products' speed; of TRL's it takes "
+            f"{100 * self.hone.memory / trl.memory:.0f} % of the memory and "
+            f"{100 * first / trl.first_steps[0]:.0f} % of the time to the first step\n"
+        )
 
 
 def cases(options: argparse.Namespace) -> list[tuple[str, bool]]:

@@ -1,4 +1,5 @@
 """TRL's IterativeSFTTrainer.step() as it comes: its defaults, which pad and shuffle the batch."""
+
 import tempfile
 
 import side
@@ -19,7 +20,10 @@ def tokenizer() -> transformers.PreTrainedTokenizerFast:
     """Only its padding is used; samples come as tokens."""
     words = tokenizers.models.WordLevel({"<unk>": 0, "<eos>": 1, "<pad>": 2}, unk_token="<unk>")
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizers.Tokenizer(words), unk_token="<unk>", eos_token="<eos>", pad_token="<pad>"
+        tokenizer_object=tokenizers.Tokenizer(words),
+        unk_token="<unk>",
+        eos_token="<eos>",
+        pad_token="<pad>",
     )
 
 
@@ -37,7 +41,9 @@ def trainer(model: transformers.PreTrainedModel, folder: str) -> trl.IterativeSF
     return trl.IterativeSFTTrainer(model, args=config, processing_class=tokenizer())
 
 
-model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(options.model))
+model = transformers.AutoModelForCausalLM.from_config(
+    transformers.AutoConfig.from_pretrained(options.model)
+)
 sequences = side.random_sequences(options.lengths, model.config.vocab_size)
 with tempfile.TemporaryDirectory() as folder:
     trained = trainer(model, folder)

@@ -1,4 +1,5 @@
 """Programs that are measured: those of peers stay up, hone starts anew for each round."""
+
 import json
 import os
 import pathlib
@@ -7,8 +8,8 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 MOST = str(2**63 - 1)
-# The C library keeps its memory and takes it in huge pages: what hone's own allocator does, for a peer that
-# would otherwise spend a quarter of its step on page faults.
+# The C library keeps its memory and takes it in huge pages, as hone's own allocator does, for a
+# peer that would otherwise spend a quarter of its step on page faults.
 KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": MOST,
     "MALLOC_TRIM_THRESHOLD_": MOST,
@@ -17,7 +18,15 @@ KEEP_MEMORY = {
 
 
 class Failed(Exception):
-    pass
+    """A measured program ended with an error."""
+
+
+def flags(**options) -> list[str]:
+    """--name value of each; --name alone for True, nothing for False."""
+    given = [(f"--{name}", value) for name, value in options.items() if value is not False]
+    return [
+        word for name, value in given for word in ([name] if value is True else [name, str(value)])
+    ]
 
 
 def environment(threads: int, more: dict[str, str] | None = None) -> dict[str, str]:
@@ -25,7 +34,7 @@ def environment(threads: int, more: dict[str, str] | None = None) -> dict[str, s
         "OMP_NUM_THREADS": str(threads),
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no processes that would stay beside the measured one
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no processes that stay beside the measured one
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     }
@@ -35,14 +44,24 @@ def environment(threads: int, more: dict[str, str] | None = None) -> dict[str, s
 class Worker:
     """A peer's program of this folder, running until close()."""
 
-    def __init__(self, program: str, arguments: list[str], threads: int, log: pathlib.Path,
-                 variables: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        program: str,
+        arguments: list[str],
+        threads: int,
+        log: pathlib.Path,
+        variables: dict[str, str] | None = None,
+    ) -> None:
         self.name, self.log = program, log
         with log.open("w") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / program), *arguments, "--threads", str(threads)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-                env=environment(threads, variables))
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=environment(threads, variables),
+            )
         try:
             self.ready = self.answer()
         except BaseException:
@@ -72,11 +91,13 @@ class Worker:
 
 
 def hone(program: pathlib.Path, arguments: list[str], threads: int, ranks: int = 1) -> dict:
-    """What `hone ARGUMENT... --json` says. One rank runs as it is started by hand, several under mpirun."""
+    """What `hone ARGUMENT... --json` says. Several ranks are started by mpirun."""
     command = [str(program), *arguments, "--num_threads", str(threads), "--json"]
     if ranks > 1:
         command = ["mpirun", "-q", "-np", str(ranks), *command]
-    done = subprocess.run(command, env=environment(threads), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment(threads), capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise Failed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout)
