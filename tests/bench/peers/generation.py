@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+import statistics
 
 import models
 import worker
@@ -91,7 +92,7 @@ class Case:
             f"{self.options.threads} threads, {self.options.rounds} rounds"
         )
         text = table(title, ways)
-        middle = sorted(self.bandwidth[kind])[len(self.bandwidth[kind]) // 2]
+        middle = statistics.median(self.bandwidth[kind])
         text += f"hone reads weights at {middle:.0f} % of the memory's read bandwidth\n"
         if way == "greedy":
             text += (

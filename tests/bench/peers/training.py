@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+import statistics
 
 import models
 import worker
@@ -70,7 +71,7 @@ class Case:
         for i in range(len(turns)):
             turns[(i + number) % len(turns)]()
 
-    def run(self) -> list[Way]:
+    def run(self) -> None:
         try:
             self.start_all()
             for number in range(self.options.rounds):
@@ -78,7 +79,12 @@ class Case:
         finally:
             for started in self.workers.values():
                 started.close()
-        return [self.hone, *([self.split] if self.split else []), *self.ways.values()]
+
+    def hones(self) -> list[Way]:
+        return [self.hone, *([self.split] if self.split else [])]
+
+    def all_ways(self) -> list[Way]:
+        return [*self.hones(), *self.ways.values()]
 
     def title(self) -> str:
         dtype = "bfloat16" if self.bf16 else "float32"
@@ -88,16 +94,25 @@ class Case:
             f"{self.options.rounds} rounds"
         )
 
-    def shares(self) -> str:
-        """How near to the products hone is, and its memory and first step beside TRL's."""
-        share = [100 * value for value in ratios(self.hone, self.ways["products"])]
-        trl = self.ways["trl"]
-        first = sorted(self.hone.first_steps)[len(self.hone.first_steps) // 2]
+    def compared(self, way: Way) -> str:
+        share = [100 * value for value in ratios(way, self.ways["products"])]
         return (
-            f"hone is at {spread(share, 3, 0)} % of the products' speed; of TRL's it takes "
-            f"{100 * self.hone.memory / trl.memory:.0f} % of the memory and "
+            f"{way.name}: TRL x {spread(ratios(way, self.ways['trl']), 5, 2)}, "
+            f"best loop x {spread(ratios(way, self.ways['loop']), 5, 2)}, "
+            f"products {spread(share, 3, 0)} %\n"
+        )
+
+    def beside_trl(self) -> str:
+        trl = self.ways["trl"]
+        first = statistics.median(self.hone.first_steps)
+        return (
+            f"beside TRL: {100 * self.hone.memory / trl.memory:.0f} % of the memory, "
             f"{100 * first / trl.first_steps[0]:.0f} % of the time to the first step\n"
         )
+
+    def text(self) -> str:
+        text = table(self.title(), self.all_ways())
+        return text + "".join(map(self.compared, self.hones())) + self.beside_trl()
 
 
 def cases(options: argparse.Namespace) -> list[tuple[str, bool]]:
@@ -110,7 +125,7 @@ def run(options: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
     records = []
     for model, bf16 in cases(options):
         case = Case(options, folder, model, bf16)
-        ways = case.run()
-        print(table(case.title(), ways) + case.shares(), flush=True)
-        records += [{"what": case.title(), **vars(way)} for way in ways]
+        case.run()
+        print(case.text(), flush=True)
+        records += [{"what": case.title(), **vars(way)} for way in case.all_ways()]
     return records

@@ -1,5 +1,6 @@
 """Programs that are measured: those of peers stay up, hone starts anew for each round."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -77,12 +78,14 @@ class Worker:
         return json.loads(line)
 
     def step(self, **arguments) -> dict:
-        self.process.stdin.write(json.dumps(arguments) + "\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and has no answer either
+            self.process.stdin.write(json.dumps(arguments) + "\n")
+            self.process.stdin.flush()
         return self.answer()
 
     def close(self) -> None:
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         try:
             self.process.wait(timeout=20)
         except subprocess.TimeoutExpired:
