@@ -234,6 +234,28 @@ class Bench(SystemTest):
         ended = self.hone("bench", "allreduce", "--min_bytes", 7, "--max_bytes", 64, code=64)
         self.assert_one_error(ended, "min_bytes must be a multiple of 4", "got 7", "--min_bytes 4")
 
+    def test_a_step(self) -> None:
+        for ranks in (None, 2):
+            ended = self.hone("bench", "step", "tiny", "--lengths", "5,9,3", "--repeats", 2, "--json", ranks=ranks)
+            report = json.loads(ended.out)
+            self.assertEqual((report["ranks"], report["tokens"]), (ranks or 1, 17))
+            self.assertGreater(report["first_step_from_start"], 0)
+            self.assertLess(report["first_step_from_start"], 300)
+
+    def test_generation(self) -> None:
+        config = json.loads((self.folder / "tiny/config.json").read_text())
+        del config["eos_token_id"]  # all completions are of one length
+        (self.folder / "endless").mkdir()
+        (self.folder / "endless/config.json").write_text(json.dumps(config))
+        ended = self.hone(
+            *("bench", "generate", "endless", "--batch_size", 4, "--num_return_sequences", 2, "--do_sample"),
+            *("--prompt_length", 6, "--max_new_tokens", 3, "--repeats", 2, "--json"),
+        )
+        report = json.loads(ended.out)
+        self.assertEqual(report["tokens"], 4 * 3)
+        self.assertGreater(report["bandwidth_gb_per_second"], 0)
+        self.assertGreaterEqual(report["max_seconds"], report["min_seconds"])
+
     def test_nothing_to_measure(self) -> None:
         ended = self.hone("bench", "allreduce", "--min_bytes", 64, "--max_bytes", 32, code=64)
         self.assertIn("max_bytes is below min_bytes", ended.err)

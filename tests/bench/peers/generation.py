@@ -76,6 +76,9 @@ class Case:
         try:
             started.append(self.start("transformers", onednn=False))
             started.append(self.start("transformers-settings", onednn, worker.KEEP_MEMORY))
+            for peer in started:  # once each that does not count
+                for batch, way in self.kinds:
+                    peer.step(batch=batch, way=way)
             for number in range(self.options.rounds):
                 for kind in self.kinds:
                     self.measure(kind, number, *started)
