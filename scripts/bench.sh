@@ -6,8 +6,9 @@
 # Training: TRL's IterativeSFTTrainer, the best Python loop that we could write, and the matrix
 # products alone, for GPT-2 124M and SmolLM2-135M in float32 and bfloat16. Generation: transformers'
 # generate(). --short: training of GPT-2 in float32 alone, 2 rounds. For a machine that does nothing
-# else: two cores and 20 GB of free memory. The peers get an environment of their own (6 GB) in
-# ${XDG_CACHE_HOME:-$HOME/.cache}/hone. docs/performance.md says what is measured and how.
+# else: two cores and 20 GB of free memory; all of it takes about an hour. The peers get an
+# environment of their own (6 GB) in ${XDG_CACHE_HOME:-$HOME/.cache}/hone. docs/performance.md says
+# what is measured and how.
 set -euo pipefail
 # shellcheck source=scripts/lib/all.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/all.sh"

@@ -41,7 +41,7 @@ class Case:
 
     def start(self, key: str, onednn: bool, variables: dict[str, str] | None = None) -> None:
         arguments = [str(self.model), *self.common(), *flags(onednn=onednn)]
-        log = self.folder / f"{key}.log"
+        log = self.model / f"{key}-{'bfloat16' if self.bf16 else 'float32'}.log"
         started = worker.Worker(f"{key}_step.py", arguments, self.options.threads, log, variables)
         self.workers[key] = started
         self.ways[key].note = started.ready.get("note", "")

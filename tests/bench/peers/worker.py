@@ -54,6 +54,8 @@ class Worker:
         variables: dict[str, str] | None = None,
     ) -> None:
         self.name, self.log = program, log
+        # Of this program alone, and nothing is left behind: the first step has all to compile.
+        compiled = {"TORCHINDUCTOR_CACHE_DIR": str(log.with_suffix(".compiled"))}
         with log.open("w") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / program), *arguments, "--threads", str(threads)],
@@ -61,7 +63,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=environment(threads, variables),
+                env=environment(threads, {**compiled, **(variables or {})}),
             )
         try:
             self.ready = self.answer()
