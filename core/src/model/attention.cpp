@@ -24,6 +24,7 @@ namespace {
 /// fast as the flash kernel, which makes many small products a head and calls a library for each. Beyond,
 /// scores would be most of what is in memory.
 constexpr std::int64_t kShortSequence = 512;
+constexpr std::int64_t kShortOnGpu = 96;  // not measured: the kernel is a good one there
 
 /// Key/value heads play the batch, the query heads that share one play the heads: a stride of zero
 /// repeats the keys without a copy.
@@ -114,8 +115,8 @@ at::Tensor full_attention(const at::Tensor& q, const at::Tensor& k, const at::Te
   });
 }
 
-bool takes_flash(std::int64_t length, bool has_bias, bool has_dropout) {
-  return length > kShortSequence && !has_bias && !has_dropout;
+bool takes_flash(std::int64_t length, bool has_bias, bool has_dropout, bool on_gpu) {
+  return length > (on_gpu ? kShortOnGpu : kShortSequence) && !has_bias && !has_dropout;
 }
 
 AttentionKept kept_by_attention(const AttentionSizes& s) {
@@ -124,10 +125,14 @@ AttentionKept kept_by_attention(const AttentionSizes& s) {
   const auto keys = s.kv_heads * s.head_dim * s.element_bytes;
   // Queries, keys, values, and the output as the next layer has it.
   const auto in_and_out = 2 * queries + 2 * keys;
-  if (s.is_causal && !s.has_bias && !s.has_dropout) {
-    // The kernel's normalizers, or the weights.
-    const bool is_flash = takes_flash(s.length, false, false);
-    return {in_and_out + (is_flash ? s.heads * kFloat : 0), is_flash ? 0 : s.heads * s.element_bytes};
+  const bool is_flash = s.is_causal && takes_flash(s.length, s.has_bias, s.has_dropout, s.on_gpu);
+  if (is_flash) {
+    // A normalizer for each head; on GPUs the kernel's own output too, in another order.
+    return {in_and_out + s.heads * kFloat + (s.on_gpu ? queries : 0), 0};
+  }
+  // packed_attention() keeps the weights alone.
+  if (s.is_causal && !s.on_gpu && !s.has_bias && !s.has_dropout) {
+    return {in_and_out, s.heads * s.element_bytes};
   }
   // Softmax keeps its result, in float32 at least. The product with the values keeps what it multiplies: the same, a
   // narrower copy, or what dropout left.
@@ -140,7 +145,7 @@ at::Tensor CausalAttention::operator()(const at::Tensor& q, const at::Tensor& k,
                                        const at::Tensor& v, const ScoreRule& rule,
                                        const WeightFilter& filter) {
   const auto length = q.size(0);
-  if (takes_flash(length, rule.bias != nullptr, filter != nullptr)) {
+  if (takes_flash(length, rule.bias != nullptr, filter != nullptr, !q.device().is_cpu())) {
     return by_flash(q, k, v, rule.scale);
   }
   auto added = mask(length, q.options());
@@ -150,8 +155,7 @@ at::Tensor CausalAttention::operator()(const at::Tensor& q, const at::Tensor& k,
 
 at::Tensor CausalAttention::mask(std::int64_t length, const at::TensorOptions& options) {
   if (!mask_.defined() || mask_.size(1) < length) {
-    const auto size = std::max(length, kShortSequence);
-    mask_ = at::full({1, size, size}, -std::numeric_limits<double>::infinity(),
+    mask_ = at::full({1, length, length}, -std::numeric_limits<double>::infinity(),
                      options.requires_grad(false))
                 .triu_(1);
   }

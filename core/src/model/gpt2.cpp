@@ -164,7 +164,7 @@ at::Tensor Gpt2Model::forward(const TokenInput& input_tokens, Attention& attenti
   return norm(x, final_norm_);
 }
 
-std::vector<BlockStack> Gpt2Model::stacks(std::int64_t length) const {
+std::vector<BlockStack> Gpt2Model::stacks(std::int64_t length, bool on_gpu) const {
   const auto& s = config_.shape;
   const auto bytes = parameters_.element_bytes(), width = s.hidden_size * bytes;
   const auto inner = config_.inner_size * bytes;
@@ -174,6 +174,7 @@ std::vector<BlockStack> Gpt2Model::stacks(std::int64_t length) const {
                                             .kv_heads = s.num_heads,
                                             .head_dim = s.head_dim,
                                             .element_bytes = bytes,
+                                            .on_gpu = on_gpu,
                                             .has_dropout = has_dropout});
   // Keys and values are views that keep the queries beside them, of which weights that are dropped have a scaled
   // copy.

@@ -31,7 +31,7 @@ class Gpt2Model final : public LanguageModel {
   bool has_dropout() const override {
     return config_.embedding_dropout + config_.attention_dropout + config_.residual_dropout > 0;
   }
-  std::vector<BlockStack> stacks(std::int64_t length) const override;
+  std::vector<BlockStack> stacks(std::int64_t length, bool on_gpu) const override;
 
  private:
   struct Affine {

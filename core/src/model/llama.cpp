@@ -145,7 +145,7 @@ at::Tensor LlamaModel::forward(const TokenInput& input_tokens, Attention& attent
   return rms_norm(x, norm_, config_.norm_eps);
 }
 
-std::vector<BlockStack> LlamaModel::stacks(std::int64_t length) const {
+std::vector<BlockStack> LlamaModel::stacks(std::int64_t length, bool on_gpu) const {
   const auto& s = config_.shape;
   const auto bytes = parameters_.element_bytes(), inner = config_.intermediate_size * bytes;
   const auto norm = kept_by_rms_norm(s.hidden_size, bytes);
@@ -154,6 +154,7 @@ std::vector<BlockStack> LlamaModel::stacks(std::int64_t length) const {
                                             .kv_heads = s.num_kv_heads,
                                             .head_dim = s.head_dim,
                                             .element_bytes = bytes,
+                                            .on_gpu = on_gpu,
                                             .has_dropout = config_.attention_dropout > 0});
   return {{.num_blocks = s.num_layers,
            .input = s.hidden_size * bytes,

@@ -29,7 +29,7 @@ class LlamaModel final : public LanguageModel {
   at::Tensor forward(const TokenInput& tokens, Attention& attention) override;
   const at::Tensor& output_weight() override;
   bool has_dropout() const override { return config_.attention_dropout > 0; }
-  std::vector<BlockStack> stacks(std::int64_t length) const override;
+  std::vector<BlockStack> stacks(std::int64_t length, bool on_gpu) const override;
 
  private:
   struct Linear {

@@ -208,12 +208,12 @@ std::unique_ptr<LanguageModel> outline_model(const std::filesystem::path& folder
   return build_model(folder, {.dtype = dtype, .device = at::kMeta});
 }
 
-ModelSizes sizes_of(LanguageModel& model, std::int64_t length) {
+ModelSizes sizes_of(LanguageModel& model, std::int64_t length, bool on_gpu) {
   const auto& shape = model.shape();
   ModelSizes sizes{.num_parameters = model.parameters().num_elements(),
                    .vocab_size = shape.vocab_size,
                    .hidden_size = shape.hidden_size,
-                   .stacks = model.stacks(length)};
+                   .stacks = model.stacks(length, on_gpu)};
   for (const auto& group : model.parameters().groups()) sizes.flat_elements += group.values.numel();
   // A decoder that reads a source has its keys and values in a cache too.
   const std::int64_t caches = shape.is_encoder_decoder ? 2 : 1;

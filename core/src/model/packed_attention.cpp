@@ -5,7 +5,6 @@
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/_softmax.h>
 #include <ATen/ops/_softmax_backward_data.h>
-#include <ATen/ops/baddbmm.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -99,14 +98,9 @@ struct Products {
   static at::Tensor forward(const Rows& rows, double scale, const at::Tensor& mask,
                             const at::Tensor& out) {
     const auto length = rows.length(), kv_heads = rows.kv_heads(), group = rows.group();
-    const auto spread = mask.unsqueeze(1)
-                            .expand({kv_heads, group, length, length})
-                            .reshape({kv_heads, group * length, length});
-    const auto scores = at::baddbmm(spread, of_queries(rows.q, kv_heads), rows.k.permute({1, 2, 0}),
-                                    1.0, scale);
-    // In float32 at least, as the kernel has it.
-    const auto wide = rows.q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-    const auto weights = at::_softmax(scores.to(wide), -1, false).to(rows.q.scalar_type());
+    const auto scores = at::bmm(of_queries(rows.q * scale, kv_heads), rows.k.permute({1, 2, 0}));
+    scores.view({kv_heads * group, length, length}).add_(mask);
+    const auto weights = at::_softmax(scores, -1, /*half_to_float=*/false);  // in float32 inside
     put_queries(out, at::bmm(weights, rows.v.transpose(0, 1)), kv_heads);
     return weights;
   }

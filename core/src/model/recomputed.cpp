@@ -52,7 +52,7 @@ EncodedSource LanguageModel::encode(const TokenInput&, std::span<const std::int6
   throw std::logic_error{shape().model_type + " has no encoder"};
 }
 
-std::vector<BlockStack> LanguageModel::stacks(std::int64_t) const {
+std::vector<BlockStack> LanguageModel::stacks(std::int64_t, bool) const {
   throw std::logic_error{shape().model_type + " does not say what its blocks keep"};
 }
 

@@ -250,7 +250,7 @@ at::Tensor T5Model::forward(const TokenInput& tokens, Attention& attention) {
 
 const at::Tensor& T5Model::output_weight() { return head_; }
 
-std::vector<BlockStack> T5Model::stacks(std::int64_t length) const {
+std::vector<BlockStack> T5Model::stacks(std::int64_t length, bool on_gpu) const {
   const auto& s = config_.shape;
   const auto bytes = parameters_.element_bytes(), width = s.hidden_size * bytes;
   const auto inner = config_.inner_size * bytes;
@@ -261,6 +261,7 @@ std::vector<BlockStack> T5Model::stacks(std::int64_t length) const {
                                             .kv_heads = s.num_heads,
                                             .head_dim = s.head_dim,
                                             .element_bytes = bytes,
+                                            .on_gpu = on_gpu,
                                             .is_causal = false,
                                             .has_dropout = has_dropout()});
   // Gated: gate, its GELU, the other half, and their product. Else ReLU's result, and what dropout left of it.

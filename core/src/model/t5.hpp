@@ -42,7 +42,7 @@ class T5Model final : public LanguageModel {
   EncodedSource encode(const TokenInput& source, std::span<const std::int64_t> lengths) override;
   const at::Tensor& output_weight() override;
   bool has_dropout() const override { return config_.dropout > 0; }
-  std::vector<BlockStack> stacks(std::int64_t length) const override;
+  std::vector<BlockStack> stacks(std::int64_t length, bool on_gpu) const override;
 
  private:
   struct Heads {

@@ -27,7 +27,7 @@ Planner::Planner(PlanOptions options) : options_(std::move(options)) {
   length_ = options_.max_length.value_or(max_positions_);
   model_type_ = shape.model_type;
   attention_width_ = static_cast<double>(shape.num_layers * shape.num_heads * shape.head_dim);
-  sizes_ = sizes_of(*model, length_);
+  sizes_ = sizes_of(*model, length_, options_.device == "cuda");
 }
 
 Plan Planner::of(std::int64_t ranks) const {

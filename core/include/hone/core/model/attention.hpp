@@ -76,6 +76,7 @@ struct AttentionSizes {
   std::int64_t length = 0;  ///< tokens of a sequence
   std::int64_t heads = 0, kv_heads = 0, head_dim = 0;
   std::int64_t element_bytes = 4;
+  bool on_gpu = false;
   bool is_causal = true;
   bool has_bias = false, has_dropout = false;
 };
@@ -89,7 +90,7 @@ struct AttentionKept {
 AttentionKept kept_by_attention(const AttentionSizes& sizes);
 
 /// Whether CausalAttention takes the flash kernel, which has no scores in memory.
-bool takes_flash(std::int64_t length, bool has_bias, bool has_dropout);
+bool takes_flash(std::int64_t length, bool has_bias, bool has_dropout, bool on_gpu = false);
 
 /// Attention of one sequence's tokens over its own keys, each token up to itself. Differentiable.
 /// Shape: q (L, H, D), k and v (L, K, D); returns (L, H, D), contiguous.

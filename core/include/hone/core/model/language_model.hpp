@@ -77,7 +77,7 @@ class LanguageModel {
 
   /// What training holds of each of its stacks of blocks, for sequences (and sources) of `length` tokens: the
   /// other side of forward(), for plan_memory(). Throws: std::logic_error for a model that does not say.
-  virtual std::vector<BlockStack> stacks(std::int64_t length) const;
+  virtual std::vector<BlockStack> stacks(std::int64_t length, bool on_gpu = false) const;
 
  protected:
   /// block(x), kept or computed again as was asked.
@@ -112,7 +112,7 @@ std::unique_ptr<LanguageModel> outline_model(const std::filesystem::path& folder
                                              at::ScalarType dtype = at::kFloat);
 
 /// What plan_memory() wants to know of a model that is trained on sequences of `length` tokens.
-ModelSizes sizes_of(LanguageModel& model, std::int64_t length);
+ModelSizes sizes_of(LanguageModel& model, std::int64_t length, bool on_gpu = false);
 
 /// Writes model.safetensors (or shards), the float32 masters where the model has some, and copies config.json, generation_config.json and tokenizer
 /// files from `source_folder`, so that transformers and load_model() read `folder`. Aliases of tied
