@@ -9,6 +9,8 @@
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "model/kernels/row_functions.hpp"
 
 namespace hone {
@@ -56,7 +58,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return (wide * scale).to(x.scalar_type()) * weight;
 }
 
-std::int64_t kept_by_rms_norm(std::int64_t width, std::int64_t element_bytes) {
+std::int64_t kept_by_rms_norm(std::int64_t width, std::int64_t element_bytes, bool on_gpu) {
+  if (on_gpu) return width * (std::max<std::int64_t>(4, element_bytes) + 2 * element_bytes);
   return 2 * width * element_bytes + 4;
 }
 

@@ -148,7 +148,7 @@ at::Tensor LlamaModel::forward(const TokenInput& input_tokens, Attention& attent
 std::vector<BlockStack> LlamaModel::stacks(std::int64_t length, bool on_gpu) const {
   const auto& s = config_.shape;
   const auto bytes = parameters_.element_bytes(), inner = config_.intermediate_size * bytes;
-  const auto norm = kept_by_rms_norm(s.hidden_size, bytes);
+  const auto norm = kept_by_rms_norm(s.hidden_size, bytes, on_gpu);
   const auto attention = kept_by_attention({.length = length,
                                             .heads = s.num_heads,
                                             .kv_heads = s.num_kv_heads,
@@ -158,8 +158,9 @@ std::vector<BlockStack> LlamaModel::stacks(std::int64_t length, bool on_gpu) con
                                             .has_dropout = config_.attention_dropout > 0});
   return {{.num_blocks = s.num_layers,
            .input = s.hidden_size * bytes,
-           // Two norms, attention, and of the gated layer: gate, up, and what becomes of them.
-           .kept = 2 * norm + attention.of_token + 3 * inner,
+           // Two norms, attention, and of the gated layer: gate, up, and what becomes of them; on GPUs the gate's SiLU
+           // too.
+           .kept = 2 * norm + attention.of_token + (on_gpu ? 4 : 3) * inner,
            .kept_of_pair = attention.of_pair,
            .widest = 2 * inner,
            // The last norm, sines and cosines.

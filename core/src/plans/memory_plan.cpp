@@ -13,15 +13,9 @@ constexpr std::int64_t kFloat = 4;
 
 /// Measured: peak of `hone train` with a model of 23,840 parameters, libtorch 2.15 on Debian 12,
 /// x86-64: 179 MB on one rank and on each of two under mpirun. Of these 76 MB are pages of
-/// libtorch_cpu.
+/// libtorch_cpu. Holes between tensors that come and go are not seen beside that (PageHeap): 10 runs
+/// of two families with 24 to 40 million parameters.
 constexpr std::int64_t kProcessBytes = 179'000'000;
-/// Measured: glibc's heap holds 0 to 140 MB in holes between tensors that come and go: peak of a
-/// run less that of the same with MALLOC_MMAP_THRESHOLD_=65536, which gives every tensor back at
-/// once; 15 runs of two families with 24 to 40 million parameters, more holes where tensors are
-/// larger. Those above 32 MiB never come from the heap.
-constexpr std::int64_t kHeapHoles = 45'000'000;
-constexpr std::int64_t kHolesOfWidest = 3;
-constexpr std::int64_t kMostFromHeap = std::int64_t{32} << 20;
 /// A model, not measured here: a CUDA context with its libraries' kernels and workspaces.
 constexpr std::int64_t kGpuContextBytes = 500'000'000;
 /// Ids, labels and mask as they are given to step(), ids and labels as it keeps them: int64 each.
@@ -78,15 +72,6 @@ std::int64_t activations(const ModelSizes& model, const MemoryRequest& r) {
   return held + on_top;
 }
 
-/// Of a CPU rank: the program and the holes in its heap.
-std::int64_t process_bytes(const ModelSizes& model, const MemoryRequest& r) {
-  std::int64_t widest = 0;
-  for (const auto& stack : model.stacks) {
-    widest = std::max(widest, r.sequences * r.length * stack.widest);
-  }
-  return kProcessBytes + kHeapHoles + kHolesOfWidest * std::min(widest, kMostFromHeap);
-}
-
 void require_positive(const char* name, std::int64_t value) {
   if (value > 0) return;
   throw ConfigError{std::string{name} + " must be > 0, got " + std::to_string(value)};
@@ -124,7 +109,7 @@ MemoryPlan plan_memory(const ModelSizes& model, const MemoryRequest& r) {
   const auto sharers = r.on_gpu ? 1 : r.ranks_on_node;
   plan.shared = plan.gradients / sharers * (sharers - 1);
   plan.on_gpu = r.on_gpu;
-  plan.process = r.on_gpu ? kGpuContextBytes : process_bytes(model, r);
+  plan.process = r.on_gpu ? kGpuContextBytes : kProcessBytes;
   return plan;
 }
 
