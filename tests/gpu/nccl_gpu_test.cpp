@@ -9,6 +9,7 @@
 #include <string>
 
 #include "distributed/communicator_contract.hpp"
+#include "fakes/forwarding_communicator.hpp"
 #include "gpu/gpu_world.hpp"
 #include "hone/distributed/nccl_communicator.hpp"
 #include "hone/distributed/thread_world.hpp"
@@ -20,30 +21,10 @@ namespace hone::testing {
 namespace {
 
 /// NCCL with memory that the host can fill and read as well.
-class ManagedNccl final : public Communicator {
+class ManagedNccl final : public ForwardingCommunicator {
  public:
-  explicit ManagedNccl(distributed::NcclCommunicator& nccl) : nccl_(nccl) {}
+  using ForwardingCommunicator::ForwardingCommunicator;
 
-  int rank() const override { return nccl_.rank(); }
-  int size() const override { return nccl_.size(); }
-  std::string_view backend() const override { return nccl_.backend(); }
-  void all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) override {
-    nccl_.all_reduce(data, count, dtype, op);
-  }
-  void reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) override {
-    nccl_.reduce_scatter(data, block, dtype, op);
-  }
-  void all_gather(void* data, std::int64_t block, DType dtype) override {
-    nccl_.all_gather(data, block, dtype);
-  }
-  void broadcast(void* data, std::int64_t count, DType dtype, int root) override {
-    nccl_.broadcast(data, count, dtype, root);
-  }
-  std::vector<std::vector<std::byte>> all_gather_bytes(std::span<const std::byte> mine) override {
-    return nccl_.all_gather_bytes(mine);
-  }
-  void barrier() override { nccl_.barrier(); }
-  void abort(int exit_code) override { nccl_.abort(exit_code); }
   std::shared_ptr<std::byte> allocate(std::int64_t bytes) override {
     void* memory = nullptr;
     const auto size = static_cast<std::size_t>(bytes) + 1;  // none is not taken
@@ -52,9 +33,6 @@ class ManagedNccl final : public Communicator {
     cudaDeviceSynchronize();
     return {static_cast<std::byte*>(memory), cudaFree};
   }
-
- private:
-  distributed::NcclCommunicator& nccl_;
 };
 
 /// What a rank of these tests has, where each has a GPU of its own.

@@ -33,7 +33,7 @@ using nlohmann::ordered_json;
 struct BenchStepOptions {
   std::string operation;
   std::string model_name_or_path;
-  std::string lengths = "111,306,347,172,183,102,77,78";
+  std::vector<std::int64_t> lengths{111, 306, 347, 172, 183, 102, 77, 78};
   bool bf16 = false;
   bool gradient_checkpointing = false;
   std::int64_t per_device_train_batch_size = 8;
@@ -49,7 +49,8 @@ struct BenchStepOptions {
              "A folder with config.json; weights are not needed, they are drawn.")
         .positional()
         .required();
-    what.add("lengths", &lengths, "Tokens of each sequence of the update, with commas between.");
+    what.add("lengths", &lengths, "Tokens of each sequence of the update: 128,300.", at_least(2))
+        .comma_separated();
     what.add("bf16", &bf16, "Compute in bfloat16, with float32 masters.");
     what.add("gradient_checkpointing", &gradient_checkpointing,
              "Keep only each block's input for the backward pass and compute the rest again.");
@@ -60,24 +61,6 @@ struct BenchStepOptions {
     what.add("num_threads", &num_threads, "Compute threads of each rank; null: the cores it may use.",
              at_least(1));
     what.add("json", &json, "JSON to standard output.");
-  }
-
-  std::vector<std::int64_t> numbers() const {
-    std::vector<std::int64_t> all;
-    for (std::size_t begin = 0; begin <= lengths.size();) {
-      const auto end = std::min(lengths.find(',', begin), lengths.size());
-      const auto word = lengths.substr(begin, end - begin);
-      const bool is_number = !word.empty() && word.size() <= 7 &&
-                             word.find_first_not_of("0123456789") == std::string::npos;
-      const auto length = is_number ? std::stoll(word) : 0;
-      if (length < 2) {
-        throw ConfigError{"lengths must be whole numbers >= 2 with commas between, such as "
-                          "128,300; got \"" + lengths + '"'};
-      }
-      all.push_back(length);
-      begin = end + 1;
-    }
-    return all;
   }
 };
 
@@ -250,7 +233,7 @@ std::string summary_of(const ordered_json& report) {
   return line;
 }
 
-void run_on(Session& session, const BenchStepOptions& options, const std::vector<std::int64_t>& lengths) {
+void run_on(Session& session, const BenchStepOptions& options) {
   const auto library = choose_matmul_library(session.communicator());
   std::unique_ptr<LanguageModel> model;
   run_agreed(session.communicator(), [&] { model = drawn_model(session, options); });
@@ -267,13 +250,14 @@ void run_on(Session& session, const BenchStepOptions& options, const std::vector
                   {.per_device_train_batch_size = options.per_device_train_batch_size,
                    .updates_per_step = "one",
                    .learning_rate = 1e-5}};
-  const auto batch = batch_of(lengths, model->shape().vocab_size);
+  const auto batch = batch_of(options.lengths, model->shape().vocab_size);
   trainer.step(batch);
   const double first_step = seconds_since_start();
   profile.clear();
   const auto measured = measure(trainer, batch, options.repeats);
-  auto report = report_of(measured, std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0}),
-                          session, library);
+  const auto tokens =
+      std::accumulate(options.lengths.begin(), options.lengths.end(), std::int64_t{0});
+  auto report = report_of(measured, tokens, session, library);
   report["first_step_from_start"] = first_step;
   if (options.profile) {
     report["rows"] = rows_of(measured, profile);
@@ -295,7 +279,7 @@ int run_bench_step(const CommandContext& context, Arguments arguments) {
   OptionRegistry registry{"hone bench step", "Measures updates of a model on sequences of given lengths."};
   options.bind(registry);
   if (!parse_options(context, registry, arguments)) return 0;
-  const auto lengths = options.numbers();
+  if (options.lengths.empty()) throw ConfigError{"lengths is empty. Give some: --lengths 128,300"};
   Session session{{.use_cpu = true,
                    .num_threads = options.num_threads,
                    .watch_signals = false,
@@ -303,7 +287,7 @@ int run_bench_step(const CommandContext& context, Arguments arguments) {
                   context.environment,
                   context.screen};
   return session.run([&] {
-    run_on(session, options, lengths);
+    run_on(session, options);
     return 0;
   });
 }
