@@ -71,8 +71,10 @@ MUTANTS = [
            "packed_batch_test", "Unpad.EveryLayout*"),
     Mutant("packed_sequences_see_each_other",
            "attention ignores where packed sequences end",
-           "core/src/model/attention.cpp", "if (lengths.size() == 1) return",
-           "if (!lengths.empty()) return", "golden_test", "Golden.Row19_*"),
+           "core/src/model/attention.cpp", "(q, k, v, lengths_, mask, rule.scale)",
+           "(q, k, v, std::vector{q.size(0)},"
+           " causal_attention_.mask(q.size(0), q.options()), rule.scale)",
+           "golden_test", "Golden.Row19_*"),
     Mutant("weights_dropped_from_the_gradient",
            "samples' weights count in the loss but not in the gradient",
            "core/src/training/loss.cpp", "if (weights.defined()) gradient.mul_(weights);", "",
