@@ -33,6 +33,16 @@ foreach(dir ${HONE_TORCH_SIDE_LIBS})
   target_link_options(hone_torch INTERFACE "LINKER:-rpath-link,${dir}" "LINKER:-rpath,${dir}")
 endforeach()
 
+# Without OpenMP in the including file at::parallel_for() is a plain loop. The runtime is LibTorch's own, so that there
+# is one set of threads.
+target_compile_options(hone_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+file(GLOB HONE_TORCH_OPENMP ${HONE_TORCH_DIR}/lib/libgomp*.so*)
+if(HONE_TORCH_OPENMP)
+  target_link_libraries(hone_torch INTERFACE ${HONE_TORCH_OPENMP})
+else()
+  target_link_options(hone_torch INTERFACE -fopenmp)
+endif()
+
 # hone::torch_cuda, for the GPU module alone: LibTorch's CUDA part, where it has one and the CUDA runtime's
 # headers are there: as packages beside it, or in a CUDA toolkit.
 find_path(HONE_CUDA_INCLUDE crt/host_defines.h

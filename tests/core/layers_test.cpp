@@ -11,6 +11,7 @@
 #include <ATen/ops/sin.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -171,6 +172,23 @@ TEST(RowKernels, KeepWhatIsNotANumber) {
   EXPECT_EQ(gated[0][2].item<float>(), 90.0F);
   EXPECT_NEAR(gated[0][3].item<float>(), 0.0, 1e-30);
   EXPECT_TRUE(at::isnan(rms_norm(odd, at::ones({5}), kEps)).all().item<bool>());
+}
+
+/// Few rows have loops of their own while texts are generated.
+TEST(Linear, IsTheSameProductInInferenceMode) {
+  for (const auto& [dtype, tolerance] : {std::pair{at::kFloat, 1e-5}, {at::kBFloat16, 2e-2}}) {
+    const auto weight = scattered({515, 130}).to(dtype), bias = scattered({515}, 1.0).to(dtype);
+    for (const std::int64_t rows : {1, 6, 32, 33}) {
+      // Every second column of a wider one: not contiguous.
+      const auto x = scattered({rows, 260}, 2.0).to(dtype).view({rows, 130, 2}).select(2, 1);
+      const c10::InferenceMode generating;
+      const auto expected = at::mm(x.to(at::kDouble), weight.to(at::kDouble).t());
+      EXPECT_TRUE(linear_out_in(x, weight).to(at::kDouble).allclose(expected, tolerance, tolerance));
+      EXPECT_TRUE(linear_out_in(x, weight, bias)
+                      .to(at::kDouble)
+                      .allclose(expected + bias.to(at::kDouble), tolerance, tolerance));
+    }
+  }
 }
 
 TEST(Linear, AddsItsWeightsGradientWhereItBelongs) {

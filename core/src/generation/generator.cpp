@@ -1,12 +1,11 @@
 #include "hone/core/generation/generator.hpp"
 
-#include <ATen/ops/cat.h>
+#include <ATen/Parallel.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/logsumexp.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
-#include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <string>
@@ -17,6 +16,7 @@
 #include "hone/core/generation/sampling.hpp"
 #include "hone/core/keyed_random.hpp"
 #include "hone/core/model/language_model.hpp"
+#include "hone/core/model/layers.hpp"
 #include "hone/core/tokenizer.hpp"
 #include "hone/core/training/micro_batches.hpp"
 #include "hone/core/training/plans.hpp"
@@ -142,7 +142,8 @@ class Decoder {
 
   /// One token for each row from `first` on. Shape: hidden (rows, C).
   void draw(const at::Tensor& hidden, std::size_t first) {
-    auto logits = at::mm(hidden, model_.output_weight().t()).to(at::kFloat).to(at::kCPU);
+    const auto logits =
+        linear_out_in(hidden, model_.output_weight()).to(at::kFloat).to(at::kCPU);
     const auto normalizers = at::logsumexp(logits, {1});
     const auto chosen = choose(logits, first);
     for (std::size_t i = 0; i < chosen.size(); ++i) {
@@ -157,30 +158,35 @@ class Decoder {
   }
 
   std::vector<std::int64_t> choose(const at::Tensor& logits, std::size_t first) const {
-    const auto vocab = static_cast<std::size_t>(logits.size(1));
-    const auto rows = static_cast<std::size_t>(logits.size(0));
-    const auto row_of = [&](const at::Tensor& table, std::size_t row) {
-      return std::span<float>{table.mutable_data_ptr<float>() + row * vocab, vocab};
+    const auto rows = logits.size(0), vocab = logits.size(1);
+    std::vector<std::int64_t> chosen(static_cast<std::size_t>(rows));
+    const auto for_each_row = [&](auto work) {
+      at::parallel_for(0, rows, 1, [&](std::int64_t begin, std::int64_t end) {
+        for (auto row = begin; row < end; ++row) work(static_cast<std::size_t>(row));
+      });
     };
-    std::vector<std::int64_t> chosen(rows);
+    const auto row_of = [&](const at::Tensor& table, std::size_t row) {
+      const auto width = static_cast<std::size_t>(vocab);
+      return std::span<float>{table.mutable_data_ptr<float>() + row * width, width};
+    };
     if (!options_.do_sample) {
-      for (std::size_t row = 0; row < rows; ++row) chosen[row] = pick_greedy(row_of(logits, row));
+      for_each_row([&](std::size_t row) { chosen[row] = pick_greedy(row_of(logits, row)); });
       return chosen;
     }
     const bool neutral =
         options_.temperature == 1.0 && options_.top_k == 0 && options_.top_p >= 1.0;
     const auto processed = neutral ? logits : logits.clone();
     if (!neutral) {
-      for (std::size_t row = 0; row < rows; ++row) {
+      for_each_row([&](std::size_t row) {
         apply_temperature(row_of(processed, row), options_.temperature);
         keep_top_k(row_of(processed, row), options_.top_k);
         keep_top_p(row_of(processed, row), options_.top_p);
-      }
+      });
     }
     const auto probabilities = at::softmax(processed, 1);
-    for (std::size_t row = 0; row < rows; ++row) {
+    for_each_row([&](std::size_t row) {
       chosen[row] = pick(row_of(probabilities, row), uniform_for(rows_[first + row]));
-    }
+    });
     return chosen;
   }
 
@@ -254,7 +260,7 @@ std::string_view name_of(FinishReason reason) {
 std::vector<Completion> generate(LanguageModel& model, std::span<const PromptTokens> prompts,
                                  const GenerationOptions& options, std::uint64_t seed,
                                  std::uint64_t call) {
-  const c10::NoGradGuard no_grad;
+  const c10::InferenceMode no_autograd;
   options.validate();
   require_room(model.shape(), prompts, options);
   if (prompts.empty()) return {};

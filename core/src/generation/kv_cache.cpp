@@ -13,9 +13,12 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "hone/core/model/language_model.hpp"
+#include "model/kernels/decode_functions.hpp"
+#include "model/kernels/stored_type.hpp"
 
 namespace hone::detail {
 
@@ -51,6 +54,34 @@ void KvCache::remove_row(std::int64_t row) {
 
 void KvCache::grow() {
   for (auto& length : lengths_) ++length;
+}
+
+void KvCache::put_last(std::int64_t layer, const at::Tensor& keys, const at::Tensor& values) {
+  if (keys.device().is_cpu()) {
+    copy_last(keys.contiguous(), keys_[static_cast<std::size_t>(layer)]);
+    copy_last(values.contiguous(), values_[static_cast<std::size_t>(layer)]);
+    return;
+  }
+  using at::indexing::Slice;
+  const auto places = at::tensor(lengths_, at::kLong).to(keys.device()) - 1;
+  const auto rows = at::arange(num_rows(), places.options());
+  keys_[static_cast<std::size_t>(layer)].index_put_({rows, Slice(), places}, keys);
+  values_[static_cast<std::size_t>(layer)].index_put_({rows, Slice(), places}, values);
+}
+
+/// Shape: from (num_rows, K, D), to (max_rows, K, max_tokens, D); both contiguous, in host memory.
+void KvCache::copy_last(const at::Tensor& from, const at::Tensor& to) const {
+  const auto heads = to.size(1), room = to.size(2);
+  const auto bytes = to.size(3) * to.element_size();
+  const auto* source = static_cast<const std::byte*>(from.const_data_ptr());
+  auto* target = static_cast<std::byte*>(to.mutable_data_ptr());
+  for (std::int64_t row = 0; row < num_rows(); ++row) {
+    const auto place = lengths_[static_cast<std::size_t>(row)] - 1;
+    for (auto head = row * heads; head < (row + 1) * heads; ++head) {
+      std::memcpy(target + (head * room + place) * bytes, source + head * bytes,
+                  static_cast<std::size_t>(bytes));
+    }
+  }
 }
 
 namespace {
@@ -101,17 +132,17 @@ at::Tensor PrefillAttention::attend_source(std::int64_t layer, const at::Tensor&
 }
 
 CacheView::CacheView(const KvCache& cache)
-    : cache_(cache), longest_(*std::max_element(cache.lengths().begin(), cache.lengths().end())) {
-  const auto options = cache.keys(0).options();
-  lengths_ = at::tensor(cache.lengths(), at::kLong).to(options.device());
-  const auto visible = at::arange(longest_, lengths_.options()).unsqueeze(0) < lengths_.unsqueeze(1);
-  mask_ = at::where(visible, at::zeros({}, options),
-                    at::full({}, -std::numeric_limits<double>::infinity(), options))
-              .view({cache.num_rows(), 1, 1, longest_});
-}
+    : cache_(cache), longest_(*std::ranges::max_element(cache.lengths())) {}
 
 at::Tensor CacheView::attend(std::int64_t layer, const at::Tensor& q, double scale,
-                             const at::Tensor& added) const {
+                             const at::Tensor& added) {
+  if (!has_kernels(q)) return attend_by_products(layer, q, scale, added);
+  return attend_cached(q, cache_.keys(layer), cache_.values(layer), cache_.lengths(), scale,
+                       added);
+}
+
+at::Tensor CacheView::attend_by_products(std::int64_t layer, const at::Tensor& q, double scale,
+                                         const at::Tensor& added) {
   const auto rows = q.size(0), heads = q.size(1), dim = q.size(2);
   const auto kv_heads = cache_.keys(layer).size(1), group = heads / kv_heads;
   // Query heads that share a key head are so many queries of it: (R * K, G, D) over (R * K, T, D).
@@ -121,7 +152,7 @@ at::Tensor CacheView::attend(std::int64_t layer, const at::Tensor& q, double sca
   };
   auto scores = at::bmm(queries, seen(cache_.keys(layer)).transpose(1, 2))
                     .view({rows, kv_heads, group, longest_}) +
-                mask_;
+                mask(q.options());
   if (added.defined()) scores = scores + added;
   const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const auto weights = at::softmax(scores, -1, wide).to(q.scalar_type());
@@ -129,24 +160,32 @@ at::Tensor CacheView::attend(std::int64_t layer, const at::Tensor& q, double sca
       .view({rows, heads, dim});
 }
 
+const at::Tensor& CacheView::mask(const at::TensorOptions& options) {
+  if (mask_.defined()) return mask_;
+  const auto lengths = at::tensor(cache_.lengths(), at::kLong).to(options.device());
+  const auto visible = at::arange(longest_, lengths.options()).unsqueeze(0) < lengths.unsqueeze(1);
+  mask_ = at::where(visible, at::zeros({}, options),
+                    at::full({}, -std::numeric_limits<double>::infinity(), options))
+              .view({cache_.num_rows(), 1, 1, longest_});
+  return mask_;
+}
+
 DecodeAttention::DecodeAttention(DecodingState& state) : state_(state), own_(state.own) {
   if (state.source) source_.emplace(*state.source);
-  rows_ = at::arange(state.own.num_rows(), own_.lengths().options());
-  positions_ = own_.lengths() - 1;
+  const auto device = state.own.keys(0).device();
+  positions_ = at::tensor(state.own.lengths(), at::kLong).to(device) - 1;
 }
 
 at::Tensor DecodeAttention::attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                    const at::Tensor& v, const ScoreRule& rule) {
-  using at::indexing::Slice;
-  auto keys = state_.own.keys(layer), values = state_.own.values(layer);
-  keys.index_put_({rows_, Slice(), positions_}, k);
-  values.index_put_({rows_, Slice(), positions_}, v);
+  state_.own.put_last(layer, k, v);
   if (rule.bias != bias_of_) {
     const auto offsets =
         at::arange(own_.longest(), positions_.options()).unsqueeze(0) - positions_.unsqueeze(1);
-    bias_ = (*rule.bias)(offsets.flatten())  // (H, R * T)
-                .view({k.size(1), q.size(1) / k.size(1), q.size(0), own_.longest()})
-                .permute({2, 0, 1, 3});
+    const auto bias = (*rule.bias)(offsets.flatten())  // (H, R * T)
+                          .view({k.size(1), q.size(1) / k.size(1), q.size(0), own_.longest()})
+                          .permute({2, 0, 1, 3});
+    bias_ = has_kernels(q) ? bias.to(at::kFloat).contiguous() : bias;
     bias_of_ = rule.bias;
   }
   return own_.attend(layer, q, rule.scale, bias_);

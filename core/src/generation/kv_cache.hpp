@@ -32,6 +32,8 @@ class KvCache {
   void remove_row(std::int64_t row);
   /// Every row gets one more token (its place is the old length).
   void grow();
+  /// Fills that place in one layer. Shape: both (num_rows, K, D).
+  void put_last(std::int64_t layer, const at::Tensor& keys, const at::Tensor& values);
 
   const at::Tensor& keys(std::int64_t layer) const { return keys_[static_cast<std::size_t>(layer)]; }
   const at::Tensor& values(std::int64_t layer) const {
@@ -39,6 +41,8 @@ class KvCache {
   }
 
  private:
+  void copy_last(const at::Tensor& from, const at::Tensor& to) const;
+
   std::int64_t max_rows_;
   std::vector<std::int64_t> lengths_;
   std::vector<at::Tensor> keys_, values_;
@@ -85,16 +89,18 @@ class PrefillAttention final : public Attention {
 class CacheView {
  public:
   explicit CacheView(const KvCache& cache);
-  /// Shape: q (R, H, D), `added` to the scores (R or 1, K, G, T) or undefined; returns (R, H, D).
-  at::Tensor attend(std::int64_t layer, const at::Tensor& q, double scale, const at::Tensor& added) const;
+  /// Shape: q (R, H, D), `added` to the scores (R, K, G, longest) or undefined; returns (R, H, D).
+  at::Tensor attend(std::int64_t layer, const at::Tensor& q, double scale, const at::Tensor& added);
   std::int64_t longest() const { return longest_; }
-  /// Shape: (R) int64.
-  const at::Tensor& lengths() const { return lengths_; }
 
  private:
+  at::Tensor attend_by_products(std::int64_t layer, const at::Tensor& q, double scale,
+                                const at::Tensor& added);
+  const at::Tensor& mask(const at::TensorOptions& options);
+
   const KvCache& cache_;
   std::int64_t longest_;
-  at::Tensor lengths_, mask_;
+  at::Tensor mask_;  ///< -inf behind the length of each row
 };
 
 /// One new token a row: its key and value are appended, and it sees its whole row, and its whole source.
@@ -115,7 +121,7 @@ class DecodeAttention final : public Attention {
   DecodingState& state_;
   CacheView own_;
   std::optional<CacheView> source_;
-  at::Tensor rows_, positions_;
+  at::Tensor positions_;
   const PositionBias* bias_of_ = nullptr;  ///< what bias_ was made of: all layers of a stack share one
   at::Tensor bias_;
 };

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
-#include <numeric>
 #include <vector>
 
 namespace hone {
@@ -21,9 +21,10 @@ void apply_temperature(std::span<float> logits, double temperature) {
 
 void keep_top_k(std::span<float> logits, std::int64_t k) {
   if (k <= 0 || k >= static_cast<std::int64_t>(logits.size())) return;
-  std::vector<float> sorted{logits.begin(), logits.end()};
-  std::nth_element(sorted.begin(), sorted.begin() + (k - 1), sorted.end(), std::greater<>{});
-  const float threshold = sorted[static_cast<std::size_t>(k - 1)];
+  std::vector<float> likeliest(static_cast<std::size_t>(k));
+  std::partial_sort_copy(logits.begin(), logits.end(), likeliest.begin(), likeliest.end(),
+                         std::greater<>{});
+  const float threshold = likeliest.back();
   for (auto& logit : logits) {
     if (logit < threshold) logit = kExcluded;
   }
@@ -31,22 +32,27 @@ void keep_top_k(std::span<float> logits, std::int64_t k) {
 
 void keep_top_p(std::span<float> logits, double p) {
   if (p >= 1.0) return;
-  std::vector<std::size_t> order(logits.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(),
-            [&](std::size_t a, std::size_t b) { return logits[a] > logits[b]; });
-  const float largest = logits[order.front()];
-  double total = 0.0;
-  for (const float logit : logits) total += std::exp(static_cast<double>(logit - largest));
-  double cumulative = 0.0;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    // A token stays while the ones before it fall short of p.
-    if (i > 0 && cumulative >= p) {
-      logits[order[i]] = kExcluded;
-    } else {
-      cumulative += std::exp(static_cast<double>(logits[order[i]] - largest)) / total;
-    }
+  // A heap, since the likeliest few are most of the probability nearly always. Of equals the first comes first.
+  std::vector<std::size_t> left;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] != kExcluded) left.push_back(i);
   }
+  const auto is_behind = [&](std::size_t a, std::size_t b) {
+    return logits[a] != logits[b] ? logits[a] < logits[b] : a > b;
+  };
+  std::ranges::make_heap(left, is_behind);
+  if (left.empty()) return;
+  const float largest = logits[left.front()];
+  const auto mass = [&](std::size_t i) { return std::exp(static_cast<double>(logits[i] - largest)); };
+  double total = 0.0;
+  for (const auto i : left) total += mass(i);
+  // A token stays while the ones before it fall short of p; the likeliest always does.
+  for (double before = 0.0; !left.empty() && (before == 0.0 || before < p);) {
+    before += mass(left.front()) / total;
+    std::ranges::pop_heap(left, is_behind);
+    left.pop_back();
+  }
+  for (const auto i : left) logits[i] = kExcluded;
 }
 
 std::int64_t pick(std::span<const float> probabilities, double uniform) {

@@ -12,6 +12,7 @@
 #include <algorithm>
 
 #include "model/kernels/row_functions.hpp"
+#include "model/kernels/stored_type.hpp"
 
 namespace hone {
 namespace {
@@ -52,7 +53,7 @@ at::Tensor look_up(const at::Tensor& weight, const at::Tensor& ids,
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  if (detail::has_row_kernels(x)) return detail::rms_norm_by_rows(x.contiguous(), weight, eps);
+  if (detail::has_kernels(x)) return detail::rms_norm_by_rows(x.contiguous(), weight, eps);
   const auto wide = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
   const auto scale = wide.square().mean(-1, /*keepdim=*/true).add_(eps).rsqrt_();
   return (wide * scale).to(x.scalar_type()) * weight;
@@ -64,7 +65,7 @@ std::int64_t kept_by_rms_norm(std::int64_t width, std::int64_t element_bytes, bo
 }
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
-  if (detail::has_row_kernels(up)) return detail::swiglu_by_rows(gate.contiguous(), up.contiguous());
+  if (detail::has_kernels(up)) return detail::swiglu_by_rows(gate.contiguous(), up.contiguous());
   return at::silu(gate) * up;
 }
 
@@ -78,7 +79,7 @@ RotaryTable rotary_table(const at::Tensor& positions, const at::Tensor& inverse_
 }
 
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& table) {
-  if (detail::has_row_kernels(x)) return detail::rotate_by_rows(x.contiguous(), table.cos, table.sin);
+  if (detail::has_kernels(x)) return detail::rotate_by_rows(x.contiguous(), table.cos, table.sin);
   const auto halves = x.chunk(2, -1);
   const auto cos = table.cos.unsqueeze(1), sin = table.sin.unsqueeze(1);
   return at::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1);

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "hone/core/model/layers.hpp"
+#include "model/kernels/decode_functions.hpp"
 
 namespace hone {
 namespace {
@@ -62,6 +63,9 @@ at::Tensor project(const at::Tensor& x, const at::Tensor& weight, const at::Tens
   if (trains) {
     return Projection::apply(x, weight, bias.defined() ? std::optional{bias} : std::nullopt,
                              outputs_first);
+  }
+  if (outputs_first && detail::has_few_rows(x, weight)) {
+    return detail::product_of_few_rows(x, weight, bias);
   }
   return product(x, outputs_first ? weight.t() : weight, bias);
 }

@@ -196,7 +196,7 @@ std::string table_of(const ordered_json& rows, double total) {
   return text;
 }
 
-std::unique_ptr<LanguageModel> drawn_model(Session& session, const BenchStepOptions& options) {
+std::unique_ptr<LanguageModel> drawn_model(const BenchStepOptions& options) {
   auto model = build_model(options.model_name_or_path,
                            {.dtype = options.bf16 ? at::kBFloat16 : at::kFloat,
                             .with_masters = options.bf16});
@@ -236,7 +236,7 @@ std::string summary_of(const ordered_json& report) {
 void run_on(Session& session, const BenchStepOptions& options) {
   const auto library = choose_matmul_library(session.communicator());
   std::unique_ptr<LanguageModel> model;
-  run_agreed(session.communicator(), [&] { model = drawn_model(session, options); });
+  run_agreed(session.communicator(), [&] { model = drawn_model(options); });
   const collators::PackingCollator collator;
   distributed::AllReduceGradientReducer reducer{session.communicator(), {}, &session.device()};
   OpProfile profile;

@@ -8,7 +8,8 @@
 
 #include <algorithm>
 
-#include "model/kernels/row_kernels.hpp"
+#include "model/kernels/kernels.hpp"
+#include "model/kernels/stored_type.hpp"
 
 namespace hone::detail {
 namespace {
@@ -19,49 +20,38 @@ using torch::autograd::variable_list;
 /// Numbers that a thread takes at once at least: less is not worth waking it.
 constexpr std::int64_t kGrain = 16 * 1024;
 
-/// Calls `function` with the stored type of `tensor` as a value of it.
-template <typename Function>
-void with_stored_type(const at::Tensor& tensor, Function function) {
-  if (tensor.scalar_type() == at::kFloat) {
-    function(float{});
-  } else {
-    function(std::uint16_t{});
-  }
-}
-
-template <typename T>
-const T* data(const at::Tensor& tensor) {
-  return static_cast<const T*>(tensor.const_data_ptr());
-}
-template <typename T>
-T* data(at::Tensor& tensor) {
-  return static_cast<T*>(tensor.mutable_data_ptr());
-}
-
 /// Runs `work(first, last)` over parts of the rows.
 template <typename Work>
 void over_rows(std::int64_t rows, std::int64_t width, Work work) {
   at::parallel_for(0, rows, std::max<std::int64_t>(1, kGrain / width), work);
 }
 
+/// Shape: `scales` (N), for the backward pass; undefined where there is none.
+at::Tensor normalized(const at::Tensor& x, const at::Tensor& weight, double eps,
+                      at::Tensor scales) {
+  const auto rows = x.size(0), width = x.size(1);
+  auto out = at::empty_like(x);
+  with_stored_type(x, [&]<typename T>(T) {
+    const auto& kernels = detail::kernels<T>().rows;
+    auto* const scale_of = scales.defined() ? data<float>(scales) : nullptr;
+    over_rows(rows, width, [&](std::int64_t first, std::int64_t last) {
+      for (auto row = first; row < last; ++row) {
+        const float scale =
+            kernels.rms_norm(data<T>(x) + row * width, data<T>(weight), static_cast<float>(eps),
+                             width, data<T>(out) + row * width);
+        if (scale_of != nullptr) scale_of[row] = scale;
+      }
+    });
+  });
+  return out;
+}
+
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
                             const at::Tensor& weight, double eps) {
-    const auto rows = x.size(0), width = x.size(1);
-    auto out = at::empty_like(x);
-    auto scales = at::empty({rows}, x.options().dtype(at::kFloat));
-    with_stored_type(x, [&]<typename T>(T) {
-      const auto& kernels = row_kernels<T>();
-      auto* const scale = data<float>(scales);
-      over_rows(rows, width, [&](std::int64_t first, std::int64_t last) {
-        for (auto row = first; row < last; ++row) {
-          scale[row] = kernels.rms_norm(data<T>(x) + row * width, data<T>(weight),
-                                        static_cast<float>(eps), width, data<T>(out) + row * width);
-        }
-      });
-    });
+    auto scales = at::empty({x.size(0)}, x.options().dtype(at::kFloat));
     context->save_for_backward({x, weight, scales});
-    return out;
+    return normalized(x, weight, eps, scales);
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -73,7 +63,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
     // A row of sums for each thread, added in their order.
     auto sums = at::zeros({at::get_num_threads(), width}, scales.options());
     with_stored_type(x, [&]<typename T>(T) {
-      const auto& kernels = row_kernels<T>();
+      const auto& kernels = detail::kernels<T>().rows;
       over_rows(rows, width, [&](std::int64_t first, std::int64_t last) {
         auto* const sum = data<float>(sums) + at::get_thread_num() * width;
         for (auto row = first; row < last; ++row) {
@@ -87,19 +77,23 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
   }
 };
 
+at::Tensor gated(const at::Tensor& gate, const at::Tensor& up) {
+  auto out = at::empty_like(up);
+  with_stored_type(up, [&]<typename T>(T) {
+    const auto& kernels = detail::kernels<T>().rows;
+    at::parallel_for(0, up.numel(), kGrain, [&](std::int64_t first, std::int64_t last) {
+      kernels.swiglu(data<T>(gate) + first, data<T>(up) + first, last - first,
+                     data<T>(out) + first);
+    });
+  });
+  return out;
+}
+
 struct Swiglu : torch::autograd::Function<Swiglu> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& gate,
                             const at::Tensor& up) {
-    auto out = at::empty_like(up);
-    with_stored_type(up, [&]<typename T>(T) {
-      const auto& kernels = row_kernels<T>();
-      at::parallel_for(0, up.numel(), kGrain, [&](std::int64_t first, std::int64_t last) {
-        kernels.swiglu(data<T>(gate) + first, data<T>(up) + first, last - first,
-                       data<T>(out) + first);
-      });
-    });
     context->save_for_backward({gate, up});
-    return out;
+    return gated(gate, up);
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -108,7 +102,7 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
     const auto gradient = gradients[0].contiguous();
     auto gate_gradient = at::empty_like(gate), up_gradient = at::empty_like(up);
     with_stored_type(up, [&]<typename T>(T) {
-      const auto& kernels = row_kernels<T>();
+      const auto& kernels = detail::kernels<T>().rows;
       at::parallel_for(0, up.numel(), kGrain, [&](std::int64_t first, std::int64_t last) {
         kernels.swiglu_backward(data<T>(gate) + first, data<T>(up) + first,
                                 data<T>(gradient) + first, last - first,
@@ -123,7 +117,7 @@ at::Tensor rotated(const at::Tensor& x, const at::Tensor& cos, const at::Tensor&
   const auto rows = x.size(0), heads = x.size(1), half = x.size(2) / 2;
   auto out = at::empty_like(x);
   with_stored_type(x, [&]<typename T>(T) {
-    const auto& kernels = row_kernels<T>();
+    const auto& kernels = detail::kernels<T>().rows;
     over_rows(rows, heads * half * 2, [&](std::int64_t first, std::int64_t last) {
       for (auto row = first; row < last; ++row) {
         const auto at = row * heads * half * 2;
@@ -151,20 +145,18 @@ struct Rotate : torch::autograd::Function<Rotate> {
 
 }  // namespace
 
-bool has_row_kernels(const at::Tensor& x) {
-  return x.device().is_cpu() &&
-         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
-}
-
 at::Tensor rms_norm_by_rows(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  if (!c10::GradMode::is_enabled()) return normalized(x, weight, eps, {});
   return RmsNorm::apply(x, weight, eps);
 }
 
 at::Tensor swiglu_by_rows(const at::Tensor& gate, const at::Tensor& up) {
+  if (!c10::GradMode::is_enabled()) return gated(gate, up);
   return Swiglu::apply(gate, up);
 }
 
 at::Tensor rotate_by_rows(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  if (!c10::GradMode::is_enabled()) return rotated(x, cos, sin, 1.0F);
   return Rotate::apply(x, cos, sin);
 }
 

@@ -4,8 +4,7 @@
 
 namespace hone::detail {
 
-/// Loops over numbers that lie one behind another, each one pass over memory. T is float, or std::uint16_t for
-/// the bits of a bfloat16; all compute in float. NaN and infinities come out as the formulas have them.
+/// Layers of a network row by row, each one pass over memory. NaN and infinities come out as the formulas have them.
 /// No pointer overlaps another that is written, except where it says so.
 template <typename T>
 struct RowKernels {
@@ -25,9 +24,5 @@ struct RowKernels {
   void (*rotate)(const T* x, const T* cos, const T* sin, float sign, std::int64_t heads,
                  std::int64_t half, T* out);
 };
-
-/// Those for the widest vectors that this processor has.
-template <typename T>
-const RowKernels<T>& row_kernels();
 
 }  // namespace hone::detail

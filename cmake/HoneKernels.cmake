@@ -1,6 +1,6 @@
 # The loops of core/src/model/kernels are compiled for each width of vectors; which ones run is found when the
 # program starts. `core` is that folder; for the directory of the caller, as properties of sources are.
-function(hone_set_row_kernel_flags core)
+function(hone_set_kernel_flags core)
   foreach(variant baseline avx2 avx512)
     set(flags -O3 -fno-math-errno -fno-trapping-math -fopenmp-simd)
     if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64" AND variant STREQUAL "avx2")
@@ -8,7 +8,7 @@ function(hone_set_row_kernel_flags core)
     elseif(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64" AND variant STREQUAL "avx512")
       list(APPEND flags -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512)
     endif()
-    set_source_files_properties(${core}/src/model/kernels/row_kernels_${variant}.cpp PROPERTIES
+    set_source_files_properties(${core}/src/model/kernels/kernels_${variant}.cpp PROPERTIES
       COMPILE_OPTIONS "${flags}" SKIP_PRECOMPILE_HEADERS ON)
   endforeach()
 endfunction()

@@ -1,0 +1,84 @@
+#include "model/kernels/decode_functions.hpp"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "model/kernels/kernels.hpp"
+#include "model/kernels/stored_type.hpp"
+
+namespace hone::detail {
+namespace {
+
+/// Beyond, a library's product is faster: it arranges weights for its tiles first, which pays with so many rows.
+constexpr std::int64_t kFewRows = 32;
+
+/// Numbers read that are worth waking a thread for.
+constexpr std::int64_t kGrain = 32 * 1024;
+
+/// Threads take so many outputs at least, which are the kernel's widest tile.
+constexpr std::int64_t kOutputs = 4;
+
+}  // namespace
+
+bool has_few_rows(const at::Tensor& x, const at::Tensor& weight) {
+  return c10::InferenceMode::is_enabled() && x.size(0) <= kFewRows && has_kernels(x) &&
+         weight.is_contiguous();
+}
+
+at::Tensor product_of_few_rows(const at::Tensor& x, const at::Tensor& weight,
+                               const at::Tensor& bias) {
+  const auto rows = x.size(0), inner = x.size(1), outputs = weight.size(0);
+  const auto given = x.contiguous();
+  auto unpacked = at::empty({rows, inner}, x.options().dtype(at::kFloat));
+  auto out = at::empty({rows, outputs}, x.options());
+  with_stored_type(x, [&]<typename T>(T) {
+    const auto& decode = kernels<T>().decode;
+    for (std::int64_t row = 0; row < rows; ++row) {
+      decode.unpack(data<T>(given) + row * inner, inner, data<float>(unpacked) + row * inner);
+    }
+    const auto tiles = (outputs + kOutputs - 1) / kOutputs;
+    const auto grain = std::max<std::int64_t>(1, kGrain / (kOutputs * inner));
+    at::parallel_for(0, tiles, grain, [&](std::int64_t begin, std::int64_t end) {
+      const auto first = begin * kOutputs, last = std::min(end * kOutputs, outputs);
+      decode.product(data<float>(unpacked), rows, data<T>(weight) + first * inner,
+                     bias.defined() ? data<T>(bias) + first : nullptr, inner, last - first,
+                     data<T>(out) + first, outputs);
+    });
+  });
+  return out;
+}
+
+at::Tensor attend_cached(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
+                         std::span<const std::int64_t> lengths, double scale,
+                         const at::Tensor& added) {
+  const auto kv_heads = keys.size(1), room = keys.size(2), dim = keys.size(3);
+  const auto group = q.size(1) / kv_heads;
+  const auto longest = *std::ranges::max_element(lengths);
+  const auto given = q.contiguous();
+  auto out = at::empty(q.sizes(), q.options());
+  with_stored_type(q, [&]<typename T>(T) {
+    const auto attend_head = [&](std::int64_t head, float* scratch) {
+      const auto row = head / kv_heads;
+      kernels<T>().decode.attend(data<T>(given) + head * group * dim,
+                                 data<T>(keys) + head * room * dim,
+                                 data<T>(values) + head * room * dim, group,
+                                 lengths[static_cast<std::size_t>(row)], dim,
+                                 static_cast<float>(scale),
+                                 added.defined() ? data<float>(added) + head * group * longest
+                                                 : nullptr,
+                                 longest, scratch, data<T>(out) + head * group * dim);
+    };
+    const auto grain = std::max<std::int64_t>(1, kGrain / (2 * group * longest * dim));
+    at::parallel_for(0, q.size(0) * kv_heads, grain, [&](std::int64_t begin, std::int64_t end) {
+      std::vector<float> scratch(static_cast<std::size_t>(group * (dim + longest) + dim));
+      for (auto head = begin; head < end; ++head) attend_head(head, scratch.data());
+    });
+  });
+  return out;
+}
+
+}  // namespace hone::detail

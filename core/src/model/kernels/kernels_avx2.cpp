@@ -1,0 +1,2 @@
+#define HONE_KERNELS avx2
+#include "model/kernels/kernels.inl"

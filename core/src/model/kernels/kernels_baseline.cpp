@@ -1,0 +1,2 @@
+#define HONE_KERNELS baseline
+#include "model/kernels/kernels.inl"

@@ -1,0 +1,111 @@
+// Numbers as they are stored and as they are computed with, one by one and by vectors of the processor that the
+// including file is compiled for, in the namespace HONE_KERNELS.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace hone::detail::HONE_KERNELS {
+namespace {
+
+inline float load(float stored) { return stored; }
+inline float load(std::uint16_t stored) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(stored) << 16);
+}
+
+template <typename T>
+inline T store(float value);
+template <>
+inline float store<float>(float value) {
+  return value;
+}
+/// To the nearest, ties to even. Source: as c10::BFloat16.
+template <>
+inline std::uint16_t store<std::uint16_t>(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t rounded = (bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16;
+  const bool is_nan = (bits & 0x7FFFFFFFU) > 0x7F800000U;
+  return static_cast<std::uint16_t>(is_nan ? 0x7FC0U : rounded);
+}
+
+/// A value as it is once stored.
+template <typename T>
+inline float rounded(float value) {
+  return load(store<T>(value));
+}
+
+/// e^x for x <= 0, within two units of the last place. Source: Cephes' expf.
+inline float exp_of_negative(float x) {
+  const float clipped = x < -87.0F ? -87.0F : x;
+  const float whole = std::rint(clipped * 1.44269504F);
+  float part = clipped - whole * 0.693359375F;
+  part = part - whole * -2.12194440e-4F;
+  float series = 1.9875691500e-4F;
+  series = series * part + 1.3981999507e-3F;
+  series = series * part + 8.3334519073e-3F;
+  series = series * part + 4.1665795894e-2F;
+  series = series * part + 1.6666665459e-1F;
+  series = series * part + 5.0000001201e-1F;
+  const float value = series * part * part + part + 1.0F;
+  const auto scale = std::bit_cast<float>((static_cast<std::int32_t>(whole) + 127) << 23);
+  return x < -87.0F ? 0.0F : value * scale;
+}
+
+inline float sigmoid(float x) {
+  const float small = exp_of_negative(-std::fabs(x));
+  const float of_negative = small / (1.0F + small);
+  const float result = x < 0.0F ? of_negative : 1.0F - of_negative;
+  return std::isnan(x) ? x : result;
+}
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(float));
+using Floats [[gnu::vector_size(kVectorBytes)]] = float;
+using Words [[gnu::vector_size(kVectorBytes)]] = std::uint32_t;
+
+inline Floats load_floats(const float* from) {
+  Floats vector;
+  std::memcpy(&vector, from, sizeof vector);
+  return vector;
+}
+
+/// A vector of memory as floats: of bfloat16 there are two, the even ones and the odd ones.
+template <typename T>
+struct Unpacked;
+template <>
+struct Unpacked<float> {
+  static constexpr int kParts = 1;
+  Floats part[1];
+  explicit Unpacked(const float* from) : part{load_floats(from)} {}
+};
+template <>
+struct Unpacked<std::uint16_t> {
+  static constexpr int kParts = 2;
+  Floats part[2];
+  explicit Unpacked(const std::uint16_t* from) {
+    Words words;
+    std::memcpy(&words, from, sizeof words);
+    part[0] = std::bit_cast<Floats>(words << 16);
+    part[1] = std::bit_cast<Floats>(words & 0xFFFF0000U);
+  }
+};
+
+inline float sum_of(Floats vector) {
+  float lanes[kLanes];
+  std::memcpy(lanes, &vector, sizeof lanes);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+
+}  // namespace
+}  // namespace hone::detail::HONE_KERNELS

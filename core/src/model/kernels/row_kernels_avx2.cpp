@@ -1,2 +1,0 @@
-#define HONE_KERNELS avx2
-#include "model/kernels/row_kernels.inl"

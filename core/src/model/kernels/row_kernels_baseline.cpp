@@ -1,2 +1,0 @@
-#define HONE_KERNELS baseline
-#include "model/kernels/row_kernels.inl"

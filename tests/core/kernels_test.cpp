@@ -1,0 +1,216 @@
+// Loops of our own over raw numbers: for every width of vectors that this processor has, against formulas in double.
+#include "model/kernels/kernels.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+namespace hone::detail {
+namespace {
+
+float load(float stored) { return stored; }
+float load(std::uint16_t stored) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(stored) << 16);
+}
+
+template <typename T>
+struct Numbers {
+  std::vector<T> stored;
+  /// Numbers in [-1, 1] without a pattern that T holds exactly.
+  Numbers(std::int64_t count, double salt) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const double value = std::sin(std::sin(static_cast<double>(i) * 12.9898 + salt) * 43758.5453);
+      const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(value)) & 0xFFFF0000U;
+      if constexpr (sizeof(T) == 2) {
+        stored.push_back(static_cast<T>(bits >> 16));
+      } else {
+        stored.push_back(static_cast<float>(value));
+      }
+    }
+  }
+  const T* data() const { return stored.data(); }
+  double operator[](std::int64_t i) const {
+    return static_cast<double>(load(stored[static_cast<std::size_t>(i)]));
+  }
+};
+
+template <typename T>
+class KernelsTest : public ::testing::Test {
+ protected:
+  static constexpr double kTolerance = sizeof(T) == 2 ? 8e-3 : 2e-6;
+
+  static void expect_near(T got, double expected, double scale = 1.0) {
+    EXPECT_NEAR(static_cast<double>(load(got)), expected, kTolerance * scale);
+  }
+
+  /// Rows of x as product() takes them.
+  static std::vector<float> unpacked(const Kernels<T>& kernels, const Numbers<T>& x,
+                                     std::int64_t rows, std::int64_t inner) {
+    std::vector<float> result(static_cast<std::size_t>(rows * inner));
+    for (std::int64_t row = 0; row < rows; ++row) {
+      kernels.decode.unpack(x.data() + row * inner, inner, result.data() + row * inner);
+    }
+    return result;
+  }
+};
+
+using StoredTypes = ::testing::Types<float, std::uint16_t>;
+TYPED_TEST_SUITE(KernelsTest, StoredTypes);
+
+TYPED_TEST(KernelsTest, ThereIsOneForEveryProcessor) {
+  ASSERT_FALSE(usable_kernels<TypeParam>().empty());
+  EXPECT_EQ(&kernels<TypeParam>(), usable_kernels<TypeParam>().front());
+}
+
+TYPED_TEST(KernelsTest, ProductsAreSumsOfProducts) {
+  constexpr std::int64_t kInner = 2 * 64 + 37, kOutputs = 11;
+  const Numbers<TypeParam> weight{kOutputs * kInner, 1.0}, bias{kOutputs, 2.0};
+  for (const auto* kernels : usable_kernels<TypeParam>()) {
+    for (const std::int64_t rows : {1, 2, 3, 4, 9}) {
+      const Numbers<TypeParam> x{rows * kInner, 3.0};
+      const auto multiplied = this->unpacked(*kernels, x, rows, kInner);
+      for (const bool has_bias : {false, true}) {
+        std::vector<TypeParam> out(static_cast<std::size_t>(rows * kOutputs));
+        kernels->decode.product(multiplied.data(), rows, weight.data(),
+                                has_bias ? bias.data() : nullptr, kInner, kOutputs, out.data(),
+                                kOutputs);
+        for (std::int64_t row = 0; row < rows; ++row) {
+          for (std::int64_t n = 0; n < kOutputs; ++n) {
+            double expected = has_bias ? bias[n] : 0.0;
+            for (std::int64_t i = 0; i < kInner; ++i) {
+              expected += x[row * kInner + i] * weight[n * kInner + i];
+            }
+            this->expect_near(out[static_cast<std::size_t>(row * kOutputs + n)], expected, 10.0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(KernelsTest, ARowsProductsDoNotDependOnOtherRows) {
+  constexpr std::int64_t kInner = 130, kOutputs = 9, kRows = 7;
+  const Numbers<TypeParam> weight{kOutputs * kInner, 1.0}, x{kRows * kInner, 2.0};
+  for (const auto* kernels : usable_kernels<TypeParam>()) {
+    const auto multiplied = this->unpacked(*kernels, x, kRows, kInner);
+    std::vector<TypeParam> together(kRows * kOutputs), alone(kOutputs);
+    kernels->decode.product(multiplied.data(), kRows, weight.data(), nullptr, kInner, kOutputs,
+                            together.data(), kOutputs);
+    for (std::int64_t row = 0; row < kRows; ++row) {
+      kernels->decode.product(multiplied.data() + row * kInner, 1, weight.data(), nullptr, kInner,
+                              kOutputs, alone.data(), kOutputs);
+      EXPECT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + row * kOutputs)) << row;
+    }
+  }
+}
+
+TYPED_TEST(KernelsTest, AttentionIsItsDefinition) {
+  constexpr std::int64_t kGroup = 3, kDim = 37, kStride = 60;
+  constexpr float kScale = 0.7F;
+  const Numbers<TypeParam> q{kGroup * kDim, 1.0}, keys{kStride * kDim, 2.0},
+      values{kStride * kDim, 3.0};
+  const Numbers<float> added{kGroup * kStride, 4.0};
+  for (const auto* kernels : usable_kernels<TypeParam>()) {
+    for (const std::int64_t length : {1, 5, 58}) {
+      for (const bool has_added : {false, true}) {
+        std::vector<float> scratch(static_cast<std::size_t>(kGroup * (kDim + length) + kDim));
+        std::vector<TypeParam> out(kGroup * kDim);
+        kernels->decode.attend(q.data(), keys.data(), values.data(), kGroup, length, kDim, kScale,
+                               has_added ? added.data() : nullptr, kStride, scratch.data(),
+                               out.data());
+        for (std::int64_t g = 0; g < kGroup; ++g) {
+          std::vector<double> weights;
+          double sum = 0.0;
+          for (std::int64_t t = 0; t < length; ++t) {
+            double score = has_added ? added[g * kStride + t] : 0.0;
+            for (std::int64_t i = 0; i < kDim; ++i) {
+              score += static_cast<double>(kScale) * q[g * kDim + i] * keys[t * kDim + i];
+            }
+            weights.push_back(std::exp(score));
+            sum += weights.back();
+          }
+          for (std::int64_t i = 0; i < kDim; ++i) {
+            double expected = 0.0;
+            for (std::int64_t t = 0; t < length; ++t) {
+              expected += weights[static_cast<std::size_t>(t)] / sum * values[t * kDim + i];
+            }
+            this->expect_near(out[static_cast<std::size_t>(g * kDim + i)], expected);
+          }
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(KernelsTest, NormsGatesAndRotationsAgreeWithPlainLoops) {
+  constexpr std::int64_t kWidth = 83, kHalf = 13, kHeads = 3;
+  const Numbers<TypeParam> x{kWidth, 1.0}, y{kWidth, 2.0};
+  for (const auto* kernels : usable_kernels<TypeParam>()) {
+    std::vector<TypeParam> out(kWidth);
+    const float scale = kernels->rows.rms_norm(x.data(), y.data(), 1e-5F, kWidth, out.data());
+    double squares = 0.0;
+    for (std::int64_t i = 0; i < kWidth; ++i) squares += x[i] * x[i];
+    const double exact = 1.0 / std::sqrt(squares / kWidth + 1e-5);
+    EXPECT_NEAR(static_cast<double>(scale), exact, 1e-6 * exact);
+    for (std::int64_t i = 0; i < kWidth; ++i) {
+      this->expect_near(out[static_cast<std::size_t>(i)], x[i] * exact * y[i], 2.0);
+    }
+    kernels->rows.swiglu(x.data(), y.data(), kWidth, out.data());
+    for (std::int64_t i = 0; i < kWidth; ++i) {
+      this->expect_near(out[static_cast<std::size_t>(i)], x[i] / (1.0 + std::exp(-x[i])) * y[i]);
+    }
+    kernels->rows.rotate(x.data(), y.data(), y.data() + kHalf, -1.0F, kHeads, kHalf, out.data());
+    for (std::int64_t head = 0; head < kHeads; ++head) {
+      for (std::int64_t i = 0; i < kHalf; ++i) {
+        const auto low = head * 2 * kHalf + i, high = low + kHalf;
+        const double c = y[i], s = -y[kHalf + i];
+        this->expect_near(out[static_cast<std::size_t>(low)], x[low] * c - x[high] * s);
+        this->expect_near(out[static_cast<std::size_t>(high)], x[high] * c + x[low] * s);
+      }
+    }
+  }
+}
+
+TYPED_TEST(KernelsTest, GradientsAreDifferenceQuotients) {
+  constexpr std::int64_t kWidth = 41;
+  const Numbers<TypeParam> x{kWidth, 1.0}, y{kWidth, 2.0}, down{kWidth, 3.0};
+  const auto norm_of = [&](std::int64_t moved_x, std::int64_t moved_y, double by) {
+    double squares = 0.0, sum = 0.0;
+    const auto x_at = [&](std::int64_t i) { return x[i] + (i == moved_x ? by : 0.0); };
+    for (std::int64_t i = 0; i < kWidth; ++i) squares += x_at(i) * x_at(i);
+    for (std::int64_t i = 0; i < kWidth; ++i) {
+      sum += down[i] * x_at(i) / std::sqrt(squares / kWidth + 1e-5) *
+             (y[i] + (i == moved_y ? by : 0.0));
+    }
+    return sum;
+  };
+  const auto gate = [&](double g, double up) { return g / (1.0 + std::exp(-g)) * up; };
+  constexpr double kBy = 1e-5;
+  for (const auto* kernels : usable_kernels<TypeParam>()) {
+    std::vector<TypeParam> out(kWidth), of_x(kWidth), of_y(kWidth);
+    const float scale = kernels->rows.rms_norm(x.data(), y.data(), 1e-5F, kWidth, out.data());
+    std::vector<float> of_weight(kWidth, 0.0F);
+    kernels->rows.rms_norm_backward(x.data(), y.data(), scale, down.data(), kWidth, of_x.data(),
+                                    of_weight.data());
+    for (std::int64_t i = 0; i < kWidth; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      this->expect_near(of_x[at], (norm_of(i, -1, kBy) - norm_of(i, -1, -kBy)) / (2 * kBy), 4.0);
+      EXPECT_NEAR(of_weight[at], (norm_of(-1, i, kBy) - norm_of(-1, i, -kBy)) / (2 * kBy), 1e-5);
+    }
+    kernels->rows.swiglu_backward(x.data(), y.data(), down.data(), kWidth, of_x.data(),
+                                  of_y.data());
+    for (std::int64_t i = 0; i < kWidth; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      this->expect_near(of_x[at], down[i] * (gate(x[i] + kBy, y[i]) - gate(x[i] - kBy, y[i])) /
+                                      (2 * kBy), 4.0);
+      this->expect_near(of_y[at], down[i] * gate(x[i], 1.0), 2.0);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hone::detail
