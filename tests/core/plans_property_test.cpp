@@ -109,7 +109,7 @@ RC_GTEST_PROP(BalanceByTokens, IsWithinAThirdOfTheBest, ()) {
 
 RC_GTEST_PROP(PlanMicroBatches, EveryRowOnceInNearlyEqualParts, ()) {
   const auto count = *between(0, 300), rows = *between(1, 40);
-  const auto cuts = plan_micro_batches(count, rows);
+  const auto cuts = plan_micro_batches(Indices(static_cast<std::size_t>(count), 7), {.rows = rows});
   RC_ASSERT(static_cast<std::int64_t>(cuts.size()) == (count + rows - 1) / rows);
   std::int64_t end = 0, least = rows, most = 0;
   for (const auto& [from, to] : cuts) {
@@ -121,6 +121,19 @@ RC_GTEST_PROP(PlanMicroBatches, EveryRowOnceInNearlyEqualParts, ()) {
   RC_ASSERT(end == count);
   RC_ASSERT(most <= rows);
   RC_ASSERT(cuts.empty() || most - least <= 1);
+}
+
+RC_GTEST_PROP(PlanMicroBatches, EveryRowOnceWithinTheTokens, ()) {
+  const auto lengths = *lengths_of(60);
+  const MicroBatchLimits limits{.rows = *between(1, 20), .tokens = *between(1, 100)};
+  std::int64_t end = 0;
+  for (const auto& [from, to] : plan_micro_batches(lengths, limits)) {
+    RC_ASSERT(from == end && to > from && to - from <= limits.rows);
+    end = to;
+    const auto tokens = std::accumulate(lengths.begin() + from, lengths.begin() + to, std::int64_t{0});
+    RC_ASSERT(tokens <= *limits.tokens || to - from == 1);
+  }
+  RC_ASSERT(end == static_cast<std::int64_t>(lengths.size()));
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using Indices = std::vector<std::int64_t>;
 
 Indices sorted(const std::vector<Indices>& lists) {
@@ -136,7 +137,7 @@ TEST(DealByTokens, WhatCannotStayOrAllRanksHaveIsBalanced) {
 TEST(PlanMicroBatches, ConsecutiveAndNearlyEqual) {
   for (std::int64_t count = 0; count <= 40; ++count) {
     for (std::int64_t rows = 1; rows <= 9; ++rows) {
-      const auto cuts = plan_micro_batches(count, rows);
+      const auto cuts = plan_micro_batches(Indices(static_cast<std::size_t>(count), 7), {.rows = rows});
       ASSERT_EQ(static_cast<std::int64_t>(cuts.size()), (count + rows - 1) / rows);
       std::int64_t end = 0, least = rows, most = 0;
       for (const auto& [from, to] : cuts) {
@@ -151,6 +152,15 @@ TEST(PlanMicroBatches, ConsecutiveAndNearlyEqual) {
       EXPECT_LE(most - least, 1) << count << " rows by " << rows;
     }
   }
+}
+
+TEST(PlanMicroBatches, HoldNoMoreTokensThanTheyMay) {
+  const Indices lengths{3, 4, 9, 1, 1, 1, 5};
+  EXPECT_THAT(plan_micro_batches(lengths, {.rows = 7, .tokens = 7}),
+              ElementsAre(Pair(0, 2), Pair(2, 3), Pair(3, 6), Pair(6, 7)));
+  EXPECT_THAT(plan_micro_batches(lengths, {.rows = 2, .tokens = 7}),
+              ElementsAre(Pair(0, 1), Pair(1, 2), Pair(2, 3), Pair(3, 5), Pair(5, 7)));
+  EXPECT_THAT(plan_micro_batches(lengths, {.rows = 7, .tokens = 24}), ElementsAre(Pair(0, 7)));
 }
 
 }  // namespace

@@ -383,6 +383,25 @@ TEST(Trainer, Row28_AccumulationOnlySetsTheSizeOfUpdates) {
   }
 }
 
+TEST(Trainer, ATokenBudgetChangesNothingButWhatIsComputedAtOnce) {
+  distributed::LoopbackCommunicator comm;
+  std::vector<std::vector<at::Tensor>> weights;
+  for (const std::optional<std::int64_t> tokens : {std::optional<std::int64_t>{}, {1}, {9}}) {
+    auto limited = options();
+    limited.per_device_train_batch_size = 8;
+    limited.global_train_batch_size = 4;
+    limited.per_device_train_tokens = tokens;
+    TrainerHarness harness{model().folder(), comm, limited};
+    EXPECT_EQ(harness->step(samples(8)).updates, 2);
+    weights.push_back(weights_of(harness.model()));
+  }
+  for (const auto& other : weights) {
+    for (std::size_t i = 0; i < other.size(); ++i) {
+      EXPECT_LT(relative_distance(other[i], weights[0][i]), 1e-5);
+    }
+  }
+}
+
 TEST(Trainer, AStopRequestOfOneRankStopsAllAtTheSameStep) {
   const auto steps = on_ranks(3, [](Communicator& comm) {
     StopAtRead signal{comm.rank() == 2 ? 2 : 0, StopRequest::SaveAndStop};

@@ -98,11 +98,24 @@ Shares deal_by_tokens(std::span<const std::int64_t> lengths, std::span<const int
 }
 
 std::vector<std::pair<std::int64_t, std::int64_t>> plan_micro_batches(
-    std::int64_t count, std::int64_t rows_per_micro_batch) {
+    std::span<const std::int64_t> lengths, const MicroBatchLimits& limits) {
+  const auto count = static_cast<std::int64_t>(lengths.size());
+  const auto pieces = (count + limits.rows - 1) / limits.rows;
   std::vector<std::pair<std::int64_t, std::int64_t>> cuts;
-  const auto pieces = (count + rows_per_micro_batch - 1) / rows_per_micro_batch;
   for (std::int64_t piece = 0; piece < pieces; ++piece) {
-    cuts.emplace_back(count * piece / pieces, count * (piece + 1) / pieces);
+    auto begin = count * piece / pieces;
+    const auto end = count * (piece + 1) / pieces;
+    std::int64_t tokens = 0;
+    for (auto row = begin; row < end; ++row) {
+      const auto length = lengths[static_cast<std::size_t>(row)];
+      if (limits.tokens && row > begin && tokens + length > *limits.tokens) {
+        cuts.emplace_back(begin, row);
+        begin = row;
+        tokens = 0;
+      }
+      tokens += length;
+    }
+    cuts.emplace_back(begin, end);
   }
   return cuts;
 }

@@ -30,6 +30,9 @@ void add_data_options(OptionGroup group, TrainerOptions& o) {
 void add_batch_options(OptionGroup group, TrainerOptions& o) {
   group.add("per_device_train_batch_size", &o.per_device_train_batch_size,
             "Samples that a rank computes at once.", at_least(1));
+  group.add("per_device_train_tokens", &o.per_device_train_tokens,
+            "Tokens that a rank computes at once, where that is fewer samples; null: no limit.",
+            at_least(1));
   group.add("gradient_accumulation_steps", &o.gradient_accumulation_steps,
             "Micro-batches of an update, where global_train_batch_size is not set.", at_least(1));
   group.add("global_train_batch_size", &o.global_train_batch_size,
@@ -115,6 +118,8 @@ void TrainerOptions::validate() const {
   parse_truncation_mode(truncation_mode);
   require(per_device_train_batch_size > 0,
           "per_device_train_batch_size must be > 0" + got(per_device_train_batch_size));
+  require(!per_device_train_tokens || *per_device_train_tokens > 0,
+          "per_device_train_tokens must be > 0" + got(per_device_train_tokens.value_or(0)));
   require(gradient_accumulation_steps > 0,
           "gradient_accumulation_steps must be > 0" + got(gradient_accumulation_steps));
   require(!global_train_batch_size || *global_train_batch_size > 0,

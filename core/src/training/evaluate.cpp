@@ -54,7 +54,7 @@ EvalStats evaluate(LanguageModel& model, Communicator& comm, const Sharding& sha
     for (const auto& share : shards_of_rank(sharding, deal)) {
       double sums[kNumSums] = {};
       for (const auto& micro :
-           micro_batches(rows.rows, share, collator, rows_per_micro_batch, model)) {
+           micro_batches(rows.rows, share, collator, {.rows = rows_per_micro_batch}, model)) {
         sums[3] += 1;
         if (micro.num_targets() == 0 && !hooks.compute_metrics) continue;
         const PackedForward forward{model, micro};

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "hone/core/error.hpp"
-#include "hone/core/training/plans.hpp"
 #include "training/gradient_tree.hpp"
 
 namespace hone {
@@ -43,14 +42,17 @@ std::vector<double> sum_over_shards(Communicator& comm, const Sharding& sharding
 std::vector<PackedBatch> micro_batches(std::span<const TokenRow> rows,
                                        std::span<const std::int64_t> share,
                                        const Collator& collator,
-                                       std::int64_t rows_per_micro_batch, LanguageModel& model) {
+                                       const MicroBatchLimits& limits, LanguageModel& model) {
   const auto tensors = model.parameters().options();
   const auto vocab_size = model.shape().vocab_size;
   std::vector<TokenRow> own;
-  for (const auto index : share) own.push_back(rows[static_cast<std::size_t>(index)]);
+  std::vector<std::int64_t> lengths;
+  for (const auto index : share) {
+    own.push_back(rows[static_cast<std::size_t>(index)]);
+    lengths.push_back(own.back().num_tokens());
+  }
   std::vector<PackedBatch> batches;
-  for (const auto& [begin, end] :
-       plan_micro_batches(static_cast<std::int64_t>(own.size()), rows_per_micro_batch)) {
+  for (const auto& [begin, end] : plan_micro_batches(lengths, limits)) {
     const auto part = std::span{own}.subspan(static_cast<std::size_t>(begin),
                                              static_cast<std::size_t>(end - begin));
     const auto collated = collator.collate(part);

@@ -172,7 +172,9 @@ Trainer::Update Trainer::begin_update(std::span<const TokenRow> rows, const RowD
                        listed(share) + " of the call here");
       auto& shard = update.shards.emplace_back();
       shard.micro_batches = micro_batches(rows, share, parts_.collator,
-                                          options_.per_device_train_batch_size, parts_.model);
+                                          {.rows = options_.per_device_train_batch_size,
+                                           .tokens = options_.per_device_train_tokens},
+                                          parts_.model);
       double counts[kNumCounts] = {};
       for (const auto& micro : shard.micro_batches) {
         counts[0] += static_cast<double>(micro.num_targets());

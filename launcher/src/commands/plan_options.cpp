@@ -45,6 +45,9 @@ void PlanOptions::bind_training(OptionGroup training) {
                "Keep only each block's input for the backward pass and compute the rest again.");
   training.add("per_device_train_batch_size", &per_device_train_batch_size,
                "Samples that a rank computes at once.", at_least(1));
+  training.add("per_device_train_tokens", &per_device_train_tokens,
+               "Tokens that a rank computes at once, where that is fewer samples; null: no limit.",
+               at_least(1));
   training.add("gradient_accumulation_steps", &gradient_accumulation_steps,
                "Micro-batches of a rank in one update.", at_least(1));
   training.add("max_length", &max_length,

@@ -23,6 +23,7 @@ struct PlanOptions {
   std::string ddp_comm_hook = "no";
   bool gradient_checkpointing = false;
   std::int64_t per_device_train_batch_size = 8;
+  std::optional<std::int64_t> per_device_train_tokens;
   std::int64_t gradient_accumulation_steps = 1;
   std::optional<std::int64_t> max_length;
   std::int64_t batch_size = 0;

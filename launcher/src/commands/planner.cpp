@@ -57,7 +57,7 @@ std::string Planner::heading() const {
                 "%s, %.4g million parameters, %s on %s; micro-batches of %lld x %lld tokens\n",
                 model_type_.c_str(), static_cast<double>(sizes_.num_parameters) * 1e-6,
                 options_.dtype.c_str(), options_.device.c_str(),
-                static_cast<long long>(options_.per_device_train_batch_size),
+                static_cast<long long>(sequences()),
                 static_cast<long long>(length_));
   return text;
 }
@@ -82,6 +82,13 @@ std::int64_t Planner::moments() const {
   return options_.momentum > 0 ? 1 : 0;
 }
 
+/// Computed at once. All have the same length, which a limit of tokens does not cut.
+std::int64_t Planner::sequences() const {
+  const auto rows = options_.per_device_train_batch_size;
+  if (!options_.per_device_train_tokens) return rows;
+  return std::clamp<std::int64_t>(*options_.per_device_train_tokens / length_, 1, rows);
+}
+
 MemoryRequest Planner::request(std::int64_t ranks) const {
   return {.ranks = ranks,
           .ranks_on_node = std::min(ranks, options_.ranks_per_node),
@@ -90,7 +97,7 @@ MemoryRequest Planner::request(std::int64_t ranks) const {
           .sharded_optimizer = options_.is_sharded(),
           .narrow_wire = options_.ddp_comm_hook == "bf16",
           .gradient_checkpointing = options_.gradient_checkpointing,
-          .sequences = options_.per_device_train_batch_size,
+          .sequences = sequences(),
           .length = length_,
           .update_tokens = options_.samples_of_rank() * ranks * length_,
           .cache_rows = options_.batch_size,

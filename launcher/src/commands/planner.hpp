@@ -39,6 +39,7 @@ class Planner {
   std::int64_t max_positions() const { return max_positions_; }
 
  private:
+  std::int64_t sequences() const;
   std::int64_t moments() const;
   MemoryRequest request(std::int64_t ranks) const;
   UpdateBytes update_bytes(std::int64_t ranks) const;

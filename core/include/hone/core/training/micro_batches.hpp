@@ -9,6 +9,7 @@
 #include "hone/core/communicator.hpp"
 #include "hone/core/training/collator.hpp"
 #include "hone/core/training/packed_batch.hpp"
+#include "hone/core/training/plans.hpp"
 #include "hone/core/training/row_deal.hpp"
 
 namespace hone {
@@ -24,6 +25,6 @@ std::vector<double> sum_over_shards(Communicator& comm, const Sharding& sharding
 std::vector<PackedBatch> micro_batches(std::span<const TokenRow> rows,
                                        std::span<const std::int64_t> share,
                                        const Collator& collator,
-                                       std::int64_t rows_per_micro_batch, LanguageModel& model);
+                                       const MicroBatchLimits& limits, LanguageModel& model);
 
 }  // namespace hone

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -32,10 +33,16 @@ constexpr std::int64_t kPercentToStay = 2;
 std::vector<std::vector<std::int64_t>> deal_by_tokens(std::span<const std::int64_t> lengths,
                                                       std::span<const int> holders, int num_ranks);
 
-/// Cuts `count` rows into consecutive micro-batches of at most `rows_per_micro_batch`; of nearly
-/// equal size where they do not divide.
+/// What a rank computes at once.
+struct MicroBatchLimits {
+  std::int64_t rows = 8;
+  std::optional<std::int64_t> tokens;  ///< padding not counted; a longer row is alone. Null: no limit
+};
+
+/// Cuts rows of so many tokens into consecutive micro-batches; of nearly equal numbers of rows where those do not
+/// divide, and each of these again where it has too many tokens.
 std::vector<std::pair<std::int64_t, std::int64_t>> plan_micro_batches(
-    std::int64_t count, std::int64_t rows_per_micro_batch);
+    std::span<const std::int64_t> lengths, const MicroBatchLimits& limits);
 
 /// Rows of logits that head_loss() holds at once: 16 Mi numbers (64 MiB in float32) keep the products large.
 std::int64_t head_loss_rows(std::int64_t vocab_size);

@@ -17,7 +17,9 @@ struct TrainerOptions {
   std::string truncation_mode = "keep_end";  ///< keep_end | keep_start
   bool append_eos = false;                   ///< add the end token to every text
 
-  std::int64_t per_device_train_batch_size = 8;  ///< rows of a micro-batch
+  std::int64_t per_device_train_batch_size = 8;  ///< rows of a micro-batch, at most
+  /// Tokens of a micro-batch, at most, its padding not counted; a longer row is alone. Null: no limit.
+  std::optional<std::int64_t> per_device_train_tokens;
   std::int64_t gradient_accumulation_steps = 1;  ///< only sets the default of the next
   /// Samples of one optimizer update, over all ranks. Null: per_device_train_batch_size x
   /// gradient_accumulation_steps x ranks (x 4 under full_determinism) at the first start, kept on resume.
