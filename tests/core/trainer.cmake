@@ -19,7 +19,7 @@ target_link_libraries(hone_test_support
          GTest::gtest rapidcheck)
 
 foreach(unit layers sampling loss packed_batch parameter_store golden law trainer generation recomputed
-        dropout determinism bfloat16 promises model_sizes)
+        dropout determinism bfloat16 promises model_sizes memory_growth)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support)
 endforeach()
 hone_add_property_test(law_property_test CASES 300
