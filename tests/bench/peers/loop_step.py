@@ -8,7 +8,9 @@ import warnings
 
 import side
 
-options = side.step_options(__doc__)
+parser = side.step_parser(__doc__)
+parser.add_argument("--gradient_checkpointing", action="store_true", help="and not compiled then")
+options = parser.parse_args()
 
 import torch
 import transformers
@@ -24,8 +26,10 @@ def packed(sequences: list[torch.Tensor]) -> dict[str, torch.Tensor]:
     )
     positions = torch.cat([torch.arange(len(s)) for s in sequences])
     place = torch.arange(len(ids))
-    sees = (owner[:, None] == owner[None, :]) & (place[:, None] >= place[None, :])
     labels = torch.where(positions == 0, -100, ids)  # nothing in a row predicts its first token
+    if len(sequences) == 1:  # a causal model needs no mask then
+        return {"input_ids": ids[None], "labels": labels[None]}
+    sees = (owner[:, None] == owner[None, :]) & (place[:, None] >= place[None, :])
     return {
         "input_ids": ids[None],
         "position_ids": positions[None],
@@ -36,6 +40,8 @@ def packed(sequences: list[torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def can_compile() -> bool:
     """Compiled code includes Python's headers."""
+    if options.gradient_checkpointing:
+        return False
     return os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h"))
 
 
@@ -44,6 +50,8 @@ config.use_cache = False
 model = transformers.AutoModelForCausalLM.from_config(config).train()
 batch = packed(side.random_sequences(options.lengths, config.vocab_size))
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.0, fused=True)
+if options.gradient_checkpointing:
+    model.gradient_checkpointing_enable({"use_reentrant": False})
 forward = torch.compile(model) if can_compile() else model
 
 
@@ -56,8 +64,13 @@ def step() -> None:
     optimizer.zero_grad()
 
 
+def note() -> str:
+    if can_compile():
+        return ""
+    why = "blocks are computed again" if options.gradient_checkpointing else "Python's headers are missing"
+    return f"not compiled: {why}"
+
+
 # The C library's heap, told to keep what it has, settles in some steps.
-WARM_UP = ({},) * 3
-side.serve(
-    step, WARM_UP, note="" if can_compile() else "not compiled: Python's headers are missing"
-)
+WARM_UP = ({},) * (2 if options.gradient_checkpointing else 3)
+side.serve(step, WARM_UP, note=note())

@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 import generation
+import longest
 import training
 import worker
 
@@ -18,7 +19,7 @@ def whole_numbers(text: str) -> list[int]:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hone", type=pathlib.Path, required=True, help="the program")
-    parser.add_argument("--only", choices=["training", "generation"])
+    parser.add_argument("--only", choices=["training", "generation", "memory"])
     parser.add_argument(
         "--short", action="store_true", help="GPT-2 in float32 alone, training, 2 rounds"
     )
@@ -29,6 +30,7 @@ def parse() -> argparse.Namespace:
     trial.add_argument("--num-layers", type=int)
     trial.add_argument("--lengths", type=whole_numbers)
     trial.add_argument("--new-tokens", type=int, default=128)
+    trial.add_argument("--most", type=int, default=8192, help="no longer sequence is tried")
     options = parser.parse_args()
     options.hone = options.hone.resolve()
     if options.short:
@@ -42,10 +44,10 @@ def main() -> int:
     records = []
     with tempfile.TemporaryDirectory(prefix="hone-bench-") as folder:
         try:
-            if options.only != "generation":
-                records += training.run(options, pathlib.Path(folder))
-            if options.only != "training":
-                records += generation.run(options, pathlib.Path(folder))
+            parts = {"training": training, "generation": generation, "memory": longest}
+            for name, part in parts.items():
+                if options.only in (None, name):
+                    records += part.run(options, pathlib.Path(folder))
         except worker.Failed as failure:
             print(failure, file=sys.stderr)
             return 1

@@ -29,12 +29,16 @@ def parser(description: str) -> argparse.ArgumentParser:
     return options
 
 
-def step_options(description: str) -> argparse.Namespace:
+def step_parser(description: str) -> argparse.ArgumentParser:
     options = parser(description)
     options.add_argument(
         "--lengths", required=True, type=lambda text: [int(word) for word in text.split(",")]
     )
-    return options.parse_args()
+    return options
+
+
+def step_options(description: str) -> argparse.Namespace:
+    return step_parser(description).parse_args()
 
 
 def prepare(options: argparse.Namespace) -> None:
