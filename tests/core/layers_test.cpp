@@ -1,6 +1,7 @@
 // The parts that models are made of, against their definitions.
 #include "hone/core/model/layers.hpp"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/index_select.h>
@@ -141,20 +142,31 @@ void expect_as_in_float64(const LayerFunction& function, const std::vector<at::T
   }
 }
 
+/// Several threads, also where tests run with one.
+class RowKernels : public ::testing::Test {
+ protected:
+  void SetUp() override { at::set_num_threads(3); }
+  void TearDown() override { at::set_num_threads(given_); }
+
+ private:
+  int given_ = at::get_num_threads();
+};
+using Linear = RowKernels;
+
 /// Rows that are no multiple of a vector, and so many that threads share them.
 constexpr std::int64_t kRows = 700, kWidth = 83;
 
-TEST(RowKernels, RmsNormIsThatOfFloat64) {
+TEST_F(RowKernels, RmsNormIsThatOfFloat64) {
   expect_as_in_float64([](const auto& in) { return rms_norm(in[0], in[1], kEps); },
                        {scattered({kRows, kWidth}), scattered({kWidth}, 1.0)});
 }
 
-TEST(RowKernels, SwigluIsThatOfFloat64) {
+TEST_F(RowKernels, SwigluIsThatOfFloat64) {
   expect_as_in_float64([](const auto& in) { return swiglu(in[0], in[1]); },
                        {scattered({kRows, kWidth}) * 20, scattered({kRows, kWidth}, 1.0)});
 }
 
-TEST(RowKernels, RotationIsThatOfFloat64) {
+TEST_F(RowKernels, RotationIsThatOfFloat64) {
   const auto frequencies = scattered({13}, 2.0).abs();
   const auto positions = at::arange(kRows, at::kLong).remainder(7);  // which float32 turns exactly enough
   expect_as_in_float64(
@@ -164,7 +176,7 @@ TEST(RowKernels, RotationIsThatOfFloat64) {
       {scattered({kRows, 3, 26})});
 }
 
-TEST(RowKernels, KeepWhatIsNotANumber) {
+TEST_F(RowKernels, KeepWhatIsNotANumber) {
   const auto odd = at::tensor({NAN, INFINITY, 90.0F, -90.0F, 0.0F}).view({1, 5});
   const auto gated = swiglu(odd, at::ones_like(odd));
   EXPECT_TRUE(std::isnan(gated[0][0].item<float>()));
@@ -175,7 +187,7 @@ TEST(RowKernels, KeepWhatIsNotANumber) {
 }
 
 /// Few rows have loops of their own while texts are generated.
-TEST(Linear, IsTheSameProductInInferenceMode) {
+TEST_F(Linear, IsTheSameProductInInferenceMode) {
   for (const auto& [dtype, tolerance] : {std::pair{at::kFloat, 1e-5}, {at::kBFloat16, 2e-2}}) {
     const auto weight = scattered({515, 130}).to(dtype), bias = scattered({515}, 1.0).to(dtype);
     for (const std::int64_t rows : {1, 6, 32, 33}) {
@@ -191,7 +203,7 @@ TEST(Linear, IsTheSameProductInInferenceMode) {
   }
 }
 
-TEST(Linear, AddsItsWeightsGradientWhereItBelongs) {
+TEST_F(Linear, AddsItsWeightsGradientWhereItBelongs) {
   const auto x = scattered({5, 4}), factors = scattered({5, 3}, 1.0);
   for (const bool outputs_first : {true, false}) {
     const auto weight = trainable(scattered({3, 4}, 2.0).view(outputs_first ? at::IntArrayRef{3, 4}

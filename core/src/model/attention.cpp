@@ -16,6 +16,7 @@
 
 #include "hone/core/model/dropout.hpp"
 #include "model/packed_attention.hpp"
+#include "model/varlen_attention.hpp"
 
 namespace hone {
 namespace {
@@ -125,6 +126,11 @@ AttentionKept kept_by_attention(const AttentionSizes& s) {
   const auto keys = s.kv_heads * s.head_dim * s.element_bytes;
   // Queries, keys, values, and the output as the next layer has it.
   const auto in_and_out = 2 * queries + 2 * keys;
+  // All sequences in one kernel, whatever their lengths, whose result is the output as it is.
+  if (s.on_gpu && s.is_causal && !s.has_bias && !s.has_dropout && s.element_bytes == 2 &&
+      detail::fits_varlen_kernel(s.head_dim)) {
+    return {in_and_out + s.heads * kFloat, 0};
+  }
   const bool is_flash = s.is_causal && takes_flash(s.length, s.has_bias, s.has_dropout, s.on_gpu);
   if (is_flash) {
     // A normalizer for each head; on GPUs the kernel's own output too, in another order.
@@ -172,6 +178,10 @@ at::Tensor SegmentedCausalAttention::attend(std::int64_t, const at::Tensor& q, c
     }
     const auto mask = longest > 0 ? causal_attention_.mask(longest, q.options()) : at::Tensor{};
     return detail::packed_attention(q, k, v, lengths_, mask, rule.scale);
+  }
+  if (rule.bias == nullptr && !has_dropout && detail::has_varlen_kernel(q)) {
+    if (!bounds_.defined()) bounds_ = detail::sequence_bounds(lengths_, q.device());
+    return detail::varlen_attention(q, k, v, bounds_, std::ranges::max(lengths_), rule.scale);
   }
   return by_sequence(lengths_, q, lengths_, k, v, [&](std::size_t i, const auto& qi, const auto& ki,
                                                       const auto& vi) {

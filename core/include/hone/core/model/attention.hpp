@@ -126,6 +126,7 @@ class SegmentedCausalAttention final : public Attention {
   EncodedSource source_;
   const Dropout* dropout_;
   CausalAttention causal_attention_;
+  at::Tensor bounds_;  ///< of the sequences, on a GPU that has a kernel for all of them
 };
 
 }  // namespace hone
