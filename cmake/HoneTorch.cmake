@@ -34,13 +34,19 @@ foreach(dir ${HONE_TORCH_SIDE_LIBS})
 endforeach()
 
 # Without OpenMP in the including file at::parallel_for() is a plain loop. The runtime is LibTorch's own, so that there
-# is one set of threads.
-target_compile_options(hone_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+# is one set of threads: GNU's, which it brings or takes from the system. Beside another one GNU's would number its
+# threads anew.
 file(GLOB HONE_TORCH_OPENMP ${HONE_TORCH_DIR}/lib/libgomp*.so*)
-if(HONE_TORCH_OPENMP)
-  target_link_libraries(hone_torch INTERFACE ${HONE_TORCH_OPENMP})
+file(GLOB HONE_TORCH_OTHER_OPENMP ${HONE_TORCH_DIR}/lib/libiomp5.so ${HONE_TORCH_DIR}/lib/libomp.so)
+if(HONE_TORCH_OTHER_OPENMP OR NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  message(WARNING "hone's own loops run on one thread: that takes g++ and a LibTorch on GNU's OpenMP")
 else()
-  target_link_options(hone_torch INTERFACE -fopenmp)
+  target_compile_options(hone_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+  if(HONE_TORCH_OPENMP)
+    target_link_libraries(hone_torch INTERFACE ${HONE_TORCH_OPENMP})
+  else()
+    target_link_options(hone_torch INTERFACE -fopenmp)
+  endif()
 endif()
 
 # hone::torch_cuda, for the GPU module alone: LibTorch's CUDA part, where it has one and the CUDA runtime's

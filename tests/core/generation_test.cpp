@@ -48,11 +48,35 @@ std::vector<PromptTokens> make_prompts(std::int64_t count) {
 
 constexpr std::int64_t kSeed = 42, kCall = 3;
 
-class Generation : public ::testing::TestWithParam<const char*> {
+/// A family and what its numbers are: float32 has loops of our own for decoding, float64 takes LibTorch's operators,
+/// as GPUs do.
+struct Kind {
+  const char* family;
+  at::ScalarType dtype = at::kFloat;
+};
+
+std::string name_of(const ::testing::TestParamInfo<Kind>& info) {
+  return std::string{info.param.family} + (info.param.dtype == at::kFloat ? "" : c10::toString(info.param.dtype));
+}
+
+class Generation : public ::testing::TestWithParam<Kind> {
  protected:
   Generation()
-      : folder_(config_named(GetParam()), Fill::Random, /*seed=*/8),
-        model_(load_model(folder_.folder())) {}
+      : folder_(config_named(GetParam().family), Fill::Random, /*seed=*/8),
+        model_(load_model(folder_.folder(), {.dtype = GetParam().dtype})) {}
+
+  /// What a completion is said to be as likely as, against the forward that trains it.
+  void expect_log_probs(const GenerationOptions& options, double tolerance) {
+    const auto prompts = make_prompts(4);
+    for (const auto& completion : run(prompts, options)) {
+      const auto& prompt = prompts[static_cast<std::size_t>(completion.prompt_index - 10)];
+      const auto expected = log_probs_by_forward(prompt, completion);
+      ASSERT_EQ(completion.log_probs.size(), expected.size());
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        EXPECT_NEAR(completion.log_probs[i], expected[i], tolerance);
+      }
+    }
+  }
 
   std::vector<Completion> run(std::span<const PromptTokens> prompts, GenerationOptions options,
                               std::uint64_t seed = kSeed, std::uint64_t call = kCall) {
@@ -70,10 +94,11 @@ class Generation : public ::testing::TestWithParam<const char*> {
     }
     distributed::LoopbackCommunicator comm;
     const auto rows = agreed_rows(comm, batch, row_rules_of(model_->shape(), std::nullopt)).rows;
-    const auto packed = unpad(collators::PackingCollator{}.collate(rows), at::kFloat);
+    const auto packed = unpad(collators::PackingCollator{}.collate(rows), GetParam().dtype);
     const PackedForward forward{*model_, packed};
     const auto predicting = at::index_select(forward.hidden(), 0, packed.predictors);
-    const auto all = at::log_softmax(at::mm(predicting, model_->output_weight().t()), 1);
+    const auto all =
+        at::log_softmax(at::mm(predicting, model_->output_weight().t()).to(at::kDouble), 1);
     std::vector<double> log_probs;
     for (std::size_t i = 0; i < completion.ids.size(); ++i) {
       log_probs.push_back(all[static_cast<std::int64_t>(i)][completion.ids[i]].item<double>());
@@ -200,23 +225,24 @@ TEST_P(Generation, MoreRanksThanPromptsLeavesSomeIdle) {
 }
 
 TEST_P(Generation, LogProbsAreThoseOfTheTrainingForward) {
-  const auto prompts = make_prompts(4);
   // Under the model itself, whatever the sampling distribution was.
-  for (const auto& options : {sampling_, GenerationOptions{.num_return_sequences = 2,
-                                                           .max_new_tokens = 20,
-                                                           .temperature = 0.6,
-                                                           .top_k = 5,
-                                                           .top_p = 0.8}}) {
-    for (const auto& completion : run(prompts, options)) {
-      const auto& prompt = prompts[static_cast<std::size_t>(completion.prompt_index - 10)];
-      const auto expected = log_probs_by_forward(prompt, completion);
-      ASSERT_EQ(completion.log_probs.size(), expected.size());
-      for (std::size_t i = 0; i < expected.size(); ++i) {
-        EXPECT_NEAR(completion.log_probs[i], expected[i], 1e-4);
-      }
-    }
-  }
+  expect_log_probs(sampling_, 1e-4);
+  expect_log_probs({.num_return_sequences = 2,
+                    .max_new_tokens = 20,
+                    .temperature = 0.6,
+                    .top_k = 5,
+                    .top_p = 0.8},
+                   1e-4);
 }
+
+class GenerationInBFloat16 : public Generation {};
+
+TEST_P(GenerationInBFloat16, LogProbsAreNearThoseOfTheTrainingForward) {
+  expect_log_probs(sampling_, 5e-2);
+}
+INSTANTIATE_TEST_SUITE_P(Models, GenerationInBFloat16,
+                         ::testing::Values(Kind{"llama", at::kBFloat16}, Kind{"t5", at::kBFloat16}),
+                         name_of);
 
 TEST_P(Generation, TheEndTokenEndsASampleAndStaysInIt) {
   GenerationOptions options{.num_return_sequences = 20, .max_new_tokens = 30, .batch_size = 50};
@@ -284,7 +310,7 @@ TEST_P(Generation, Row01_UsesTheWeightsThatAreBeingTrained) {
   const GenerationOptions greedy{.do_sample = false, .max_new_tokens = 12};
   for (const double rate : {0.0, 0.05}) {
     on_ranks(2, [&](Communicator& comm) {
-      TrainerHarness harness{folder_.folder(), comm, {.learning_rate = rate}};
+      TrainerHarness harness{folder_.folder(), comm, {.learning_rate = rate}, {.dtype = GetParam().dtype}};
       const auto before = samples_of(harness->generate(prompts, greedy));
       harness->step({.input_ids = ragged_sequences(8, 30, 1), .labels = ragged_sequences(8, 30, 1)});
       const auto after = samples_of(harness->generate(prompts, greedy));
@@ -296,7 +322,8 @@ TEST_P(Generation, Row01_UsesTheWeightsThatAreBeingTrained) {
 
 TEST_P(Generation, EveryCallSamplesAnewAndGreedyOnesDoNotCount) {
   distributed::LoopbackCommunicator comm;
-  TrainerHarness harness{folder_.folder(), comm, {}}, other{folder_.folder(), comm, {}};
+  const TrainerHarness::Extras extras{.dtype = GetParam().dtype};
+  TrainerHarness harness{folder_.folder(), comm, {}, extras}, other{folder_.folder(), comm, {}, extras};
   const auto prompts = make_prompts(3);
   const auto first = samples_of(harness->generate(prompts, sampling_));
   harness->generate(prompts, {.do_sample = false});
@@ -306,8 +333,9 @@ TEST_P(Generation, EveryCallSamplesAnewAndGreedyOnesDoNotCount) {
   EXPECT_EQ(samples_of(other->generate(prompts, sampling_)), second);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Generation, ::testing::Values("llama", "gpt2", "t5"),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Models, Generation, ::testing::Values(Kind{"llama"}, Kind{"gpt2"}, Kind{"t5"},
+                                           Kind{"llama", at::kDouble}, Kind{"t5", at::kDouble}),
+                         name_of);
 
 }  // namespace
 }  // namespace hone::testing

@@ -1,13 +1,19 @@
 // Loops of our own over raw numbers: for every width of vectors that this processor has, against formulas in double.
 #include "model/kernels/kernels.hpp"
 
+#include <ATen/Parallel.h>
+#include <ATen/ops/ones.h>
+#include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <vector>
+
+#include "model/kernels/decode_functions.hpp"
 
 namespace hone::detail {
 namespace {
@@ -15,6 +21,15 @@ namespace {
 float load(float stored) { return stored; }
 float load(std::uint16_t stored) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(stored) << 16);
+}
+
+template <typename T>
+T not_a_number() {
+  if constexpr (sizeof(T) == 2) {
+    return 0x7FC0;
+  } else {
+    return NAN;
+  }
 }
 
 template <typename T>
@@ -61,34 +76,58 @@ class KernelsTest : public ::testing::Test {
 using StoredTypes = ::testing::Types<float, std::uint16_t>;
 TYPED_TEST_SUITE(KernelsTest, StoredTypes);
 
-TYPED_TEST(KernelsTest, ThereIsOneForEveryProcessor) {
-  ASSERT_FALSE(usable_kernels<TypeParam>().empty());
-  EXPECT_EQ(&kernels<TypeParam>(), usable_kernels<TypeParam>().front());
-}
-
 TYPED_TEST(KernelsTest, ProductsAreSumsOfProducts) {
-  constexpr std::int64_t kInner = 2 * 64 + 37, kOutputs = 11;
-  const Numbers<TypeParam> weight{kOutputs * kInner, 1.0}, bias{kOutputs, 2.0};
+  constexpr std::int64_t kOutputs = 11;
+  const Numbers<TypeParam> bias{kOutputs, 2.0};
   for (const auto* kernels : usable_kernels<TypeParam>()) {
-    for (const std::int64_t rows : {1, 2, 3, 4, 9}) {
-      const Numbers<TypeParam> x{rows * kInner, 3.0};
-      const auto multiplied = this->unpacked(*kernels, x, rows, kInner);
-      for (const bool has_bias : {false, true}) {
-        std::vector<TypeParam> out(static_cast<std::size_t>(rows * kOutputs));
-        kernels->decode.product(multiplied.data(), rows, weight.data(),
-                                has_bias ? bias.data() : nullptr, kInner, kOutputs, out.data(),
-                                kOutputs);
-        for (std::int64_t row = 0; row < rows; ++row) {
-          for (std::int64_t n = 0; n < kOutputs; ++n) {
+    for (const std::int64_t inner : {5, 64, 2 * 64 + 37}) {
+      const Numbers<TypeParam> weight{kOutputs * inner, 1.0};
+      for (const std::int64_t rows : {1, 2, 3, 4, 9}) {
+        const Numbers<TypeParam> x{rows * inner, 3.0};
+        const auto multiplied = this->unpacked(*kernels, x, rows, inner);
+        for (const bool has_bias : {false, true}) {
+          std::vector<TypeParam> out(static_cast<std::size_t>(rows * kOutputs));
+          kernels->decode.product(multiplied.data(), rows, weight.data(),
+                                  has_bias ? bias.data() : nullptr, inner, kOutputs, out.data(),
+                                  kOutputs);
+          for (std::int64_t at = 0; at < rows * kOutputs; ++at) {
+            const auto row = at / kOutputs, n = at % kOutputs;
             double expected = has_bias ? bias[n] : 0.0;
-            for (std::int64_t i = 0; i < kInner; ++i) {
-              expected += x[row * kInner + i] * weight[n * kInner + i];
+            for (std::int64_t i = 0; i < inner; ++i) {
+              expected += x[row * inner + i] * weight[n * inner + i];
             }
-            this->expect_near(out[static_cast<std::size_t>(row * kOutputs + n)], expected, 10.0);
+            this->expect_near(out[static_cast<std::size_t>(at)], expected, 10.0);
           }
         }
       }
     }
+  }
+}
+
+TYPED_TEST(KernelsTest, WhatIsNoNumberStaysNone) {
+  constexpr std::int64_t kDim = 40, kLength = 6;
+  for (const auto* kernels : usable_kernels<TypeParam>()) {
+    Numbers<TypeParam> q{kDim, 1.0}, keys{kLength * kDim, 2.0};
+    const Numbers<TypeParam> values{kLength * kDim, 3.0};
+    keys.stored[3 * kDim + 1] = not_a_number<TypeParam>();
+    std::vector<float> scratch(2 * kDim + kLength);
+    std::vector<TypeParam> out(kDim);
+    const auto attend = [&](const float* added) {
+      kernels->decode.attend(q.data(), keys.data(), values.data(), 1, kLength, kDim, 0.5F, added,
+                             kLength, scratch.data(), out.data());
+      return std::isnan(load(out[0]));
+    };
+    EXPECT_TRUE(attend(nullptr)) << "a key";
+    keys = Numbers<TypeParam>{kLength * kDim, 2.0};
+    EXPECT_FALSE(attend(nullptr));
+    const std::vector<float> nothing(kLength, -INFINITY);
+    EXPECT_TRUE(attend(nothing.data())) << "nothing to be seen";
+    const auto multiplied = this->unpacked(*kernels, q, 1, kDim);
+    keys.stored[0] = not_a_number<TypeParam>();
+    kernels->decode.product(multiplied.data(), 1, keys.data(), nullptr, kDim, kLength, out.data(),
+                            kLength);
+    EXPECT_TRUE(std::isnan(load(out[0])));
+    EXPECT_FALSE(std::isnan(load(out[1])));
   }
 }
 
@@ -117,7 +156,7 @@ TYPED_TEST(KernelsTest, AttentionIsItsDefinition) {
   for (const auto* kernels : usable_kernels<TypeParam>()) {
     for (const std::int64_t length : {1, 5, 58}) {
       for (const bool has_added : {false, true}) {
-        std::vector<float> scratch(static_cast<std::size_t>(kGroup * (kDim + length) + kDim));
+        std::vector<float> scratch(static_cast<std::size_t>(kGroup * (2 * kDim + length)));
         std::vector<TypeParam> out(kGroup * kDim);
         kernels->decode.attend(q.data(), keys.data(), values.data(), kGroup, length, kDim, kScale,
                                has_added ? added.data() : nullptr, kStride, scratch.data(),
@@ -210,6 +249,35 @@ TYPED_TEST(KernelsTest, GradientsAreDifferenceQuotients) {
       this->expect_near(of_y[at], down[i] * gate(x[i], 1.0), 2.0);
     }
   }
+}
+
+TEST(FewRows, AreTakenInInferenceModeWhereAllFitsTogether) {
+  const auto of = [](at::IntArrayRef shape, at::ScalarType dtype = at::kFloat) {
+    return at::ones(shape, dtype);
+  };
+  EXPECT_FALSE(has_few_rows(of({2, 8}), of({5, 8}), {})) << "outside of it";
+  const c10::InferenceMode generating;
+  EXPECT_TRUE(has_few_rows(of({2, 8}), of({5, 8}), {}));
+  EXPECT_TRUE(has_few_rows(of({2, 8}), of({5, 8}), of({5})));
+  EXPECT_TRUE(has_few_rows(of({2, 8}, at::kBFloat16), of({5, 8}, at::kBFloat16), {}));
+  EXPECT_FALSE(has_few_rows(of({500, 8}), of({5, 8}), {})) << "too many rows";
+  EXPECT_FALSE(has_few_rows(of({2, 8}), of({8, 5}).t(), {})) << "another layout";
+  EXPECT_FALSE(has_few_rows(of({2, 8}), of({5, 7}), {})) << "another width";
+  EXPECT_FALSE(has_few_rows(of({2, 3, 8}), of({5, 8}), {}));
+  EXPECT_FALSE(has_few_rows(of({2, 0}), of({5, 0}), {}));
+  EXPECT_FALSE(has_few_rows(of({2, 8}), of({5, 8}), of({1}))) << "a bias to be spread";
+  EXPECT_FALSE(has_few_rows(of({2, 8}), of({5, 8}, at::kBFloat16), {}));
+  EXPECT_FALSE(has_few_rows(of({2, 8}), of({5, 8}), of({5}, at::kBFloat16)));
+  EXPECT_FALSE(has_few_rows(of({2, 8}, at::kDouble), of({5, 8}, at::kDouble), {}));
+}
+
+TEST(FewRows, AreSharedByThreads) {
+  const auto given = at::get_num_threads();
+  at::set_num_threads(3);
+  std::atomic<int> parts = 0;
+  at::parallel_for(0, 3, 1, [&](std::int64_t, std::int64_t) { ++parts; });
+  at::set_num_threads(given);
+  EXPECT_EQ(parts, 3) << "at::parallel_for() was compiled without OpenMP";
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <stdexcept>
 
 #include "hone/core/model/language_model.hpp"
 #include "model/kernels/decode_functions.hpp"
@@ -56,14 +57,14 @@ void KvCache::grow() {
   for (auto& length : lengths_) ++length;
 }
 
-void KvCache::put_last(std::int64_t layer, const at::Tensor& keys, const at::Tensor& values) {
+void KvCache::put_last(std::int64_t layer, const at::Tensor& keys, const at::Tensor& values,
+                       const at::Tensor& places) {
   if (keys.device().is_cpu()) {
     copy_last(keys.contiguous(), keys_[static_cast<std::size_t>(layer)]);
     copy_last(values.contiguous(), values_[static_cast<std::size_t>(layer)]);
     return;
   }
   using at::indexing::Slice;
-  const auto places = at::tensor(lengths_, at::kLong).to(keys.device()) - 1;
   const auto rows = at::arange(num_rows(), places.options());
   keys_[static_cast<std::size_t>(layer)].index_put_({rows, Slice(), places}, keys);
   values_[static_cast<std::size_t>(layer)].index_put_({rows, Slice(), places}, values);
@@ -77,6 +78,7 @@ void KvCache::copy_last(const at::Tensor& from, const at::Tensor& to) const {
   auto* target = static_cast<std::byte*>(to.mutable_data_ptr());
   for (std::int64_t row = 0; row < num_rows(); ++row) {
     const auto place = lengths_[static_cast<std::size_t>(row)] - 1;
+    if (place >= room) throw std::logic_error{"the cache has no room for another token"};
     for (auto head = row * heads; head < (row + 1) * heads; ++head) {
       std::memcpy(target + (head * room + place) * bytes, source + head * bytes,
                   static_cast<std::size_t>(bytes));
@@ -178,7 +180,7 @@ DecodeAttention::DecodeAttention(DecodingState& state) : state_(state), own_(sta
 
 at::Tensor DecodeAttention::attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                    const at::Tensor& v, const ScoreRule& rule) {
-  state_.own.put_last(layer, k, v);
+  state_.own.put_last(layer, k, v, positions_);
   if (rule.bias != bias_of_) {
     const auto offsets =
         at::arange(own_.longest(), positions_.options()).unsqueeze(0) - positions_.unsqueeze(1);

@@ -32,8 +32,9 @@ class KvCache {
   void remove_row(std::int64_t row);
   /// Every row gets one more token (its place is the old length).
   void grow();
-  /// Fills that place in one layer. Shape: both (num_rows, K, D).
-  void put_last(std::int64_t layer, const at::Tensor& keys, const at::Tensor& values);
+  /// Fills that place in one layer. Shape: both (num_rows, K, D), `places` (num_rows) int64 on their device.
+  void put_last(std::int64_t layer, const at::Tensor& keys, const at::Tensor& values,
+                const at::Tensor& places);
 
   const at::Tensor& keys(std::int64_t layer) const { return keys_[static_cast<std::size_t>(layer)]; }
   const at::Tensor& values(std::int64_t layer) const {
@@ -100,7 +101,7 @@ class CacheView {
 
   const KvCache& cache_;
   std::int64_t longest_;
-  at::Tensor mask_;  ///< -inf behind the length of each row
+  at::Tensor mask_;  ///< -inf behind the length of each row; once it was needed
 };
 
 /// One new token a row: its key and value are appended, and it sees its whole row, and its whole source.
@@ -123,7 +124,7 @@ class DecodeAttention final : public Attention {
   std::optional<CacheView> source_;
   at::Tensor positions_;
   const PositionBias* bias_of_ = nullptr;  ///< what bias_ was made of: all layers of a stack share one
-  at::Tensor bias_;
+  at::Tensor bias_;  ///< in the type that CacheView::attend() adds
 };
 
 }  // namespace detail

@@ -64,7 +64,7 @@ at::Tensor project(const at::Tensor& x, const at::Tensor& weight, const at::Tens
     return Projection::apply(x, weight, bias.defined() ? std::optional{bias} : std::nullopt,
                              outputs_first);
   }
-  if (outputs_first && detail::has_few_rows(x, weight)) {
+  if (outputs_first && detail::has_few_rows(x, weight, bias)) {
     return detail::product_of_few_rows(x, weight, bias);
   }
   return product(x, outputs_first ? weight.t() : weight, bias);

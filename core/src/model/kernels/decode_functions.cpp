@@ -14,19 +14,31 @@ namespace hone::detail {
 namespace {
 
 /// Beyond, a library's product is faster: it arranges weights for its tiles first, which pays with so many rows.
-constexpr std::int64_t kFewRows = 32;
+constexpr std::int64_t kFewRows = 64;
 
 /// Numbers read that are worth waking a thread for.
 constexpr std::int64_t kGrain = 32 * 1024;
 
-/// Threads take so many outputs at least, which are the kernel's widest tile.
+/// Threads take multiples of so many outputs: whole tiles of any kernel.
 constexpr std::int64_t kOutputs = 4;
+
+/// Numbers of the same type in the same memory, one behind another.
+bool is_beside(const at::Tensor& tensor, const at::Tensor& x) {
+  return tensor.device() == x.device() && tensor.scalar_type() == x.scalar_type() &&
+         tensor.is_contiguous();
+}
+
+bool fits(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  return x.dim() == 2 && weight.dim() == 2 && x.size(1) > 0 && weight.size(1) == x.size(1) &&
+         is_beside(weight, x) &&
+         (!bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0) && is_beside(bias, x)));
+}
 
 }  // namespace
 
-bool has_few_rows(const at::Tensor& x, const at::Tensor& weight) {
-  return c10::InferenceMode::is_enabled() && x.size(0) <= kFewRows && has_kernels(x) &&
-         weight.is_contiguous();
+bool has_few_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  return c10::InferenceMode::is_enabled() && has_kernels(x) && fits(x, weight, bias) &&
+         x.size(0) <= kFewRows;
 }
 
 at::Tensor product_of_few_rows(const at::Tensor& x, const at::Tensor& weight,
@@ -74,7 +86,7 @@ at::Tensor attend_cached(const at::Tensor& q, const at::Tensor& keys, const at::
     };
     const auto grain = std::max<std::int64_t>(1, kGrain / (2 * group * longest * dim));
     at::parallel_for(0, q.size(0) * kv_heads, grain, [&](std::int64_t begin, std::int64_t end) {
-      std::vector<float> scratch(static_cast<std::size_t>(group * (dim + longest) + dim));
+      std::vector<float> scratch(static_cast<std::size_t>(group * (2 * dim + longest)));
       for (auto head = begin; head < end; ++head) attend_head(head, scratch.data());
     });
   });

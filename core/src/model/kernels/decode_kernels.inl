@@ -1,7 +1,13 @@
 // The loops of DecodeKernels: kDecodeKernels in the namespace HONE_KERNELS.
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 #include "model/kernels/decode_kernels.hpp"
@@ -14,20 +20,81 @@ namespace {
 constexpr int kTileRows = 4;
 constexpr int kTileOutputs = kVectorBytes == 64 ? 4 : 2;
 
+/// How a vector of weights as they are stored is multiplied with as many numbers of x as unpack() leaves them.
 template <typename T>
-constexpr std::int64_t kStep = kLanes * Unpacked<T>::kParts;
+struct Step;
+
+template <>
+struct Step<float> {
+  static constexpr std::int64_t kCount = kLanes;
+  using Weights = Floats;
+  using Values = Floats;
+
+  static Weights weights(const float* from) { return load_floats(from); }
+  static void unpack(const float* from, float* to) { std::memcpy(to, from, kVectorBytes); }
+  static Values values(const float* from) { return load_floats(from); }
+  static Floats added(Floats sum, Values x, Weights weights) { return sum + x * weights; }
+};
+
+#if defined(__AVX512BF16__)
+/// The processor multiplies pairs, and x stays as it is.
+template <>
+struct Step<std::uint16_t> {
+  static constexpr std::int64_t kCount = 2 * kLanes;
+  using Weights = __m512bh;
+  using Values = __m512bh;
+
+  static __m512bh pairs(const void* from) {
+    __m512bh vector;
+    std::memcpy(&vector, from, sizeof vector);
+    return vector;
+  }
+  static Weights weights(const std::uint16_t* from) { return pairs(from); }
+  static void unpack(const std::uint16_t* from, float* to) { std::memcpy(to, from, kVectorBytes); }
+  static Values values(const float* from) { return pairs(from); }
+  static Floats added(Floats sum, Values x, Weights weights) {
+    return _mm512_dpbf16_ps(sum, x, weights);
+  }
+};
+#else
+/// The even ones and the odd ones become two vectors of float.
+template <>
+struct Step<std::uint16_t> {
+  static constexpr std::int64_t kCount = 2 * kLanes;
+  struct Weights {
+    Floats even, odd;
+  };
+  using Values = Weights;
+
+  static Weights weights(const std::uint16_t* from) {
+    Words words;
+    std::memcpy(&words, from, sizeof words);
+    return {std::bit_cast<Floats>(words << 16), std::bit_cast<Floats>(words & 0xFFFF0000U)};
+  }
+  static void unpack(const std::uint16_t* from, float* to) {
+    const auto [even, odd] = weights(from);
+    std::memcpy(to, &even, sizeof even);
+    std::memcpy(to + kLanes, &odd, sizeof odd);
+  }
+  static Values values(const float* from) {
+    return {load_floats(from), load_floats(from + kLanes)};
+  }
+  static Floats added(Floats sum, const Values& x, const Weights& weights) {
+    return sum + x.even * weights.even + x.odd * weights.odd;
+  }
+};
+#endif
 
 template <typename T>
-void unpack(const T* __restrict x, std::int64_t count, float* __restrict out) {
-  constexpr int kParts = Unpacked<T>::kParts;
-  const auto whole = count - count % kStep<T>;
-  for (std::int64_t i = 0; i < whole; i += kStep<T>) {
-    for (int part = 0; part < kParts; ++part) {
-      for (int lane = 0; lane < kLanes; ++lane) {
-        out[i + part * kLanes + lane] = load(x[i + lane * kParts + part]);
-      }
-    }
-  }
+std::int64_t whole_steps(std::int64_t count) {
+  return count - count % Step<T>::kCount;
+}
+
+/// What is left behind whole steps becomes float.
+template <typename T>
+void unpack(const T* x, std::int64_t count, float* out) {
+  const auto whole = whole_steps<T>(count);
+  for (std::int64_t i = 0; i < whole; i += Step<T>::kCount) Step<T>::unpack(x + i, out + i);
   for (auto i = whole; i < count; ++i) out[i] = load(x[i]);
 }
 
@@ -35,25 +102,22 @@ void unpack(const T* __restrict x, std::int64_t count, float* __restrict out) {
 template <int kRows, int kOutputs, typename T, typename Out>
 void product_tile(const float* x, const T* weight, const T* bias, std::int64_t inner, Out* out,
                   std::int64_t out_stride) {
-  constexpr int kParts = Unpacked<T>::kParts;
-  const auto whole = inner - inner % kStep<T>;
+  const auto whole = whole_steps<T>(inner);
   Floats sums[kRows][kOutputs] = {};
-  for (std::int64_t i = 0; i < whole; i += kStep<T>) {
-    Floats weights[kOutputs][kParts];
+  for (std::int64_t i = 0; i < whole; i += Step<T>::kCount) {
+    typename Step<T>::Weights weights[kOutputs];
 #pragma GCC unroll 4
     for (int n = 0; n < kOutputs; ++n) {
-      const Unpacked<T> unpacked{weight + n * inner + i};
-      for (int part = 0; part < kParts; ++part) weights[n][part] = unpacked.part[part];
+      weights[n] = Step<T>::weights(weight + n * inner + i);
       // The next tile's, while this one is computed: rows are short, and the processor does not guess the next.
       __builtin_prefetch(weight + (n + kOutputs) * inner + i);
     }
 #pragma GCC unroll 4
     for (int row = 0; row < kRows; ++row) {
-#pragma GCC unroll 2
-      for (int part = 0; part < kParts; ++part) {
-        const Floats values = load_floats(x + row * inner + i + part * kLanes);
+      const auto values = Step<T>::values(x + row * inner + i);
 #pragma GCC unroll 4
-        for (int n = 0; n < kOutputs; ++n) sums[row][n] += values * weights[n][part];
+      for (int n = 0; n < kOutputs; ++n) {
+        sums[row][n] = Step<T>::added(sums[row][n], values, weights[n]);
       }
     }
   }
@@ -97,8 +161,13 @@ void product(const float* x, std::int64_t rows, const T* weight, const T* bias, 
   }
 }
 
-/// In place. Where nothing can be seen at all the weights are no numbers, as softmax has it.
-void softmax(float* __restrict scores, std::int64_t length) {
+/// In place, of scale times scores plus what is added. Where nothing can be seen at all the weights are no numbers,
+/// as softmax has it.
+void softmax(float* __restrict scores, const float* added, float scale, std::int64_t length) {
+  for (std::int64_t i = 0; i < length; ++i) scores[i] *= scale;
+  if (added != nullptr) {
+    for (std::int64_t i = 0; i < length; ++i) scores[i] += added[i];
+  }
   float largest = -std::numeric_limits<float>::infinity();
   for (std::int64_t i = 0; i < length; ++i) largest = std::max(largest, scores[i]);
   float sum = 0.0F;
@@ -111,21 +180,31 @@ void softmax(float* __restrict scores, std::int64_t length) {
   for (std::int64_t i = 0; i < length; ++i) scores[i] *= inverse;
 }
 
-/// sums += weights times values, four values at a time for each time that the sums are read and written.
+/// sums += weights times values for each query of a group, four values at a time: so often are they read from far,
+/// and so much less often sums are read and written. Shape: weights (group, length), values (length, dim),
+/// sums (group, dim).
 template <typename T>
-void add_weighted(const float* __restrict weights, const T* __restrict values, std::int64_t length,
-                  std::int64_t dim, float* __restrict sums) {
+void add_weighted(const float* __restrict weights, const T* __restrict values, std::int64_t group,
+                  std::int64_t length, std::int64_t dim, float* __restrict sums) {
   std::int64_t t = 0;
   for (; t + 4 <= length; t += 4) {
     const T* __restrict row = values + t * dim;
-    const float a = weights[t], b = weights[t + 1], c = weights[t + 2], d = weights[t + 3];
-    for (std::int64_t i = 0; i < dim; ++i) {
-      sums[i] += a * load(row[i]) + b * load(row[dim + i]) + c * load(row[2 * dim + i]) +
-                 d * load(row[3 * dim + i]);
+    for (std::int64_t g = 0; g < group; ++g) {
+      const float* of_query = weights + g * length + t;
+      const float a = of_query[0], b = of_query[1], c = of_query[2], d = of_query[3];
+      float* __restrict sum = sums + g * dim;
+      for (std::int64_t i = 0; i < dim; ++i) {
+        sum[i] += a * load(row[i]) + b * load(row[dim + i]) + c * load(row[2 * dim + i]) +
+                  d * load(row[3 * dim + i]);
+      }
     }
   }
   for (; t < length; ++t) {
-    for (std::int64_t i = 0; i < dim; ++i) sums[i] += weights[t] * load(values[t * dim + i]);
+    for (std::int64_t g = 0; g < group; ++g) {
+      for (std::int64_t i = 0; i < dim; ++i) {
+        sums[g * dim + i] += weights[g * length + t] * load(values[t * dim + i]);
+      }
+    }
   }
 }
 
@@ -137,18 +216,14 @@ void attend(const T* q, const T* keys, const T* values, std::int64_t group, std:
   float* const scores = queries + group * dim;
   float* const sums = scores + group * length;
   for (std::int64_t g = 0; g < group; ++g) unpack(q + g * dim, dim, queries + g * dim);
-  for (std::int64_t i = 0; i < group * dim; ++i) queries[i] *= scale;
   product<T, float>(queries, group, keys, nullptr, dim, length, scores, length);
   for (std::int64_t g = 0; g < group; ++g) {
-    float* const weights = scores + g * length;
-    if (added != nullptr) {
-      for (std::int64_t t = 0; t < length; ++t) weights[t] += added[g * added_stride + t];
-    }
-    softmax(weights, length);
-    std::fill_n(sums, dim, 0.0F);
-    add_weighted(weights, values, length, dim, sums);
-    for (std::int64_t i = 0; i < dim; ++i) out[g * dim + i] = store<T>(sums[i]);
+    softmax(scores + g * length, added == nullptr ? nullptr : added + g * added_stride, scale,
+            length);
   }
+  std::fill_n(sums, group * dim, 0.0F);
+  add_weighted(scores, values, group, length, dim, sums);
+  for (std::int64_t i = 0; i < group * dim; ++i) out[i] = store<T>(sums[i]);
 }
 
 template <typename T>

@@ -12,6 +12,7 @@ namespace hone::detail {
 HONE_DECLARE_KERNELS(baseline)
 HONE_DECLARE_KERNELS(avx2)
 HONE_DECLARE_KERNELS(avx512)
+HONE_DECLARE_KERNELS(avx512bf16)
 
 namespace {
 
@@ -24,6 +25,9 @@ struct Variants {
     const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (has_avx512 && __builtin_cpu_supports("avx512bf16")) {
+      add(avx512bf16::of_float(), avx512bf16::of_bfloat16());
+    }
     if (has_avx512) add(avx512::of_float(), avx512::of_bfloat16());
     if (has_avx2) add(avx2::of_float(), avx2::of_bfloat16());
 #endif

@@ -36,9 +36,9 @@ inline float rounded(float value) {
   return load(store<T>(value));
 }
 
-/// e^x for x <= 0, within two units of the last place. Source: Cephes' expf.
+/// e^x for x <= 0 or no number, within two units of the last place. Source: Cephes' expf.
 inline float exp_of_negative(float x) {
-  const float clipped = x < -87.0F ? -87.0F : x;
+  const float clipped = x > -87.0F ? x : -87.0F;  // what is no number is not for the conversion below
   const float whole = std::rint(clipped * 1.44269504F);
   float part = clipped - whole * 0.693359375F;
   part = part - whole * -2.12194440e-4F;
@@ -50,7 +50,8 @@ inline float exp_of_negative(float x) {
   series = series * part + 5.0000001201e-1F;
   const float value = series * part * part + part + 1.0F;
   const auto scale = std::bit_cast<float>((static_cast<std::int32_t>(whole) + 127) << 23);
-  return x < -87.0F ? 0.0F : value * scale;
+  const float result = x < -87.0F ? 0.0F : value * scale;
+  return std::isnan(x) ? x : result;
 }
 
 inline float sigmoid(float x) {
@@ -59,6 +60,8 @@ inline float sigmoid(float x) {
   const float result = x < 0.0F ? of_negative : 1.0F - of_negative;
   return std::isnan(x) ? x : result;
 }
+
+static_assert(std::endian::native == std::endian::little, "of two bfloat16 in a word the first is the lower");
 
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64;
@@ -76,27 +79,6 @@ inline Floats load_floats(const float* from) {
   std::memcpy(&vector, from, sizeof vector);
   return vector;
 }
-
-/// A vector of memory as floats: of bfloat16 there are two, the even ones and the odd ones.
-template <typename T>
-struct Unpacked;
-template <>
-struct Unpacked<float> {
-  static constexpr int kParts = 1;
-  Floats part[1];
-  explicit Unpacked(const float* from) : part{load_floats(from)} {}
-};
-template <>
-struct Unpacked<std::uint16_t> {
-  static constexpr int kParts = 2;
-  Floats part[2];
-  explicit Unpacked(const std::uint16_t* from) {
-    Words words;
-    std::memcpy(&words, from, sizeof words);
-    part[0] = std::bit_cast<Floats>(words << 16);
-    part[1] = std::bit_cast<Floats>(words & 0xFFFF0000U);
-  }
-};
 
 inline float sum_of(Floats vector) {
   float lanes[kLanes];

@@ -57,6 +57,7 @@ class LanguageModel {
   virtual const ModelShape& shape() const = 0;
   virtual ParameterStore& parameters() = 0;
 
+  /// Generation calls this in c10::InferenceMode: a tensor that is made then must not be kept for training.
   /// Hidden states after the last norm; of an encoder-decoder the decoder's, for which `attention` has
   /// what encode() returned. Shape: returns (N, hidden).
   virtual at::Tensor forward(const TokenInput& tokens, Attention& attention) = 0;

@@ -1,0 +1,2 @@
+#define HONE_KERNELS avx512bf16
+#include "model/kernels/kernels.inl"
