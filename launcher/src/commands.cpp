@@ -30,7 +30,7 @@ std::span<const Command> commands() {
       Command{"inspect", "what is in a checkpoint or a run directory, and whether it is whole",
               run_inspect},
       Command{"plan", "memory and traffic of each rank, before anything runs", run_plan},
-      Command{"bench", "how fast the ranks of a job sum buffers", run_bench},
+      Command{"bench", "how fast ranks sum buffers, and a model trains and generates", run_bench},
       Command{"env", "versions, cores and how this process was started", run_env},
   };
   return kCommands;

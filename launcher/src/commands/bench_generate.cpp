@@ -25,7 +25,6 @@ namespace {
 using nlohmann::ordered_json;
 
 struct BenchGenerateOptions {
-  std::string operation;
   std::string model_name_or_path;
   std::int64_t prompt_length = 64;
   GenerationOptions generation{.do_sample = false, .max_new_tokens = 128, .batch_size = 8};
@@ -36,7 +35,6 @@ struct BenchGenerateOptions {
 
   void bind(OptionRegistry& registry) {
     auto what = registry.group("Measurement");
-    what.add_choice("operation", &operation, "What is measured.", {"generate"}).positional();
     what.add("model_name_or_path", &model_name_or_path,
              "A folder with config.json; weights are not needed, they are drawn.")
         .positional()

@@ -31,7 +31,6 @@ namespace {
 using nlohmann::ordered_json;
 
 struct BenchStepOptions {
-  std::string operation;
   std::string model_name_or_path;
   std::vector<std::int64_t> lengths{111, 306, 347, 172, 183, 102, 77, 78};
   bool bf16 = false;
@@ -44,7 +43,6 @@ struct BenchStepOptions {
 
   void bind(OptionRegistry& registry) {
     auto what = registry.group("Measurement");
-    what.add_choice("operation", &operation, "What is measured.", {"step"}).positional();
     what.add("model_name_or_path", &model_name_or_path,
              "A folder with config.json; weights are not needed, they are drawn.")
         .positional()
