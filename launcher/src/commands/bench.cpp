@@ -48,10 +48,10 @@ int run_unnamed(const CommandContext& context, Arguments arguments) {
   std::string operation{kOperations.front().name};
   BenchAllreduceOptions options;
   OptionRegistry registry{"hone bench",
-                          "Measures allreduce, step or generate. Each has options of its own, which "
-                          "hone bench allreduce --help, hone bench step --help and hone bench "
-                          "generate --help list. Without an operation it is allreduce, with the "
-                          "options below."};
+                          "Measures allreduce, step or generate. Each has options of its own, "
+                          "which hone bench allreduce --help, hone bench step --help and hone "
+                          "bench generate --help list. Without an operation it is allreduce, with "
+                          "the options below."};
   add_operation(registry, operation);
   options.bind(registry);
   if (!parse_options(context, registry, arguments)) return 0;

@@ -1,23 +1,17 @@
 #include "commands/bench_generate.hpp"
 
-#include <sys/resource.h>
-
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "bench/drawn_parameters.hpp"
+#include "bench/model_bench.hpp"
+#include "bench/process_usage.hpp"
 #include "bench/read_bandwidth.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/generation/generator.hpp"
 #include "hone/core/keyed_random.hpp"
-#include "hone/core/model/language_model.hpp"
-#include "hone/launcher/job_options.hpp"
-#include "hone/launcher/session.hpp"
-#include "job/torch_settings.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -25,27 +19,16 @@ namespace {
 using nlohmann::ordered_json;
 
 struct BenchGenerateOptions {
-  std::string model_name_or_path;
+  ModelBenchOptions model;
   std::int64_t prompt_length = 64;
   GenerationOptions generation{.do_sample = false, .max_new_tokens = 128, .batch_size = 8};
-  bool bf16 = false;
-  std::int64_t repeats = 5;
-  bool json = false;
-  std::optional<std::int64_t> num_threads;
 
   void bind(OptionRegistry& registry) {
-    auto what = registry.group("Measurement");
-    what.add("model_name_or_path", &model_name_or_path,
-             "A folder with config.json; weights are not needed, they are drawn.")
-        .positional()
-        .required();
-    what.add("prompt_length", &prompt_length, "Tokens of each prompt.", at_least(1));
-    what.add("bf16", &bf16, "Compute in bfloat16.");
-    what.add("repeats", &repeats, "Calls that are measured, after one that is not.", at_least(1));
-    what.add("num_threads", &num_threads,
-             "Compute threads of each rank; null: the cores it may use.", at_least(1));
-    what.add("json", &json, "JSON to standard output.");
+    model.bind_model(registry);
+    registry.group("Prompts").add("prompt_length", &prompt_length, "Tokens of each prompt.",
+                                  at_least(1));
     register_generation_options(registry, generation);
+    model.bind_measurement(registry, "Calls");
   }
 
   std::int64_t num_prompts() const {
@@ -82,7 +65,7 @@ struct Measured {
 Measured measure(LanguageModel& model, const BenchGenerateOptions& options) {
   const auto prompts = prompts_of(options, model.shape().vocab_size);
   Measured measured;
-  for (std::int64_t call = 0; call <= options.repeats; ++call) {
+  for (std::int64_t call = 0; call <= options.model.repeats; ++call) {
     const auto start = std::chrono::steady_clock::now();
     const auto completions =
         generate(model, prompts, options.generation, /*seed=*/1, static_cast<std::uint64_t>(call));
@@ -97,39 +80,25 @@ Measured measure(LanguageModel& model, const BenchGenerateOptions& options) {
       measured.tokens += static_cast<std::int64_t>(completion.ids.size());
     }
   }
-  std::ranges::sort(measured.seconds);
   return measured;
 }
 
-/// Bytes of the most memory that this process had.
-std::int64_t peak_memory() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
-}
-
-/// Each rank does the same; rank 0's figures are reported.
-ordered_json report_of(LanguageModel& model, const Measured& measured,
-                       const BenchGenerateOptions& options, const Session& session,
-                       const std::string& library) {
-  const double middle = measured.seconds[measured.seconds.size() / 2];
+/// Each rank does the same, by itself.
+ordered_json report_of(LanguageModel& model, const BenchGenerateOptions& options) {
+  const auto measured = measure(model, options);
+  auto report = speed_of(measured.tokens, measured.seconds);
   const auto weights = model.parameters().num_elements() * model.parameters().element_bytes();
   const auto peak = peak_memory();  // before the measurement below takes some
   const double bandwidth = read_bandwidth();
   // Every new token of a sequence needs all weights once, and those of a batch share them.
-  const double read = static_cast<double>(weights * options.generation.max_new_tokens) / middle;
-  return {{"ranks", session.size()},
-          {"products_by", library},
-          {"tokens", measured.tokens},
-          {"seconds", middle},
-          {"min_seconds", measured.seconds.front()},
-          {"max_seconds", measured.seconds.back()},
-          {"tokens_per_second", static_cast<double>(measured.tokens) / middle},
-          {"weight_bytes", weights},
-          {"read_gb_per_second", read * 1e-9},
-          {"bandwidth_gb_per_second", bandwidth * 1e-9},
-          {"share_of_bandwidth", read / bandwidth},
-          {"peak_memory", peak}};
+  const double read = static_cast<double>(weights * options.generation.max_new_tokens) /
+                      report["seconds"].get<double>();
+  report.update({{"weight_bytes", weights},
+                 {"read_gb_per_second", read * 1e-9},
+                 {"bandwidth_gb_per_second", bandwidth * 1e-9},
+                 {"share_of_bandwidth", read / bandwidth},
+                 {"peak_memory", peak}});
+  return report;
 }
 
 std::string summary_of(const ordered_json& report) {
@@ -148,20 +117,6 @@ std::string summary_of(const ordered_json& report) {
   return line;
 }
 
-void run_on(Session& session, const BenchGenerateOptions& options) {
-  const auto library = choose_matmul_library(session.communicator());
-  ordered_json report;
-  run_agreed(session.communicator(), [&] {
-    const auto model = build_model(options.model_name_or_path,
-                                   {.dtype = options.bf16 ? at::kBFloat16 : at::kFloat});
-    draw_parameters(*model);
-    report = report_of(*model, measure(*model, options), options, session, library);
-  });
-  if (!session.is_root()) return;
-  if (options.json) return session.screen().print(report.dump(2) + '\n');
-  session.screen().print(session.describe() + '\n' + summary_of(report));
-}
-
 }  // namespace
 
 int run_bench_generate(const CommandContext& context, Arguments arguments) {
@@ -171,16 +126,12 @@ int run_bench_generate(const CommandContext& context, Arguments arguments) {
   options.bind(registry);
   if (!parse_options(context, registry, arguments)) return 0;
   options.validate();
-  Session session{{.use_cpu = true,
-                   .num_threads = options.num_threads,
-                   .watch_signals = false,
-                   .set_num_threads = prepare_torch},
-                  context.environment,
-                  context.screen};
-  return session.run([&] {
-    run_on(session, options);
-    return 0;
-  });
+  const auto measure_on = [&](Session& session, LanguageModel& model) {
+    ordered_json report;
+    run_agreed(session.communicator(), [&] { report = report_of(model, options); });
+    return report;
+  };
+  return run_model_bench(context, options.model, {.measure = measure_on, .text = summary_of});
 }
 
 }  // namespace hone::launcher
