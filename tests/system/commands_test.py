@@ -256,6 +256,21 @@ class Bench(SystemTest):
         self.assertGreater(report["bandwidth_gb_per_second"], 0)
         self.assertGreaterEqual(report["max_seconds"], report["min_seconds"])
 
+    def test_an_operation_that_is_none(self) -> None:
+        ended = self.hone("bench", "foo", code=64)
+        self.assert_one_error(ended, "operation must be one of allreduce, step, generate", 'got "foo"')
+        overview = self.hone("bench", "--help").out
+        for operation in ("allreduce", "step", "generate"):
+            self.assertIn(f"hone bench {operation} --help", " ".join(overview.split()))
+            self.assertIn(f"Usage: hone bench {operation} ", self.hone("bench", operation, "--help").out)
+
+    def test_the_operation_may_stand_anywhere(self) -> None:
+        size = ("--max_bytes", 4096, "--repeats", 1, "--json")
+        for arguments in (size, (*size, "allreduce"), ("--operation", "allreduce", *size), ("--operation=allreduce", *size)):
+            self.assertEqual(len(json.loads(self.hone("bench", *arguments).out)["results"]), 1)
+        ended = self.hone("bench", "--json", "--lengths", "5,9", "step", "tiny", "--repeats", 1)
+        self.assertEqual(json.loads(ended.out)["tokens"], 14)
+
     def test_nothing_to_measure(self) -> None:
         ended = self.hone("bench", "allreduce", "--min_bytes", 64, "--max_bytes", 32, code=64)
         self.assertIn("max_bytes is below min_bytes", ended.err)
