@@ -171,6 +171,11 @@ class OutputKeys(unittest.TestCase):
         keys = set().union(*(found.keys() for found in objects))
         self.assertEqual(sorted(keys), sorted(first_cells(self.page[section])), section)
 
+    def words_of(self, section: str, key: str) -> list[str]:
+        """What the page has in backticks of what it says of a key."""
+        meaning = next(row[1] for row in rows(self.page[section]) if row[0] == f"`{key}`")
+        return re.findall(r"`(\w+)`", meaning)
+
     def lines(self, file: str, kind: str = "") -> list[dict]:
         found = [json.loads(line) for line in (self.place.path / file).read_text().splitlines()]
         return [entry for entry in found if entry.get("kind", "") == kind]
@@ -210,8 +215,7 @@ class OutputKeys(unittest.TestCase):
         whole = json.loads(hone("inspect", "run/checkpoint-1", "--json", cwd=self.place.path))
         self.assert_documented("hone inspect", whole)
         self.assert_documented("hone inspect: `state`", whole["state"] | {"best_metric": None, "best_metric_name": None})
-        tensor_row = next(row for row in rows(self.page["hone inspect"]) if row[0] == "`tensors`")
-        self.assertEqual(re.findall(r"`(\w+)`", tensor_row[1]), list(whole["tensors"][0]))
+        self.assertEqual(self.words_of("hone inspect", "tensors"), list(whole["tensors"][0]))
         listed = json.loads(hone("inspect", "run", "--json", cwd=self.place.path))
         self.assertEqual(listed, {"checkpoints": [{"path": "run/checkpoint-1"}]})
 
@@ -223,7 +227,23 @@ class OutputKeys(unittest.TestCase):
 
     def test_bench(self) -> None:
         report = json.loads(hone("bench", "allreduce", "--max_bytes", "4096", "--repeats", "1", "--json"))
-        self.assert_documented("hone bench", report, *report["results"])
+        self.assert_documented("hone bench allreduce", report, *report["results"])
+
+    def test_bench_step(self) -> None:
+        report = json.loads(hone("bench", "step", self.place.model, "--lengths", "5,9", "--repeats", "1", "--profile",
+                                 "--json"))
+        self.assert_documented("hone bench step", report)
+        self.assert_documented("hone bench step: `rows`", *report["rows"])
+        self.assertEqual(self.words_of("hone bench step: `rows`", "what"), [row["what"] for row in report["rows"]])
+        self.assertEqual(self.words_of("hone bench step", "operators"), list(report["operators"][0]))
+
+    def test_bench_generate(self) -> None:
+        model = self.place.path / "endless"
+        model.mkdir()
+        config = json.loads((Path(self.place.model) / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(config | {"eos_token_id": None}))
+        report = json.loads(hone("bench", "generate", str(model), "--max_new_tokens", "2", "--repeats", "1", "--json"))
+        self.assert_documented("hone bench generate", report)
 
     def test_env(self) -> None:
         report = json.loads(hone("env", "--json"))
