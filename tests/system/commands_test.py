@@ -242,6 +242,13 @@ class Bench(SystemTest):
             self.assertGreater(report["first_step_from_start"], 0)
             self.assertLess(report["first_step_from_start"], 300)
 
+    def test_a_step_that_computes_blocks_again(self) -> None:
+        products = []
+        for more in ((), ("--gradient_checkpointing",)):
+            ended = self.hone("bench", "step", "tiny", "--lengths", "5,9", "--repeats", 1, "--profile", "--json", *more)
+            products.append(json.loads(ended.out)["rows"][0]["operators"])
+        self.assertGreater(products[1], products[0])
+
     def test_generation(self) -> None:
         config = json.loads((self.folder / "tiny/config.json").read_text())
         del config["eos_token_id"]  # all completions are of one length

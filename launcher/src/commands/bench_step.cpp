@@ -95,7 +95,6 @@ MeasuredUpdates measure(Trainer& trainer, const Batch& batch, std::int64_t repea
 
 nlohmann::ordered_json measure_on(Session& session, LanguageModel& model,
                                   const BenchStepOptions& options) {
-  model.set_gradient_checkpointing(options.gradient_checkpointing);
   const collators::PackingCollator collator;
   distributed::AllReduceGradientReducer reducer{session.communicator(), {}, &session.device()};
   OpProfile profile;
@@ -107,6 +106,7 @@ nlohmann::ordered_json measure_on(Session& session, LanguageModel& model,
                    .log = session.log(),
                    .activity = options.profile ? &listener : nullptr},
                   {.per_device_train_batch_size = options.per_device_train_batch_size,
+                   .gradient_checkpointing = options.gradient_checkpointing,
                    .updates_per_step = "one",
                    .learning_rate = 1e-5}};
   const auto batch = batch_of(options.lengths, model.shape().vocab_size);
