@@ -54,7 +54,10 @@ set(sanitized_thread
 # bare_test, install_test: compile something of their own, without a sanitizer.
 # nccl_symbols: runs nothing of hone's.
 # parity_demo_model: an hour of arithmetic in the tensor library.
-set(not_sanitized_address bare_test install_test nccl_symbols parity_demo_model)
+# memory_growth_test, step_ratio_test, plan_test's Memory: compare memory or speed, which are the sanitizer's then.
+set(not_sanitized_address
+  bare_test install_test nccl_symbols parity_demo_model
+  memory_growth_test step_ratio_test system.plan_test.LlamaMemory system.plan_test.GptMemory)
 
 add_custom_target(thread_tests)  # builds what ThreadSanitizer is to see, and no more
 

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "bench/model_bench.hpp"
@@ -61,25 +62,22 @@ Batch batch_of(const std::vector<std::int64_t>& lengths, std::int64_t vocab_size
   return batch;
 }
 
-/// Lets a profile count what the forward and backward passes do.
-class PassListener final : public Activity {
+/// A profile of what the forward and backward passes do.
+class ProfiledPasses final : public Activity {
  public:
-  explicit PassListener(OpProfile& profile) : profile_(profile) {}
   void enter(std::string_view phase, bool) override {
-    profile_.listen(phase == "forward" || phase == "backward");
+    profile.listen(phase == "forward" || phase == "backward");
   }
-
- private:
-  OpProfile& profile_;
+  OpProfile profile;
 };
 
-/// `profile` sees the measured updates alone, not the one before.
+/// `profile` (null: none, since it takes time itself) sees the measured updates alone, not the one before.
 MeasuredUpdates measure(Trainer& trainer, const Batch& batch, std::int64_t repeats,
-                        OpProfile& profile) {
+                        OpProfile* profile) {
   MeasuredUpdates measured;
   trainer.step(batch);
   measured.first_step_from_start = seconds_since_start();
-  profile.clear();
+  if (profile != nullptr) profile->clear();
   const auto faults = page_faults();
   for (std::int64_t i = 0; i < repeats; ++i) {
     const auto stats = trainer.step(batch);
@@ -97,14 +95,15 @@ nlohmann::ordered_json measure_on(Session& session, LanguageModel& model,
                                   const BenchStepOptions& options) {
   const collators::PackingCollator collator;
   distributed::AllReduceGradientReducer reducer{session.communicator(), {}, &session.device()};
-  OpProfile profile;
-  PassListener listener{profile};
+  std::optional<ProfiledPasses> passes;
+  if (options.profile) passes.emplace();
+  auto* const profile = passes ? &passes->profile : nullptr;
   Trainer trainer{{.model = model,
                    .communicator = session.communicator(),
                    .reducer = reducer,
                    .collator = collator,
                    .log = session.log(),
-                   .activity = options.profile ? &listener : nullptr},
+                   .activity = passes ? &*passes : nullptr},
                   {.per_device_train_batch_size = options.per_device_train_batch_size,
                    .gradient_checkpointing = options.gradient_checkpointing,
                    .updates_per_step = "one",
@@ -113,7 +112,7 @@ nlohmann::ordered_json measure_on(Session& session, LanguageModel& model,
   auto measured = measure(trainer, batch, options.model.repeats, profile);
   measured.tokens =
       std::accumulate(options.lengths.begin(), options.lengths.end(), std::int64_t{0});
-  return step_report(measured, options.profile ? &profile : nullptr);
+  return step_report(measured, profile);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace hone::detail::HONE_KERNELS {
 namespace {
@@ -80,13 +81,20 @@ inline Floats load_floats(const float* from) {
   return vector;
 }
 
+/// The lanes turned by kBy places.
+template <int kBy, int... kLane>
+inline Floats turned(Floats vector, std::integer_sequence<int, kLane...>) {
+  return __builtin_shufflevector(vector, vector, ((kLane + kBy) % kLanes)...);
+}
+
+template <int kWidth = kLanes / 2>
 inline float sum_of(Floats vector) {
-  float lanes[kLanes];
-  std::memcpy(lanes, &vector, sizeof lanes);
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  vector += turned<kWidth>(vector, std::make_integer_sequence<int, kLanes>{});
+  if constexpr (kWidth > 1) {
+    return sum_of<kWidth / 2>(vector);
+  } else {
+    return vector[0];
   }
-  return lanes[0];
 }
 
 }  // namespace
