@@ -48,8 +48,8 @@ std::vector<PromptTokens> make_prompts(std::int64_t count) {
 
 constexpr std::int64_t kSeed = 42, kCall = 3;
 
-/// A family and what its numbers are: float32 has loops of our own for decoding, float64 takes LibTorch's operators,
-/// as GPUs do.
+/// A family and what its numbers are: float32 has loops of our own for decoding, float64 takes
+/// LibTorch's operators, as GPUs do.
 struct Kind {
   const char* family;
   at::ScalarType dtype = at::kFloat;

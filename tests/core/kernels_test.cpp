@@ -1,4 +1,5 @@
-// Loops of our own over raw numbers: for every width of vectors that this processor has, against formulas in double.
+// Loops of our own over raw numbers: for every width of vectors that this processor has, against
+// formulas in double.
 #include "model/kernels/kernels.hpp"
 
 #include <ATen/Parallel.h>

@@ -1,4 +1,5 @@
-// 2,000 updates on batches of all sizes, with completions between them, need no more memory than the first few hundred.
+// 2,000 updates on batches of all sizes, with completions between them, need no more memory than
+// the first few hundred.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -27,7 +28,8 @@ std::int64_t resident() {
   return pages * sysconf(_SC_PAGESIZE);
 }
 
-/// So wide that tensors of a larger batch are memory of the page heap, those of a small one the C library's.
+/// So wide that tensors of a larger batch are memory of the page heap, those of a small one the C
+/// library's.
 nlohmann::json config() {
   auto wider = testing::llama_config();
   wider.update({{"hidden_size", 32}, {"intermediate_size", 192}});

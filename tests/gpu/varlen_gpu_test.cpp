@@ -1,4 +1,5 @@
-// Attention over packed sequences by a GPU's own kernel, against one sequence after the other in float64.
+// Attention over packed sequences by a GPU's own kernel, against one sequence after the other in
+// float64.
 #include <gtest/gtest.h>
 
 #include <ATen/TensorOperators.h>

@@ -64,8 +64,8 @@ class Decoder {
     return std::max(num_samples(), std::min(options_.batch_size, wanted));
   }
 
-  /// A forward costs nearly the same for one prompt as for many, so a few places are left empty until
-  /// a quarter of the rows is free.
+  /// A forward costs nearly the same for one prompt as for many, so a few places are left empty
+  /// until a quarter of the rows is free.
   std::int64_t enough_free_rows() const { return std::max(num_samples(), max_rows() / 4); }
 
   bool is_encoder_decoder() const { return model_.shape().is_encoder_decoder; }

@@ -15,8 +15,8 @@ struct ModelShape;
 
 namespace detail {
 
-/// Keys and values of the sequences that are being decoded, allocated once: rows [0, num_rows()) are
-/// in use, row r holds length(r) tokens. Shape per layer: (max_rows, K, max_tokens, D).
+/// Keys and values of the sequences that are being decoded, allocated once: rows [0, num_rows())
+/// are in use, row r holds length(r) tokens. Shape per layer: (max_rows, K, max_tokens, D).
 class KvCache {
  public:
   KvCache(const ModelShape& shape, std::int64_t max_rows, std::int64_t max_tokens,
@@ -32,7 +32,8 @@ class KvCache {
   void remove_row(std::int64_t row);
   /// Every row gets one more token (its place is the old length).
   void grow();
-  /// Fills that place in one layer. Shape: both (num_rows, K, D), `places` (num_rows) int64 on their device.
+  /// Fills that place in one layer. Shape: both (num_rows, K, D), `places` (num_rows) int64 on
+  /// their device.
   void put_last(std::int64_t layer, const at::Tensor& keys, const at::Tensor& values,
                 const at::Tensor& places);
 
@@ -49,8 +50,8 @@ class KvCache {
   std::vector<at::Tensor> keys_, values_;
 };
 
-/// What decoding remembers: the rows' own keys and values, and, of encoder-decoders, in the same rows
-/// those of their sources.
+/// What decoding remembers: the rows' own keys and values, and, of encoder-decoders, in the same
+/// rows those of their sources.
 struct DecodingState {
   KvCache own;
   std::optional<KvCache> source;
@@ -104,7 +105,8 @@ class CacheView {
   at::Tensor mask_;  ///< -inf behind the length of each row; once it was needed
 };
 
-/// One new token a row: its key and value are appended, and it sees its whole row, and its whole source.
+/// One new token a row: its key and value are appended, and it sees its whole row, and its whole
+/// source.
 class DecodeAttention final : public Attention {
  public:
   /// Call after KvCache::grow(); valid for one forward.

@@ -32,7 +32,8 @@ void keep_top_k(std::span<float> logits, std::int64_t k) {
 
 void keep_top_p(std::span<float> logits, double p) {
   if (p >= 1.0) return;
-  // A heap, since the likeliest few are most of the probability nearly always. Of equals the first comes first.
+  // A heap, since the likeliest few are most of the probability nearly always. Of equals the first
+  // comes first.
   std::vector<std::size_t> left;
   for (std::size_t i = 0; i < logits.size(); ++i) {
     if (logits[i] != kExcluded) left.push_back(i);

@@ -21,9 +21,9 @@
 namespace hone {
 namespace {
 
-/// Units: tokens. Up to here products of all heads together, with the scores in memory: three times as
-/// fast as the flash kernel, which makes many small products a head and calls a library for each. Beyond,
-/// scores would be most of what is in memory.
+/// Units: tokens. Up to here products of all heads together, with the scores in memory: three times
+/// as fast as the flash kernel, which makes many small products a head and calls a library for
+/// each. Beyond, scores would be most of what is in memory.
 constexpr std::int64_t kShortSequence = 512;
 constexpr std::int64_t kShortOnGpu = 96;  // not measured: the kernel is a good one there
 
@@ -140,8 +140,8 @@ AttentionKept kept_by_attention(const AttentionSizes& s) {
   if (s.is_causal && !s.on_gpu && !s.has_bias && !s.has_dropout) {
     return {in_and_out, s.heads * s.element_bytes};
   }
-  // Softmax keeps its result, in float32 at least. The product with the values keeps what it multiplies: the same, a
-  // narrower copy, or what dropout left.
+  // Softmax keeps its result, in float32 at least. The product with the values keeps what it
+  // multiplies: the same, a narrower copy, or what dropout left.
   const bool is_narrow = s.element_bytes < kFloat;
   const auto multiplied = is_narrow || s.has_dropout ? s.element_bytes : 0;
   return {in_and_out, s.heads * (std::max(kFloat, s.element_bytes) + multiplied)};

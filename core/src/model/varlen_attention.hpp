@@ -12,17 +12,21 @@ constexpr bool fits_varlen_kernel(std::int64_t head_dim) {
   return head_dim % 8 == 0 && head_dim <= 256;
 }
 
-/// Whether a GPU's own kernel for packed sequences takes such queries: of half the width of float32.
+/// Whether a GPU's own kernel for packed sequences takes such queries: of half the width of
+/// float32.
 /// Shape: q (N, H, D).
 bool has_varlen_kernel(const at::Tensor& q);
 
-/// Where each sequence begins, and where the last one ends, for varlen_attention(). The copy to the device is not
-/// waited for. Shape: returns (number of sequences + 1) int32.
+/// Where each sequence begins, and where the last one ends, for varlen_attention(). The copy to the
+/// device is not waited for. Shape: returns (number of sequences + 1) int32.
 at::Tensor sequence_bounds(std::span<const std::int64_t> lengths, at::Device device);
 
-/// Each token over its own sequence up to itself, all sequences and heads in one kernel each way. Differentiable.
-/// Shape: q (N, H, D); k, v (N, K, D) with H a multiple of K; returns (N, H, D). `longest` in tokens.
-/// Throws: c10::Error on GPUs older than Ampere. Source: Dao, FlashAttention-2 (2023), as LibTorch has it.
+/// Each token over its own sequence up to itself, all sequences and heads in one kernel each way.
+/// Differentiable.
+/// Shape: q (N, H, D); k, v (N, K, D) with H a multiple of K; returns (N, H, D). `longest` in
+/// tokens.
+/// Throws: c10::Error on GPUs older than Ampere. Source: Dao, FlashAttention-2 (2023), as LibTorch
+/// has it.
 at::Tensor varlen_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const at::Tensor& bounds, std::int64_t longest, double scale);
 

@@ -35,8 +35,8 @@ struct Product {
 };
 
 /// Adds up what LibTorch's operators take by themselves, less the operators that they call, from
-/// construction to destruction. One at a time, and what the thread does that made it: operators that its
-/// operators run on other threads are part of those.
+/// construction to destruction. One at a time, and what the thread does that made it: operators
+/// that its operators run on other threads are part of those.
 class OpProfile {
  public:
   OpProfile();
@@ -78,8 +78,8 @@ class OpProfile {
   at::CallbackHandle handle_;
 };
 
-/// Seconds that the products take by themselves, into memory that is there: what is left when nothing else
-/// is to be done. The fastest of some repetitions of each kind.
+/// Seconds that the products take by themselves, into memory that is there: what is left when
+/// nothing else is to be done. The fastest of some repetitions of each kind.
 double floor_of(const std::map<Product, std::int64_t>& products);
 
 }  // namespace hone::launcher

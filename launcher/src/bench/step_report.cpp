@@ -29,7 +29,7 @@ ordered_json rows_of(const MeasuredUpdates& measured, const OpProfile& profile) 
                     {"operators", static_cast<double>(profile.calls()[work]) / updates}});
   }
   rows[0]["floor"] = floor_of(profile.products()) / updates;
-  rows.push_back({{"what", "dispatch"},  // autograd and whatever is between operators
+  rows.push_back({{"what", "dispatch"},  // autograd and whatever else is between operators
                   {"seconds", of(Phase::Forward) + of(Phase::Backward) - in_operators}});
   for (const auto phase : {Phase::Optimizer, Phase::Reduce, Phase::Data, Phase::Evaluate}) {
     const auto name = kPhaseNames[static_cast<std::size_t>(phase)];

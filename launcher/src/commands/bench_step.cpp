@@ -1,6 +1,7 @@
 #include "commands/bench_step.hpp"
 
 #include <nlohmann/json.hpp>
+#include <algorithm>
 #include <numeric>
 #include <optional>
 #include <vector>
@@ -47,15 +48,20 @@ struct BenchStepOptions {
   }
 };
 
-/// Random sequences, the same on every rank.
-Batch batch_of(const std::vector<std::int64_t>& lengths, std::int64_t vocab_size) {
+/// Random sequences, the same on every rank. Throws: ConfigError for one that the model would cut.
+Batch batch_of(const std::vector<std::int64_t>& lengths, const ModelShape& shape) {
   Batch batch;
+  const auto longest = std::ranges::max(lengths);
+  if (!shape.is_encoder_decoder && longest > shape.max_positions) {
+    throw ConfigError{"lengths has " + std::to_string(longest) + " tokens, and the model takes " +
+                      std::to_string(shape.max_positions) + " at most"};
+  }
   const KeyedRandom random{3, 4};
   std::uint64_t number = 0;
   for (const auto length : lengths) {
     auto& ids = batch.input_ids.emplace_back();
     for (std::int64_t i = 0; i < length; ++i) {
-      const double place = random.uniform(number++) * static_cast<double>(vocab_size - 1);
+      const double place = random.uniform(number++) * static_cast<double>(shape.vocab_size);
       ids.push_back(static_cast<std::int64_t>(place));
     }
   }
@@ -71,7 +77,8 @@ class ProfiledPasses final : public Activity {
   OpProfile profile;
 };
 
-/// `profile` (null: none, since it takes time itself) sees the measured updates alone, not the one before.
+/// `profile` (null: none, since it takes time itself) sees the measured updates alone, not the one
+/// before.
 MeasuredUpdates measure(Trainer& trainer, const Batch& batch, std::int64_t repeats,
                         OpProfile* profile) {
   MeasuredUpdates measured;
@@ -108,7 +115,7 @@ nlohmann::ordered_json measure_on(Session& session, LanguageModel& model,
                    .gradient_checkpointing = options.gradient_checkpointing,
                    .updates_per_step = "one",
                    .learning_rate = 1e-5}};
-  const auto batch = batch_of(options.lengths, model.shape().vocab_size);
+  const auto batch = batch_of(options.lengths, model.shape());
   auto measured = measure(trainer, batch, options.model.repeats, profile);
   measured.tokens =
       std::accumulate(options.lengths.begin(), options.lengths.end(), std::int64_t{0});

@@ -13,7 +13,8 @@
 namespace hone::detail {
 namespace {
 
-/// Beyond, a library's product is faster: it arranges weights for its tiles first, which pays with so many rows.
+/// Beyond, a library's product is faster: it arranges weights for its tiles first, which pays with
+/// so many rows.
 constexpr std::int64_t kFewRows = 64;
 
 /// Numbers read that are worth waking a thread for.

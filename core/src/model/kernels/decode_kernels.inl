@@ -20,7 +20,8 @@ namespace {
 constexpr int kTileRows = 4;
 constexpr int kTileOutputs = kVectorBytes == 64 ? 4 : 2;
 
-/// How a vector of weights as they are stored is multiplied with as many numbers of x as unpack() leaves them.
+/// How a vector of weights as they are stored is multiplied with as many numbers of x as unpack()
+/// leaves them.
 template <typename T>
 struct Step;
 
@@ -109,7 +110,8 @@ void product_tile(const float* x, const T* weight, const T* bias, std::int64_t i
 #pragma GCC unroll 4
     for (int n = 0; n < kOutputs; ++n) {
       weights[n] = Step<T>::weights(weight + n * inner + i);
-      // The next tile's, while this one is computed: rows are short, and the processor does not guess the next.
+      // The next tile's, while this one is computed: rows are short, and the processor does not
+      // guess the next.
       __builtin_prefetch(weight + (n + kOutputs) * inner + i);
     }
 #pragma GCC unroll 4
@@ -161,8 +163,8 @@ void product(const float* x, std::int64_t rows, const T* weight, const T* bias, 
   }
 }
 
-/// In place, of scale times scores plus what is added. Where nothing can be seen at all the weights are no numbers,
-/// as softmax has it.
+/// In place, of scale times scores plus what is added. Where nothing can be seen at all the weights
+/// are no numbers, as softmax has it.
 void softmax(float* __restrict scores, const float* added, float scale, std::int64_t length) {
   for (std::int64_t i = 0; i < length; ++i) scores[i] *= scale;
   if (added != nullptr) {
@@ -180,9 +182,9 @@ void softmax(float* __restrict scores, const float* added, float scale, std::int
   for (std::int64_t i = 0; i < length; ++i) scores[i] *= inverse;
 }
 
-/// sums += weights times values for each query of a group, four values at a time: so often are they read from far,
-/// and so much less often sums are read and written. Shape: weights (group, length), values (length, dim),
-/// sums (group, dim).
+/// sums += weights times values for each query of a group, four values at a time: so often are they
+/// read from far, and so much less often sums are read and written. Shape: weights (group, length),
+/// values (length, dim), sums (group, dim).
 template <typename T>
 void add_weighted(const float* __restrict weights, const T* __restrict values, std::int64_t group,
                   std::int64_t length, std::int64_t dim, float* __restrict sums) {

@@ -7,7 +7,8 @@
 
 namespace hone::detail {
 
-/// Loops over numbers that lie one behind another, all in float. T is float, or std::uint16_t for the bits of a bfloat16.
+/// Loops over numbers that lie one behind another, all in float. T is float, or std::uint16_t for
+/// the bits of a bfloat16.
 template <typename T>
 struct Kernels {
   RowKernels<T> rows;

@@ -1,5 +1,5 @@
-// All loops for whatever processor the including file is compiled for: of_float() and of_bfloat16() in the namespace
-// HONE_KERNELS.
+// All loops for whatever processor the including file is compiled for: of_float() and of_bfloat16()
+// in the namespace HONE_KERNELS.
 #include "model/kernels/kernels.hpp"
 
 #include "model/kernels/decode_kernels.inl"

@@ -1,5 +1,5 @@
-// Numbers as they are stored and as they are computed with, one by one and by vectors of the processor that the
-// including file is compiled for, in the namespace HONE_KERNELS.
+// Numbers as they are stored and as they are computed with, one by one and by vectors of the
+// processor that the including file is compiled for, in the namespace HONE_KERNELS.
 #pragma once
 
 #include <bit>

@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -29,6 +30,7 @@ void over_rows(std::int64_t rows, std::int64_t width, Work work) {
 /// Shape: `scales` (N), for the backward pass; undefined where there is none.
 at::Tensor normalized(const at::Tensor& x, const at::Tensor& weight, double eps,
                       at::Tensor scales) {
+  RECORD_FUNCTION("hone::rms_norm", c10::ArrayRef<const c10::IValue>{});
   const auto rows = x.size(0), width = x.size(1);
   auto out = at::empty_like(x);
   with_stored_type(x, [&]<typename T>(T) {
@@ -78,6 +80,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
 };
 
 at::Tensor gated(const at::Tensor& gate, const at::Tensor& up) {
+  RECORD_FUNCTION("hone::swiglu", c10::ArrayRef<const c10::IValue>{});
   auto out = at::empty_like(up);
   with_stored_type(up, [&]<typename T>(T) {
     const auto& kernels = detail::kernels<T>().rows;
@@ -114,6 +117,7 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
 };
 
 at::Tensor rotated(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, float sign) {
+  RECORD_FUNCTION("hone::rotate", c10::ArrayRef<const c10::IValue>{});
   const auto rows = x.size(0), heads = x.size(1), half = x.size(2) / 2;
   auto out = at::empty_like(x);
   with_stored_type(x, [&]<typename T>(T) {

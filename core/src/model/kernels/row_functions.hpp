@@ -6,8 +6,8 @@
 
 namespace hone::detail {
 
-// The kernels of RowKernels as functions that autograd knows: one pass forward, one backward. For tensors that
-// has_kernels() says yes to.
+// The kernels of RowKernels as functions that autograd knows: one pass forward, one backward. For
+// tensors that has_kernels() says yes to.
 
 /// Shape: x (N, C), weight (C); contiguous.
 at::Tensor rms_norm_by_rows(const at::Tensor& x, const at::Tensor& weight, double eps);

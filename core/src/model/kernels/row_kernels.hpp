@@ -4,8 +4,8 @@
 
 namespace hone::detail {
 
-/// Layers of a network row by row, each one pass over memory. NaN and infinities come out as the formulas have them.
-/// No pointer overlaps another that is written, except where it says so.
+/// Layers of a network row by row, each one pass over memory. NaN and infinities come out as the
+/// formulas have them. No pointer overlaps another that is written, except where it says so.
 template <typename T>
 struct RowKernels {
   /// out = x scale weight with scale = 1 / sqrt(mean(x^2) + eps), which is returned.
@@ -19,8 +19,8 @@ struct RowKernels {
   void (*swiglu_backward)(const T* gate, const T* up, const T* gradient, std::int64_t count,
                           T* gate_gradient, T* up_gradient);
 
-  /// Turns the pairs (x[i], x[i + half]) of each of `heads` vectors of 2 half numbers by angles whose cosines and
-  /// sines are given for i < half; by their opposites where `sign` is -1.
+  /// Turns the pairs (x[i], x[i + half]) of each of `heads` vectors of 2 half numbers by angles
+  /// whose cosines and sines are given for i < half; by their opposites where `sign` is -1.
   void (*rotate)(const T* x, const T* cos, const T* sin, float sign, std::int64_t heads,
                  std::int64_t half, T* out);
 };

@@ -48,8 +48,8 @@ class Attention {
   virtual at::Tensor attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, const ScoreRule& rule) = 0;
 
-  /// Every token over the whole source of its sequence, which `project` makes keys and values of where
-  /// they are not at hand already. Shape: q (N, H, D); returns the same.
+  /// Every token over the whole source of its sequence, which `project` makes keys and values of
+  /// where they are not at hand already. Shape: q (N, H, D); returns the same.
   /// Throws: std::logic_error where there is no source.
   virtual at::Tensor attend_source(std::int64_t layer, const at::Tensor& q,
                                    const SourceProjection& project, const ScoreRule& rule);
@@ -99,7 +99,8 @@ class CausalAttention {
   at::Tensor operator()(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                         const ScoreRule& rule, const WeightFilter& filter = nullptr);
 
-  /// What is added to the scores: -inf where a key comes after its query. Shape: (1, length, length).
+  /// What is added to the scores: -inf where a key comes after its query. Shape: (1, length,
+  /// length).
   at::Tensor mask(std::int64_t length, const at::TensorOptions& options);
 
  private:
@@ -111,7 +112,8 @@ class CausalAttention {
 class SegmentedCausalAttention final : public Attention {
  public:
   /// `lengths` of the sequences, in tokens, none zero; they sum to N. `source`: one text for each
-  /// sequence, for models that have an encoder. `dropout` (null: none) must outlive the backward pass.
+  /// sequence, for models that have an encoder. `dropout` (null: none) must outlive the backward
+  /// pass.
   explicit SegmentedCausalAttention(std::vector<std::int64_t> lengths, EncodedSource source = {},
                                     const Dropout* dropout = nullptr)
       : lengths_(std::move(lengths)), source_(std::move(source)), dropout_(dropout) {}

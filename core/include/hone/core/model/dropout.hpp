@@ -8,9 +8,9 @@
 
 namespace hone {
 
-/// Dropout of one training forward. Which elements become zero depends on (seed, update, sample, site,
-/// element) alone: not on the rank, the micro-batch, padding or what was computed before, and computing a
-/// block again for the backward pass gives the same.
+/// Dropout of one training forward. Which elements become zero depends on (seed, update, sample,
+/// site, element) alone: not on the rank, the micro-batch, padding or what was computed before, and
+/// computing a block again for the backward pass gives the same.
 class Dropout {
  public:
   /// Of the sequences that lie one behind another: `samples` names each, `lengths` are in tokens.
@@ -18,7 +18,8 @@ class Dropout {
           std::vector<std::int64_t> lengths);
 
   /// `x` with a share `probability` of its elements zero and the others divided by what is left.
-  /// `site` numbers the places of a model where elements are dropped. Shape: x (sum of lengths, ...).
+  /// `site` numbers the places of a model where elements are dropped. Shape: x (sum of lengths,
+  /// ...).
   at::Tensor operator()(const at::Tensor& x, double probability, std::int64_t site) const;
 
   /// The same for what belongs to one sequence only (attention weights, say), of any shape.

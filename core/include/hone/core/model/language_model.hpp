@@ -57,9 +57,9 @@ class LanguageModel {
   virtual const ModelShape& shape() const = 0;
   virtual ParameterStore& parameters() = 0;
 
-  /// Generation calls this in c10::InferenceMode: a tensor that is made then must not be kept for training.
-  /// Hidden states after the last norm; of an encoder-decoder the decoder's, for which `attention` has
-  /// what encode() returned. Shape: returns (N, hidden).
+  /// Generation calls this in c10::InferenceMode: a tensor that is made then must not be kept for
+  /// training. Hidden states after the last norm; of an encoder-decoder the decoder's, for which
+  /// `attention` has what encode() returned. Shape: returns (N, hidden).
   virtual at::Tensor forward(const TokenInput& tokens, Attention& attention) = 0;
 
   /// What the decoder sees of source texts that lie one behind another.
@@ -70,14 +70,16 @@ class LanguageModel {
   /// Shape: (vocab, hidden).
   virtual const at::Tensor& output_weight() = 0;
 
-  /// Trade time for memory: blocks keep their inputs only, and the backward pass computes them again.
+  /// Trade time for memory: blocks keep their inputs only, and the backward pass computes them
+  /// again.
   void set_gradient_checkpointing(bool wanted) { gradient_checkpointing_ = wanted; }
 
   /// Whether config.json asks for dropout: training then passes TokenInput::dropout.
   virtual bool has_dropout() const { return false; }
 
-  /// What training holds of each of its stacks of blocks, for sequences (and sources) of `length` tokens: the
-  /// other side of forward(), for plan_memory(). Throws: std::logic_error for a model that does not say.
+  /// What training holds of each of its stacks of blocks, for sequences (and sources) of `length`
+  /// tokens: the other side of forward(), for plan_memory(). Throws: std::logic_error for a model
+  /// that does not say.
   virtual std::vector<BlockStack> stacks(std::int64_t length, bool on_gpu = false) const;
 
  protected:
@@ -92,14 +94,15 @@ class LanguageModel {
 struct LoadOptions {
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
-  /// To be trained in a type narrower than float32: the folder's values are kept in float32 beside it.
+  /// To be trained in a type narrower than float32: the folder's values are kept in float32 beside
+  /// it.
   bool with_masters = false;
 };
 
-/// Reads a Hugging Face folder: config.json chooses the family, safetensors (one file or shards) fill
-/// the parameters, cast to `dtype`.
-/// Throws: MissingInputError, InputError (unknown model_type, missing, unknown or misshapen tensors:
-/// all are listed).
+/// Reads a Hugging Face folder: config.json chooses the family, safetensors (one file or shards)
+/// fill the parameters, cast to `dtype`.
+/// Throws: MissingInputError, InputError (unknown model_type, missing, unknown or misshapen
+/// tensors: all are listed).
 std::unique_ptr<LanguageModel> load_model(const std::filesystem::path& folder,
                                           const LoadOptions& options = {});
 
@@ -107,17 +110,17 @@ std::unique_ptr<LanguageModel> load_model(const std::filesystem::path& folder,
 std::unique_ptr<LanguageModel> build_model(const std::filesystem::path& folder,
                                            const LoadOptions& options = {});
 
-/// The architecture alone, without any memory: a model on the meta device, to be asked for sizes. Needs
-/// nothing but config.json. Throws: as load_model().
+/// The architecture alone, without any memory: a model on the meta device, to be asked for sizes.
+/// Needs nothing but config.json. Throws: as load_model().
 std::unique_ptr<LanguageModel> outline_model(const std::filesystem::path& folder,
                                              at::ScalarType dtype = at::kFloat);
 
 /// What plan_memory() wants to know of a model that is trained on sequences of `length` tokens.
 ModelSizes sizes_of(LanguageModel& model, std::int64_t length, bool on_gpu = false);
 
-/// Writes model.safetensors (or shards), the float32 masters where the model has some, and copies config.json, generation_config.json and tokenizer
-/// files from `source_folder`, so that transformers and load_model() read `folder`. Aliases of tied
-/// weights are not written.
+/// Writes model.safetensors (or shards), the float32 masters where the model has some, and copies
+/// config.json, generation_config.json and tokenizer files from `source_folder`, so that
+/// transformers and load_model() read `folder`. Aliases of tied weights are not written.
 void save_model(LanguageModel& model, const std::filesystem::path& source_folder,
                 const std::filesystem::path& folder,
                 std::int64_t max_shard_bytes = 5'000'000'000);

@@ -14,8 +14,8 @@ namespace hone {
 at::Tensor look_up(const at::Tensor& weight, const at::Tensor& ids,
                    std::optional<std::int64_t> padding_id);
 
-/// x times weight's transpose, plus a bias where there is one. Where the weight is trained its gradient is
-/// added into its gradient view by the product that makes it.
+/// x times weight's transpose, plus a bias where there is one. Where the weight is trained its
+/// gradient is added into its gradient view by the product that makes it.
 /// Shape: x (N, in), weight (out, in), bias (out) or undefined; returns (N, out).
 at::Tensor linear_out_in(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
 
@@ -28,8 +28,8 @@ void add_product(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b
 /// x * rsqrt(mean(x^2) + eps) in at least float32, cast back, times weight. Shape: (N, C).
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
-/// Units: bytes of a token that autograd keeps of rms_norm and of the product behind it: x, its scale, and
-/// the result; on GPUs x in at least float32, x normalized, and the result.
+/// Units: bytes of a token that autograd keeps of rms_norm and of the product behind it: x, its
+/// scale, and the result; on GPUs x in at least float32, x normalized, and the result.
 std::int64_t kept_by_rms_norm(std::int64_t width, std::int64_t element_bytes, bool on_gpu);
 
 /// silu(gate) up: the gated half of a Llama's MLP. Shape: both (N, C).

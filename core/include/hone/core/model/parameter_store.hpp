@@ -63,8 +63,8 @@ class ParameterStore {
   /// Where gradients are to lie: memory, all zero, of so many bytes, or null for any.
   using Allocate = std::function<std::shared_ptr<std::byte>(std::int64_t bytes)>;
 
-  /// Makes every parameter a leaf that accumulates into its view of the gradients, which are allocated
-  /// if there are none yet. Values narrower than float32 get masters if they have none.
+  /// Makes every parameter a leaf that accumulates into its view of the gradients, which are
+  /// allocated if there are none yet. Values narrower than float32 get masters if they have none.
   void enable_training(const Allocate& allocate = {});
   void zero_gradients();
   /// After the masters changed: the values follow. Nothing where there are none.

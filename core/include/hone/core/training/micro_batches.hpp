@@ -21,7 +21,8 @@ std::vector<double> sum_over_shards(Communicator& comm, const Sharding& sharding
 
 /// The rows that `share` names, which this rank holds, collated a few at a time and freed of
 /// padding.
-/// Throws: InputError for a collator that drops what the rows have or makes what `model` does not know.
+/// Throws: InputError for a collator that drops what the rows have or makes what `model` does not
+/// know.
 std::vector<PackedBatch> micro_batches(std::span<const TokenRow> rows,
                                        std::span<const std::int64_t> share,
                                        const Collator& collator,

@@ -27,9 +27,9 @@ std::vector<std::vector<std::int64_t>> balance_by_tokens(std::span<const std::in
 constexpr std::int64_t kPercentToStay = 2;
 
 /// Shares of items that lie on ranks already, of which the largest sum of lengths is at most
-/// kPercentToStay more than balance_by_tokens() has: all stay where they are if that will do, else each
-/// rank keeps what fits into the mean and the rest is dealt, else all are. `holders[i]` is the rank
-/// that has item i; where any is negative, all ranks have the items and nothing needs to stay.
+/// kPercentToStay more than balance_by_tokens() has: all stay where they are if that will do, else
+/// each rank keeps what fits into the mean and the rest is dealt, else all are. `holders[i]` is the
+/// rank that has item i; where any is negative, all ranks have the items and nothing needs to stay.
 std::vector<std::vector<std::int64_t>> deal_by_tokens(std::span<const std::int64_t> lengths,
                                                       std::span<const int> holders, int num_ranks);
 
@@ -39,12 +39,13 @@ struct MicroBatchLimits {
   std::optional<std::int64_t> tokens;  ///< padding not counted; a longer row is alone. Null: no limit
 };
 
-/// Cuts rows of so many tokens into consecutive micro-batches; of nearly equal numbers of rows where those do not
-/// divide, and each of these again where it has too many tokens.
+/// Cuts rows of so many tokens into consecutive micro-batches; of nearly equal numbers of rows
+/// where those do not divide, and each of these again where it has too many tokens.
 std::vector<std::pair<std::int64_t, std::int64_t>> plan_micro_batches(
     std::span<const std::int64_t> lengths, const MicroBatchLimits& limits);
 
-/// Rows of logits that head_loss() holds at once: 16 Mi numbers (64 MiB in float32) keep the products large.
+/// Rows of logits that head_loss() holds at once: 16 Mi numbers (64 MiB in float32) keep the
+/// products large.
 std::int64_t head_loss_rows(std::int64_t vocab_size);
 
 }  // namespace hone
