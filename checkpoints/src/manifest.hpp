@@ -11,8 +11,8 @@ namespace hone::checkpoints::detail {
 
 inline constexpr std::string_view kManifestName = "manifest.json";
 inline constexpr std::string_view kFormatName = "hone-checkpoint";
-/// Raised when an older reader would misread the folder; see FORMAT.md. A manifest says the lowest version
-/// that can describe it.
+/// Raised when an older reader would misread the folder; see FORMAT.md. A manifest says the lowest
+/// version that can describe it.
 inline constexpr int kFormatVersion = 2;
 inline constexpr std::int64_t kMaxManifestBytes = std::int64_t{256} << 20;
 
@@ -23,7 +23,8 @@ struct RankFileEntry {
   std::string layout_sha256;
 };
 
-/// Where a tensor's bytes are, or those of a run of its elements: [offset, offset + bytes) of `file`.
+/// Where a tensor's bytes are, or those of a run of its elements: [offset, offset + bytes) of
+/// `file`.
 struct TensorEntry {
   std::string name;
   DType dtype = DType::Float32;
@@ -66,7 +67,8 @@ std::string write_manifest(const Manifest& manifest);
 /// Throws: CheckpointError with the reason, without a path.
 Manifest parse_manifest(std::string_view text);
 
-/// That the entries of each tensor cover it, without gaps or overlaps, and agree on dtype and shape.
+/// That the entries of each tensor cover it, without gaps or overlaps, and agree on dtype and
+/// shape.
 /// Throws: CheckpointError.
 void require_whole_tensors(const Manifest& manifest);
 

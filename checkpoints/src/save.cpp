@@ -52,7 +52,8 @@ std::vector<TensorBytes> common_tensors(const CheckpointContent& content) {
   return common;
 }
 
-/// Equal on two ranks where their tables of common tensors and states are; says nothing about bytes.
+/// Equal on two ranks where their tables of common tensors and states are; says nothing about
+/// bytes.
 std::string fingerprint(const CheckpointContent& content) {
   nlohmann::json table = {content.step, content.state_json};
   for (const auto& tensor : common_tensors(content)) {

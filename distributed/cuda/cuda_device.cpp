@@ -1,5 +1,5 @@
-// Device on one NVIDIA GPU: the only code of hone that links libtorch_cuda. A module of its own, loaded
-// where there is a driver, so that one build runs on login nodes and GPU nodes.
+// Device on one NVIDIA GPU: the only code of hone that links libtorch_cuda. A module of its own,
+// loaded where there is a driver, so that one build runs on login nodes and GPU nodes.
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/cuda/CUDACachingAllocator.h>

@@ -36,8 +36,9 @@ struct Slice {
   bool operator==(const Slice&) const = default;
 };
 
-/// What worker `index` of `num_workers` has of `count` elements: all about the same, one behind another,
-/// cut at multiples of 64 elements, so that no two touch a cache line of an aligned buffer.
+/// What worker `index` of `num_workers` has of `count` elements: all about the same, one behind
+/// another, cut at multiples of 64 elements, so that no two touch a cache line of an aligned
+/// buffer.
 Slice slice_of(std::int64_t count, int index, int num_workers);
 
 /// The part of `chunk` that a buffer of `length` elements has; its count is 0 where there is none.

@@ -6,8 +6,8 @@
 
 namespace hone::distributed::detail {
 
-// The two 16-bit float formats as raw bits, rounded to nearest even. A NaN of any payload becomes the
-// one quiet NaN, so that the bits of a reduction never depend on the order of its operands.
+// The two 16-bit float formats as raw bits, rounded to nearest even. A NaN of any payload becomes
+// the one quiet NaN, so that the bits of a reduction never depend on the order of its operands.
 
 inline constexpr std::uint16_t kBFloat16NaN = 0x7FC0;
 inline constexpr std::uint16_t kFloat16NaN = 0x7E00;

@@ -25,8 +25,8 @@ namespace {
 // replaced by operations that do (MpiReduceOps). The contract suite compares the bits on 2, 3 and 4
 // ranks, for random numbers and sizes that reach each of these algorithms.
 
-/// Measured fastest for 500 MB on 2 processes of one node: the buffers that the library allocates for
-/// one chunk stay in the cache and are reused by the next (4.2 GB/s; one call for all: 1.6).
+/// Measured fastest for 500 MB on 2 processes of one node: the buffers that the library allocates
+/// for one chunk stay in the cache and are reused by the next (4.2 GB/s; one call for all: 1.6).
 constexpr std::int64_t kChunkBytes = std::int64_t{1} << 20;
 
 /// Bytes that one round of all_gather_bytes or all_to_all_bytes stages, over all ranks: well below

@@ -9,7 +9,8 @@
 namespace hone::distributed::detail {
 namespace {
 
-/// The signature that MPI prescribes; dtype and operation are compiled in, as it has no user pointer.
+/// The signature that MPI prescribes; dtype and operation are compiled in, as it has no user
+/// pointer.
 template <DType kDType, ReduceOp kOp>
 void reduce_callback(void* from, void* into, int* count, MPI_Datatype*) {
   combine(into, from, *count, kDType, kOp);

@@ -10,9 +10,9 @@
 
 namespace hone::distributed::detail {
 
-/// The MPI operation for every (dtype, reduction): MPI's own where it means what hone means, else one
-/// of ours over reduce_kernels.hpp. Ours are the 16-bit floats, which MPI 3 does not know, and Min and
-/// Max of floats, whose result with a NaN MPI leaves to the operands' order.
+/// The MPI operation for every (dtype, reduction): MPI's own where it means what hone means, else
+/// one of ours over reduce_kernels.hpp. Ours are the 16-bit floats, which MPI 3 does not know, and
+/// Min and Max of floats, whose result with a NaN MPI leaves to the operands' order.
 ///
 /// Ownership: the custom operations, freed at destruction unless MPI is finalized.
 class MpiReduceOps {

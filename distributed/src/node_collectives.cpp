@@ -13,7 +13,8 @@
 namespace hone::distributed::detail {
 namespace {
 
-/// Small enough to stay in the cache between a node's own sum, the one across nodes, and the copies.
+/// Small enough to stay in the cache between a node's own sum, the one across nodes, and the
+/// copies.
 constexpr std::int64_t kChunkBytes = std::int64_t{1} << 20;
 
 /// What ranks compare when they meet. Travels as bytes.
@@ -39,8 +40,8 @@ std::vector<T> gather(const T& mine, int size, MPI_Comm comm) {
   return all;
 }
 
-/// Messages order what processes do to memory that MPI knows nothing of only by what a library happens to
-/// do inside; the fence makes it sure.
+/// Messages order what processes do to memory that MPI knows nothing of only by what a library
+/// happens to do inside; the fence makes it sure.
 void fence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
 std::byte* bytes_of(void* start, std::int64_t offset) {
@@ -70,8 +71,8 @@ std::shared_ptr<std::byte> NodeCollectives::allocate(std::int64_t bytes, bool ma
   return {memory, memory->mine()};
 }
 
-/// The own memory and that of all ranks of this node, or a refusal that all ranks share. Whatever fails on
-/// one rank, it meets the others: with an offer that nobody can take.
+/// The own memory and that of all ranks of this node, or a refusal that all ranks share. Whatever
+/// fails on one rank, it meets the others: with an offer that nobody can take.
 std::vector<Mapping> NodeCollectives::map_all(std::int64_t bytes, bool may_share) {
   std::optional<SharedMemory> own;
   std::optional<Mapping> mine;

@@ -20,11 +20,12 @@ struct Place {
   std::int64_t offset = 0;  ///< bytes
 };
 
-/// Memory that the ranks of a node share, and collectives on it in place: nothing is copied aside, and no
-/// two ranks of a node touch the same element between meet() and part(). Across nodes only slices that
-/// are reduced for the whole node travel.
+/// Memory that the ranks of a node share, and collectives on it in place: nothing is copied aside,
+/// and no two ranks of a node touch the same element between meet() and part(). Across nodes only
+/// slices that are reduced for the whole node travel.
 ///
-/// Collective: construction, allocate(), close(), meet() and part(), reduce() and spread() in between.
+/// Collective: construction, allocate(), close(), meet() and part(), reduce() and spread() in
+/// between.
 /// Throws: CommunicatorError.
 class NodeCollectives {
  public:
@@ -33,8 +34,9 @@ class NodeCollectives {
 
   void close() { ranks_.close(); }
 
-  /// Zeroed memory of this rank, which its peers can reach too. Null on all ranks where any rank cannot
-  /// have it, or `may_share` is false on any; refusal() then says why, the same on all ranks.
+  /// Zeroed memory of this rank, which its peers can reach too. Null on all ranks where any rank
+  /// cannot have it, or `may_share` is false on any; refusal() then says why, the same on all
+  /// ranks.
   std::shared_ptr<std::byte> allocate(std::int64_t bytes, bool may_share);
   const std::string& refusal() const { return refusal_; }
 
@@ -46,8 +48,8 @@ class NodeCollectives {
   /// Waits until all ranks of this node have done their part.
   void part() const;
 
-  /// Reduces elements [first, first + count) over all ranks: into every rank's memory, or into that of
-  /// `owner` alone, where the others' are then unspecified.
+  /// Reduces elements [first, first + count) over all ranks: into every rank's memory, or into that
+  /// of `owner` alone, where the others' are then unspecified.
   void reduce(const Place& place, std::int64_t first, std::int64_t count, DType dtype, ReduceOp op,
               std::optional<int> owner) const;
 

@@ -9,9 +9,10 @@
 
 namespace hone::distributed::detail {
 
-// Memory that the processes of one node map together. Each owns a file without a name (memfd_create),
-// which its peers open through /proc/PID/fd: nothing is left behind when a process is killed, the size of
-// /dev/shm does not matter, and every step that can fail fails with a reason.
+// Memory that the processes of one node map together. Each owns a file without a name
+// (memfd_create), which its peers open through /proc/PID/fd: nothing is left behind when a process
+// is killed, the size of /dev/shm does not matter, and every step that can fail fails with a
+// reason.
 
 /// What a process tells its peers so that they can map its memory. Travels as bytes.
 struct MemoryOffer {

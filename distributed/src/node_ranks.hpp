@@ -7,15 +7,16 @@
 
 namespace hone::distributed::detail {
 
-/// Which ranks of a communicator share a node, and who works with whom across nodes: as many lanes as the
-/// smallest node has ranks, each with one rank of every node, which reduces its slice for its node and
-/// with its counterparts.
+/// Which ranks of a communicator share a node, and who works with whom across nodes: as many lanes
+/// as the smallest node has ranks, each with one rank of every node, which reduces its slice for
+/// its node and with its counterparts.
 ///
 /// Collective: construction and close(), over all ranks of the communicator.
 /// Throws: CommunicatorError.
 class NodeRanks {
  public:
-  /// `node`: ranks that give the same number are one node as far as they share memory. Without: all that do.
+  /// `node`: ranks that give the same number are one node as far as they share memory. Without: all
+  /// that do.
   NodeRanks(MPI_Comm comm, std::optional<int> node);
   NodeRanks(const NodeRanks&) = delete;
   NodeRanks& operator=(const NodeRanks&) = delete;

@@ -86,8 +86,8 @@ struct Kernel {
   }
 
  private:
-  /// Elements. So few that the next block is being read while one is written: blocks of 2048 take half as
-  /// long again.
+  /// Elements. So few that the next block is being read while one is written: blocks of 2048 take
+  /// half as long again.
   static constexpr std::int64_t kBlock = 64;
 
   /// `count` is a number, or a constant of that type.

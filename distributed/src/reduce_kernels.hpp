@@ -15,9 +15,9 @@ namespace hone::distributed::detail {
 /// into[i] = into[i] op from[i]. 16-bit floats are rounded after each call.
 void combine(void* into, const void* from, std::int64_t count, DType dtype, ReduceOp op);
 
-/// Reduces elements [first, first + count) over all buffers, in the buffers' order, and writes them to
-/// the same places of `results`: some of the buffers, or others. 16-bit floats are rounded once, at the
-/// end. Never throws.
+/// Reduces elements [first, first + count) over all buffers, in the buffers' order, and writes them
+/// to the same places of `results`: some of the buffers, or others. 16-bit floats are rounded once,
+/// at the end. Never throws.
 void reduce_in_order(std::span<void* const> buffers, std::span<void* const> results,
                      std::int64_t first, std::int64_t count, DType dtype, ReduceOp op) noexcept;
 

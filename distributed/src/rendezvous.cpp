@@ -62,7 +62,8 @@ void Rendezvous::meet(int rank, const Posting& posting) {
   }
   const std::int64_t meeting = meetings_;
   changed_.wait(lock, [&] { return meetings_ != meeting || failure_.has_value(); });
-  // Once all have met the collective goes on, whatever happened since: its peers count on this rank.
+  // Once all have met the collective goes on, whatever happened since: its peers count on this
+  // rank.
   if (meetings_ == meeting) throw_failure();
 }
 

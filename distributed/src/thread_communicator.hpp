@@ -5,8 +5,8 @@
 
 namespace hone::distributed::detail {
 
-/// One rank of a ThreadWorld. Every rank works on a slice of all ranks' buffers, in place: nothing is
-/// copied aside, and no two ranks touch the same element.
+/// One rank of a ThreadWorld. Every rank works on a slice of all ranks' buffers, in place: nothing
+/// is copied aside, and no two ranks touch the same element.
 class ThreadCommunicator final : public Communicator {
  public:
   ThreadCommunicator(Rendezvous& rendezvous, int rank) : rendezvous_(rendezvous), rank_(rank) {}

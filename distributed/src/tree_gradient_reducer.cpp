@@ -9,7 +9,8 @@
 namespace hone::distributed {
 namespace {
 
-/// Units: bytes of a rank's buffer that are gathered at once; every rank holds as many of each other.
+/// Units: bytes of a rank's buffer that are gathered at once; every rank holds as many of each
+/// other.
 constexpr std::int64_t kChunkBytes = std::int64_t{4} << 20;
 
 using Parts = std::vector<std::vector<std::byte>>;

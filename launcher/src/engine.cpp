@@ -20,7 +20,8 @@ using distributed::Backend;
 /// Loaded with LibTorch's CUDA part, which needs it: then this is that one.
 constexpr const char* kNccl = "libnccl.so.2";
 
-/// NCCL only knows that it waits; the watchdog, which ends the job at the same limit, knows for whom.
+/// NCCL only knows that it waits; the watchdog, which ends the job at the same limit, knows for
+/// whom.
 constexpr std::chrono::seconds kWatchdogFirst{15};
 
 void require_one_kind(Communicator& host, std::string_view mine) {

@@ -24,14 +24,14 @@ struct EngineOptions {
   std::optional<double> timeout = {};  ///< units: seconds; of a collective on GPUs
 };
 
-/// Where this rank computes, and what sums buffers that lie there: a GPU and NCCL where every rank has one,
-/// else the processor and the job's own communicator.
-/// Collective: construction and close().
+/// Where this rank computes, and what sums buffers that lie there: a GPU and NCCL where every rank
+/// has one, else the processor and the job's own communicator. Collective: construction and
+/// close().
 class Engine {
  public:
   /// Ownership: `host`, `recorder` and `log` outlive it. Call it before anything is computed.
-  /// Throws: LaunchError on all ranks alike: no GPU for one of them, or one for two; some with and some
-  /// without; a backend that does not fit.
+  /// Throws: LaunchError on all ranks alike: no GPU for one of them, or one for two; some with and
+  /// some without; a backend that does not fit.
   Engine(const EngineOptions& options, const distributed::MpiEnvironment& mpi, Communicator& host,
          distributed::FlightRecorder& recorder, Logger& log);
   ~Engine();

@@ -1,5 +1,5 @@
-// In place of core/hf, which needs Rust: safetensors files of tests, which are whole and small. Nothing is
-// checked here.
+// In place of core/hf, which needs Rust: safetensors files of tests, which are whole and small.
+// Nothing is checked here.
 #include <cstring>
 #include <fstream>
 #include <iterator>

@@ -162,7 +162,8 @@ TEST(BatchRows, DigestsTellWeightsApart) {
   });
 }
 
-/// What all of three ranks say alike, within 5 s, about batches that do not fit together; they stay in step.
+/// What all of three ranks say alike, within 5 s, about batches that do not fit together; they stay
+/// in step.
 std::string refused(const std::function<Batch(int rank)>& batch_of) {
   std::vector<std::string> messages(3);
   distributed::ThreadWorld{3}.run([&](Communicator& comm) {

@@ -12,8 +12,8 @@
 namespace hone::testing {
 namespace {
 
-/// The stated error of bfloat16 (docs/trainer.md), relative: its numbers have 8 bits. transformers' own
-/// bfloat16 is off float32 by as much.
+/// The stated error of bfloat16 (docs/trainer.md), relative: its numbers have 8 bits. transformers'
+/// own bfloat16 is off float32 by as much.
 constexpr double kLossError = 3e-3;
 double gradient_error(const std::string& model) {
   return model == "t5" ? 0.1 : 0.05;  // T5 does not scale its scores, so that their rounding weighs more

@@ -123,7 +123,8 @@ TEST(FullDeterminismConditions, AreCheckedOnEveryRank) {
 TEST(FullDeterminismConditions, EqualThreadsOnAllRanks) {
   const FixtureModel model{llama_config()};
   const auto texts = on_ranks(2, [&](Communicator& comm) -> std::string {
-    // A thread begins with what was set last, when it first asks: both have begun before one is set.
+    // A thread begins with what was set last, when it first asks: both have begun before one is
+    // set.
     at::get_num_threads();
     comm.barrier();
     if (comm.rank() == 1) at::set_num_threads(2);

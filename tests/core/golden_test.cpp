@@ -304,7 +304,8 @@ TEST_P(GoldenModel, Logits) {
       agreed_rows(comm, GetParam().batch(), row_rules_of(model->shape(), std::nullopt)).rows;
   const auto packed = unpad(collator.collate(std::span{rows}.first(1)), at::kFloat);
   auto logits = at::mm(PackedForward(*model, packed).hidden(), model->output_weight().t());
-  // A decoder's start token stands before its target: transformers has no position for the last label.
+  // A decoder's start token stands before its target: transformers has no position for the last
+  // label.
   if (model->shape().is_encoder_decoder) logits = logits.narrow(0, 0, logits.size(0) - 1);
   for (std::size_t i = 0; i < 3; ++i) {
     EXPECT_NEAR(logits[0][static_cast<std::int64_t>(i)].item<double>(), GetParam().first_logits[i],

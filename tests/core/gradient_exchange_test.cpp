@@ -1,4 +1,5 @@
-// Sums over ranks during the backward pass. That they are right is in law_test.cpp; here, that they are early.
+// Sums over ranks during the backward pass. That they are right is in law_test.cpp; here, that they
+// are early.
 #include "training/gradient_exchange.hpp"
 
 #include <gmock/gmock.h>

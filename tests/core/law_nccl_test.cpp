@@ -1,5 +1,5 @@
-// N ranks compute what one rank computes: ranks as processes that sum gradients over (a fake) NCCL, during the
-// backward pass, watched as the program's are.
+// N ranks compute what one rank computes: ranks as processes that sum gradients over (a fake) NCCL,
+// during the backward pass, watched as the program's are.
 #include <gtest/gtest.h>
 
 #include <memory>

@@ -124,7 +124,8 @@ Results results_of(const LayerFunction& function, const std::vector<at::Tensor>&
   return results;
 }
 
-/// The loops of our own, in float32 and bfloat16, against the operators that define them, in float64.
+/// The loops of our own, in float32 and bfloat16, against the operators that define them, in
+/// float64.
 void expect_as_in_float64(const LayerFunction& function, const std::vector<at::Tensor>& inputs) {
   for (const auto& [dtype, tolerance] : {std::pair{at::kFloat, 2e-6}, {at::kBFloat16, 2e-2}}) {
     std::vector<at::Tensor> narrow;

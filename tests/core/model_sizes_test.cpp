@@ -57,8 +57,8 @@ TEST(ModelSizes, ABlockOfLlama2KeepsWhatItsLayersNeed) {
   const std::int64_t width = 4096, inner = 11008;
   const auto wide = outline.model()->stacks(4096);
   ASSERT_EQ(wide.size(), 1U);
-  // Two norms of two and a scale, queries, keys, values, the output and 32 normalizers; three of the
-  // gated layer.
+  // Two norms of two and a scale, queries, keys, values, the output and 32 normalizers; three of
+  // the gated layer.
   EXPECT_EQ(wide[0].kept, 4 * (2 * (2 * width + 1) + 4 * width + 32 + 3 * inner));
   EXPECT_EQ(wide[0].kept_of_pair, 0) << "the flash kernel";
   const auto narrow = outline.model(at::kBFloat16)->stacks(4096);

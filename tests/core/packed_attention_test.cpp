@@ -1,4 +1,5 @@
-// Attention over packed sequences as one function of autograd, against one sequence after the other.
+// Attention over packed sequences as one function of autograd, against one sequence after the
+// other.
 #include "model/packed_attention.hpp"
 
 #include <ATen/TensorOperators.h>

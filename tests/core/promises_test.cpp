@@ -1,4 +1,5 @@
-// Promises of TRL's trainer that no other suite has: docs/trainer.md counts them, all are tests Row*.
+// Promises of TRL's trainer that no other suite has: docs/trainer.md counts them, all are tests
+// Row*.
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
@@ -347,7 +348,8 @@ TEST_F(Promise, EvaluationOfAnEncoderDecoderShowsPredictionsAtTheirLabels) {
   const auto source = fixture_sequences()[0];
   const PromptTokens prompt{source, 0};
   const auto greedy = harness->generate(std::span{&prompt, 1}, {.do_sample = false, .max_new_tokens = 3})[0].ids;
-  // Labelled with what it says by itself, the model predicts each label where transformers shows it.
+  // Labelled with what it says by itself, the model predicts each label where transformers shows
+  // it.
   harness->evaluate({.input_ids = {source, source}, .labels = {greedy, {greedy[0]}}});
   EXPECT_EQ(got.label_ids.sizes(), (at::IntArrayRef{2, 3}));
   EXPECT_TRUE(got.predictions.equal(got.label_ids)) << got.predictions << got.label_ids;

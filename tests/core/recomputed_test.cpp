@@ -1,4 +1,5 @@
-// Gradient checkpointing: the memory that it saves, in bytes of tensors, and the numbers that it keeps.
+// Gradient checkpointing: the memory that it saves, in bytes of tensors, and the numbers that it
+// keeps.
 #include "hone/core/model/recomputed.hpp"
 
 #include <ATen/TensorOperators.h>

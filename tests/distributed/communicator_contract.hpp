@@ -34,8 +34,8 @@ struct World {
   std::function<bool(int size)> has_own_memory = nullptr;
 };
 
-/// What every Communicator promises. Instantiated once per implementation; expected values depend on
-/// rank, size and position, and are never what a rank brought itself where it has peers.
+/// What every Communicator promises. Instantiated once per implementation; expected values depend
+/// on rank, size and position, and are never what a rank brought itself where it has peers.
 class CommunicatorContract : public ::testing::TestWithParam<World> {
  protected:
   void run(const std::function<void(Communicator&)>& body) { GetParam().run(body); }
@@ -493,8 +493,8 @@ inline std::vector<float> gradient_of(int rank, std::int64_t count) {
   return values;
 }
 
-/// How far a sum may be off that is sent as bfloat16: each number is rounded once, to within 2^-8, and each
-/// sum of so many at most once more; the exact sum and what it is measured in.
+/// How far a sum may be off that is sent as bfloat16: each number is rounded once, to within 2^-8,
+/// and each sum of so many at most once more; the exact sum and what it is measured in.
 struct NarrowSum {
   double exact = 0.0;
   double bound = 0.0;

@@ -1,4 +1,5 @@
-// What a rank tells of itself: the recorder, the communicator that fills it, and the bytes of a heartbeat.
+// What a rank tells of itself: the recorder, the communicator that fills it, and the bytes of a
+// heartbeat.
 #include "hone/distributed/flight_recorder.hpp"
 
 #include <gmock/gmock.h>

@@ -1,5 +1,5 @@
-// How a job of two ranks ends, for mpi_exit_test.cpp: rank 1 does what the argument says while rank 0
-// waits for it.
+// How a job of two ranks ends, for mpi_exit_test.cpp: rank 1 does what the argument says while rank
+// 0 waits for it.
 
 #include <stdexcept>
 #include <string>

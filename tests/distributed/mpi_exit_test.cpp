@@ -6,8 +6,8 @@
 
 namespace {
 
-/// The exit code of a job of two ranks of mpi_exit_program; -1 where a signal ended it. A job that hangs
-/// ends with timeout's 124.
+/// The exit code of a job of two ranks of mpi_exit_program; -1 where a signal ended it. A job that
+/// hangs ends with timeout's 124.
 int exit_code_of_job(const std::string& mode) {
   const std::string command = std::string{"timeout 60 "} + HONE_MPIEXEC +
                               " -q --oversubscribe --bind-to none -np 2 " + HONE_EXIT_PROGRAM + " " +

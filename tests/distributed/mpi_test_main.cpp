@@ -1,5 +1,5 @@
-// main() of test programs that run under mpirun: every rank runs the same tests. `--ranks=N` is what the
-// test was registered for: with another world its expectations would hold for nothing.
+// main() of test programs that run under mpirun: every rank runs the same tests. `--ranks=N` is
+// what the test was registered for: with another world its expectations would hold for nothing.
 
 #include "distributed/mpi_test_main.hpp"
 

@@ -1,4 +1,5 @@
-// The watchdog on the heartbeats of ranks that are out of step on NCCL, which by itself would only hang.
+// The watchdog on the heartbeats of ranks that are out of step on NCCL, which by itself would only
+// hang.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

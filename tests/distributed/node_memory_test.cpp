@@ -1,5 +1,5 @@
-// Memory that the ranks of a node share: the contract of every communicator on it, on one node and on several
-// (ranks of this machine that pass for nodes), and what is special about it.
+// Memory that the ranks of a node share: the contract of every communicator on it, on one node and
+// on several (ranks of this machine that pass for nodes), and what is special about it.
 
 #include <gmock/gmock.h>
 #include <sys/resource.h>

@@ -19,8 +19,8 @@ namespace hone::testing {
 inline constexpr std::array kAllDTypes{DType::UInt8,   DType::Int64,    DType::Float32,
                                        DType::Float64, DType::BFloat16, DType::Float16};
 
-/// `count` elements of a DType that is chosen at run time, read and written as numbers, with a guard
-/// behind the last one.
+/// `count` elements of a DType that is chosen at run time, read and written as numbers, with a
+/// guard behind the last one.
 class TypedBuffer {
  public:
   TypedBuffer(DType dtype, std::int64_t count)

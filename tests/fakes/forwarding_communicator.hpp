@@ -9,7 +9,8 @@
 
 namespace hone::testing {
 
-/// Passes everything to another communicator, which outlives it: for fakes that change a little of that.
+/// Passes everything to another communicator, which outlives it: for fakes that change a little of
+/// that.
 class ForwardingCommunicator : public Communicator {
  public:
   explicit ForwardingCommunicator(Communicator& inner) : inner_(inner) {}

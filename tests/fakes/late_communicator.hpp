@@ -26,8 +26,9 @@ class PhaseTeller final : public Activity {
   std::string phase_;
 };
 
-/// Does what is started as late as it may, in wait(), and poisons the buffers until then: whoever reads or
-/// writes one too early spoils the result. Everything else goes to another communicator at once.
+/// Does what is started as late as it may, in wait(), and poisons the buffers until then: whoever
+/// reads or writes one too early spoils the result. Everything else goes to another communicator at
+/// once.
 class LateCommunicator final : public Communicator {
  public:
   explicit LateCommunicator(Communicator& inner, const PhaseTeller* activity = nullptr)

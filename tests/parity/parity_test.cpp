@@ -1,4 +1,5 @@
-// hone against transformers on tiny models: the references are made by make_models.py, see README.md.
+// hone against transformers on tiny models: the references are made by make_models.py, see
+// README.md.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
@@ -152,7 +153,8 @@ TEST_P(Parity, TrainingAgrees) {
   const auto losses = training.at("losses").get<std::vector<double>>();
   const auto norms = training.at("grad_norms").get<std::vector<double>>();
   const auto rates = training.at("learning_rates").get<std::vector<double>>();
-  // Where a ReLU's input is about zero, rounding decides; in float64 the norms agree within 1e-3 here too.
+  // Where a ReLU's input is about zero, rounding decides; in float64 the norms agree within 1e-3
+  // here too.
   const double tolerance = GetParam() == "t5_old_files" ? 1e-2 : 1e-3;
   for (std::size_t i = 0; i < losses.size(); ++i) {
     const auto stats = harness->step(batch());

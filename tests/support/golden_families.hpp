@@ -27,8 +27,8 @@ void expect_update(const UpdateStats& got, const ExpectedUpdate& want, bool firs
 
 double sum_of_squares(LanguageModel& model);
 
-/// Four calls on a fresh llama of spec.md give what the specification has, and the dictionary with it.
-/// Collective.
+/// Four calls on a fresh llama of spec.md give what the specification has, and the dictionary with
+/// it. Collective.
 void expect_one_update_a_call(Communicator& comm);
 
 /// What transformers computes for one model family on the first two fixture sequences.

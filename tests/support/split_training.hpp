@@ -26,8 +26,8 @@ struct Split {
   std::string name() const;
 };
 
-/// Every combination of micro-batches of 1, 2 and 64 rows, both collators and the three scopes; for one of
-/// them also with the optimizer's state in parts, and with sums during the backward pass.
+/// Every combination of micro-batches of 1, 2 and 64 rows, both collators and the three scopes; for
+/// one of them also with the optimizer's state in parts, and with sums during the backward pass.
 std::vector<Split> all_splits();
 
 /// What a training computed; tensors by parameter name, in float64.
@@ -61,8 +61,9 @@ std::string difference(const TrainingRecord& got, const TrainingRecord& expected
 /// Six samples with lengths of 30:1, one with its first half not trained, of different weights.
 Batch law_samples();
 
-/// The law in float64, on `device` what one rank computes on the CPU: two calls of two updates each (five samples, then one, where some ranks have
-/// nothing to do) give losses, norms and each tensor's update as one rank and micro-batch does.
+/// The law in float64, on `device` what one rank computes on the CPU: two calls of two updates each
+/// (five samples, then one, where some ranks have nothing to do) give losses, norms and each
+/// tensor's update as one rank and micro-batch does.
 void expect_updates_independent_of_split(const std::filesystem::path& model_folder,
                                          Communicator& comm, Communicator* reduce_on = nullptr,
                                          at::Device device = at::kCPU);

@@ -130,7 +130,8 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder) {
   if (const auto found = config.find("added_tokens_decoder"); found != config.end()) {
     result.added_tokens = read_added_tokens(*found, file);
   } else {
-    // Only folders from before added_tokens_decoder keep their special tokens in a file of their own.
+    // Only folders from before added_tokens_decoder keep their special tokens in a file of their
+    // own.
     read_special_tokens(read_object(folder / "special_tokens_map.json"), result);
   }
   result.split_special_tokens = flag(config, "split_special_tokens");

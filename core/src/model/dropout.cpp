@@ -29,8 +29,8 @@ struct Stretch {
   std::int64_t begin = 0, count = 0;
 };
 
-/// Which elements stay, kept where autograd keeps values: the mask itself is made anew for the gradient,
-/// so that none is ever stored.
+/// Which elements stay, kept where autograd keeps values: the mask itself is made anew for the
+/// gradient, so that none is ever stored.
 struct Mask final : torch::CustomClassHolder {
   std::vector<Stretch> stretches;
   double probability = 0.0;

@@ -176,8 +176,8 @@ std::vector<BlockStack> Gpt2Model::stacks(std::int64_t length, bool on_gpu) cons
                                             .element_bytes = bytes,
                                             .on_gpu = on_gpu,
                                             .has_dropout = has_dropout});
-  // Keys and values are views that keep the queries beside them, of which weights that are dropped have a scaled
-  // copy.
+  // Keys and values are views that keep the queries beside them, of which weights that are dropped
+  // have a scaled copy.
   const auto queries = has_dropout ? width : 0;
   const bool is_relu = config_.activation == "relu";  // which needs its result alone
   return {{.num_blocks = s.num_layers,

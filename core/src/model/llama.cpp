@@ -158,8 +158,8 @@ std::vector<BlockStack> LlamaModel::stacks(std::int64_t length, bool on_gpu) con
                                             .has_dropout = config_.attention_dropout > 0});
   return {{.num_blocks = s.num_layers,
            .input = s.hidden_size * bytes,
-           // Two norms, attention, and of the gated layer: gate, up, and what becomes of them; on GPUs the gate's SiLU
-           // too.
+           // Two norms, attention, and of the gated layer: gate, up, and what becomes of them; on
+           // GPUs the gate's SiLU too.
            .kept = 2 * norm + attention.of_token + (on_gpu ? 4 : 3) * inner,
            .kept_of_pair = attention.of_pair,
            .widest = 2 * inner,

@@ -33,8 +33,9 @@ struct Rows {
   std::int64_t group() const { return q.size(1) / k.size(1); }
 };
 
-/// For the flash kernel. Key/value heads play the batch, the query heads that share one play the heads. Where none
-/// is shared all are heads of one batch, which leaves the kernel's result as it lies.
+/// For the flash kernel. Key/value heads play the batch, the query heads that share one play the
+/// heads. Where none is shared all are heads of one batch, which leaves the kernel's result as it
+/// lies.
 struct Flash {
   /// Shape: x (L, H, D); returns (K, G, L, D) or (1, H, L, D).
   static at::Tensor of_queries(const at::Tensor& x, std::int64_t kv_heads) {
@@ -77,8 +78,8 @@ struct Flash {
   }
 };
 
-/// By products of all heads together, the scores in memory. Query heads that share a key head are so many more
-/// queries of it, so that the products add up what they give of its gradient.
+/// By products of all heads together, the scores in memory. Query heads that share a key head are
+/// so many more queries of it, so that the products add up what they give of its gradient.
 struct Products {
   /// Shape: x (L, H, D); returns (K, G L, D).
   static at::Tensor of_queries(const at::Tensor& x, std::int64_t kv_heads) {

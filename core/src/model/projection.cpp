@@ -1,4 +1,5 @@
-// Matrix products whose weight's gradient is added where it belongs, instead of being made beside it first.
+// Matrix products whose weight's gradient is added where it belongs, instead of being made beside
+// it first.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>

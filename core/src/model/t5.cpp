@@ -14,8 +14,8 @@
 namespace hone::detail {
 namespace {
 
-/// Places where elements are dropped. Of each stack: the embedding (+ 0) and what the stack returns (+ 1),
-/// then those of each block.
+/// Places where elements are dropped. Of each stack: the embedding (+ 0) and what the stack returns
+/// (+ 1), then those of each block.
 constexpr std::int64_t kEncoderSites = 0;
 constexpr std::int64_t kDecoderSites = std::int64_t{1} << 32;
 constexpr std::int64_t kSitesPerBlock = 8;
@@ -264,14 +264,16 @@ std::vector<BlockStack> T5Model::stacks(std::int64_t length, bool on_gpu) const 
                                             .on_gpu = on_gpu,
                                             .is_causal = false,
                                             .has_dropout = has_dropout()});
-  // Gated: gate, its GELU, the other half, and their product. Else ReLU's result, and what dropout left of it.
+  // Gated: gate, its GELU, the other half, and their product. Else ReLU's result, and what dropout
+  // left of it.
   const std::int64_t num_inner = config_.gated ? 4 : has_dropout() ? 2 : 1;
   BlockStack encoder{.num_blocks = config_.num_encoder_layers,
                      .input = width,
                      .kept = 2 * norm + attention.of_token + num_inner * inner,
                      .kept_of_pair = attention.of_pair,
                      .widest = (config_.gated ? 2 : 1) * inner,
-                     // The last norm, what dropout left of it, and its gradient, which is float32 at least.
+                     // The last norm, what dropout left of it, and its gradient, which is float32
+                     // at least.
                      .kept_behind = norm + (has_dropout() ? width : 0) +
                                     s.hidden_size * std::max<std::int64_t>(4, bytes),
                      .largest_weight = config_.inner_size * s.hidden_size};

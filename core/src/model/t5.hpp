@@ -24,13 +24,15 @@ struct T5Config {
 
 T5Config read_t5_config(const ModelConfig& config);
 
-/// Buckets of relative positions. Shape: offsets (...) int64, key minus query; returns the same shape.
+/// Buckets of relative positions. Shape: offsets (...) int64, key minus query; returns the same
+/// shape.
 /// Source: transformers' T5Attention._relative_position_bucket.
 at::Tensor t5_buckets(const at::Tensor& offsets, bool bidirectional, std::int64_t num_buckets,
                       std::int64_t max_distance);
 
-/// T5, Flan-T5: an encoder and a decoder of RMS norm before each sublayer, learned biases by relative
-/// position that all layers of a stack share, scores not scaled. Source: transformers' modeling_t5.
+/// T5, Flan-T5: an encoder and a decoder of RMS norm before each sublayer, learned biases by
+/// relative position that all layers of a stack share, scores not scaled. Source: transformers'
+/// modeling_t5.
 class T5Model final : public LanguageModel {
  public:
   T5Model(T5Config config, const LoadOptions& options);

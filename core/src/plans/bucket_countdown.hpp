@@ -10,11 +10,11 @@
 
 namespace hone::detail {
 
-/// Decides when which bucket of gradients may be sent while the backward pass still runs: when all gradients
-/// in it are complete, but always in one order, which is the same on all ranks; else ranks would wait for
-/// each other for ever. A gradient may be written several times in a pass (tied weights): how often, it
-/// learns from the passes before, so nothing is sent early in the first.
-/// Thread-safety: one thread.
+/// Decides when which bucket of gradients may be sent while the backward pass still runs: when all
+/// gradients in it are complete, but always in one order, which is the same on all ranks; else
+/// ranks would wait for each other for ever. A gradient may be written several times in a pass
+/// (tied weights): how often, it learns from the passes before, so nothing is sent early in the
+/// first. Thread-safety: one thread.
 class BucketCountdown {
  public:
   /// Where a parameter's gradient lies. Parameters come in the order of the model's layers.
@@ -38,8 +38,8 @@ class BucketCountdown {
   /// The gradient of a parameter was written. Outside of begin() and finish() it does not count.
   /// Throws: Error (Internal) where its bucket has been started already.
   void wrote(std::size_t parameter);
-  /// The pass is over, or there was none here: all other buckets are started. Of one that failed nothing is
-  /// learnt.
+  /// The pass is over, or there was none here: all other buckets are started. Of one that failed
+  /// nothing is learnt.
   void finish(bool has_succeeded = true);
 
  private:

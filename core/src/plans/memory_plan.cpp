@@ -13,8 +13,8 @@ constexpr std::int64_t kFloat = 4;
 
 /// Measured: peak of `hone train` with a model of 23,840 parameters, libtorch 2.15 on Debian 12,
 /// x86-64: 179 MB on one rank and on each of two under mpirun. Of these 76 MB are pages of
-/// libtorch_cpu. Holes between tensors that come and go are not seen beside that (PageHeap): 10 runs
-/// of two families with 24 to 40 million parameters.
+/// libtorch_cpu. Holes between tensors that come and go are not seen beside that (PageHeap): 10
+/// runs of two families with 24 to 40 million parameters.
 constexpr std::int64_t kProcessBytes = 179'000'000;
 /// A model, not measured here: a CUDA context with its libraries' kernels and workspaces.
 constexpr std::int64_t kGpuContextBytes = 500'000'000;
@@ -77,8 +77,8 @@ void require_positive(const char* name, std::int64_t value) {
   throw ConfigError{std::string{name} + " must be > 0, got " + std::to_string(value)};
 }
 
-/// One bucket of 64 MiB of gradients in half as many bytes; on GPUs, where all buckets are on their way at
-/// once, all of them (AllReduceGradientReducer).
+/// One bucket of 64 MiB of gradients in half as many bytes; on GPUs, where all buckets are on their
+/// way at once, all of them (AllReduceGradientReducer).
 std::int64_t wire_bytes(std::int64_t elements, bool on_gpu) {
   constexpr std::int64_t kBucketElements = std::int64_t{16} << 20;
   return 2 * (on_gpu ? elements : std::min(elements, kBucketElements));

@@ -13,7 +13,8 @@
 namespace hone::detail {
 namespace {
 
-/// Fills what a shorter sample does not have. Source: transformers' padding of gathered predictions.
+/// Fills what a shorter sample does not have. Source: transformers' padding of gathered
+/// predictions.
 constexpr double kFiller = -100.0;
 
 void put(std::string& bytes, const void* data, std::size_t size) {
@@ -29,8 +30,8 @@ std::int64_t take(std::string_view& bytes) {
   return number;
 }
 
-/// (n, T, ...) of rows that lie one behind another, the space behind the shorter ones filled. The last
-/// `unused` entries of each row are left out.
+/// (n, T, ...) of rows that lie one behind another, the space behind the shorter ones filled. The
+/// last `unused` entries of each row are left out.
 at::Tensor padded(const at::Tensor& packed, std::span<const std::int64_t> lengths,
                   std::int64_t unused = 0) {
   const auto longest = *std::max_element(lengths.begin(), lengths.end()) - unused;

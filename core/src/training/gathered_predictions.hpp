@@ -20,7 +20,8 @@ class GatheredPredictions {
                       std::int64_t num_start_tokens)
       : rows_(rows), hooks_(hooks), num_start_tokens_(num_start_tokens) {}
 
-  /// One micro-batch of this rank: `samples` are places in the rows. Shape: logits (sum of lengths, V).
+  /// One micro-batch of this rank: `samples` are places in the rows. Shape: logits (sum of lengths,
+  /// V).
   /// Throws: InputError for a hook that returns another number of rows than it was given.
   void add(std::span<const std::int64_t> samples, std::span<const std::int64_t> lengths,
            const at::Tensor& logits);

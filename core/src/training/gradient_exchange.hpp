@@ -12,10 +12,10 @@
 
 namespace hone::detail {
 
-/// The sum of a model's gradients over all ranks: after the backward pass or, where the reducer can do both at
-/// once, bucket by bucket during it.
-/// Ownership: parameters, which have gradients, and reducer outlive it. Of a model there is one at a time: it
-/// hangs itself on the parameters.
+/// The sum of a model's gradients over all ranks: after the backward pass or, where the reducer can
+/// do both at once, bucket by bucket during it.
+/// Ownership: parameters, which have gradients, and reducer outlive it. Of a model there is one at
+/// a time: it hangs itself on the parameters.
 class GradientExchange {
  public:
   GradientExchange(ParameterStore& parameters, GradientReducer& reducer, SumsFor whom);

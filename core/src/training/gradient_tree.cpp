@@ -7,7 +7,8 @@
 namespace hone::detail {
 
 void GradientTree::end_leaf() {
-  // As in a binary counter: each trailing one of the leaf's number is a left half that now gets its right.
+  // As in a binary counter: each trailing one of the leaf's number is a left half that now gets its
+  // right.
   for (auto number = done_; (number & 1) != 0; number >>= 1) {
     const auto groups = parameters_.groups();
     for (std::size_t i = 0; i < groups.size(); ++i) {

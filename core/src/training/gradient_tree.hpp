@@ -10,8 +10,8 @@ class ParameterStore;
 
 namespace detail {
 
-/// Sums the gradients of several shards in the order of a fixed binary tree, ((0 + 1) + (2 + 3)), in the
-/// parameters' gradient buffers. One shard costs nothing; more cost a buffer a level.
+/// Sums the gradients of several shards in the order of a fixed binary tree, ((0 + 1) + (2 + 3)),
+/// in the parameters' gradient buffers. One shard costs nothing; more cost a buffer a level.
 class GradientTree {
  public:
   /// `num_leaves`: shards of this rank, a power of two. `parameters` begin with zero gradients.

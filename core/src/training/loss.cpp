@@ -49,7 +49,8 @@ HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& weight, const at:
                              : at::Tensor{};
     result.loss_sum.sub_(summed(log_probs, target, weights, options.label_smoothing));
     if (!options.with_gradient) continue;
-    // d loss / d logits = softmax - what is to be predicted, built in place of the log-probabilities.
+    // d loss / d logits = softmax - what is to be predicted, built in place of the
+    // log-probabilities.
     auto& gradient = log_probs.exp_();
     gradient.scatter_add_(
         1, target, at::full_like(target, options.label_smoothing - 1.0, gradient.options()));

@@ -10,8 +10,8 @@ const Dropout* pointer_to(const std::optional<Dropout>& dropout) {
   return dropout ? &*dropout : nullptr;
 }
 
-/// On a GPU, too, this thread goes backward: who listens to gradients is called by it, and sends them by a
-/// communicator that takes one thread at a time.
+/// On a GPU, too, this thread goes backward: who listens to gradients is called by it, and sends
+/// them by a communicator that takes one thread at a time.
 class BackwardByThisThread {
  public:
   BackwardByThisThread() { state().set_multithreading_enabled(false); }
@@ -39,8 +39,8 @@ PackedForward::PackedForward(LanguageModel& model, const PackedBatch& batch,
   if (has_source) {
     source = model.encode({.ids = batch.source_ids, .dropout = pointer_to(source_dropout_)},
                           batch.source_lengths);
-    // The decoder's blocks read it as a leaf: each may be computed again by a backward pass of its own, and
-    // the encoder goes backward once, when all have added to it.
+    // The decoder's blocks read it as a leaf: each may be computed again by a backward pass of its
+    // own, and the encoder goes backward once, when all have added to it.
     encoded_ = source.states;
     source_ = encoded_.detach();
     if (c10::GradMode::is_enabled()) {

@@ -27,8 +27,8 @@ std::int64_t folded(const Digests& digests);
 std::string difference_of(Communicator& comm, const Digests& digests,
                           const ParameterStore& parameters);
 
-/// One small message where all is well. Collective. Throws: CommunicatorError naming a rank and a tensor
-/// that differ.
+/// One small message where all is well. Collective. Throws: CommunicatorError naming a rank and a
+/// tensor that differ.
 void require_equal_parameters(Communicator& comm, const ParameterStore& parameters);
 
 }  // namespace detail

@@ -194,8 +194,8 @@ void Trainer::require_determinism() {
   state_.deterministic_threads = agreed_threads(parts_.communicator);
 }
 
-/// on_new_round "rewarm": the share of the schedule's rate. No update of a round has none of it, for a round
-/// may have but few.
+/// on_new_round "rewarm": the share of the schedule's rate. No update of a round has none of it,
+/// for a round may have but few.
 double Trainer::rewarming(std::int64_t step) const {
   if (options_.on_new_round != "rewarm" || state_.call == 0) return 1.0;
   const auto done = static_cast<double>(step - state_.call_began);

@@ -77,8 +77,8 @@ std::string name_of(const Split& split) {
   return name;
 }
 
-/// The same samples with padding that only the mask tells from tokens. Targets of an encoder-decoder have
-/// no mask, and are padded at their end only.
+/// The same samples with padding that only the mask tells from tokens. Targets of an
+/// encoder-decoder have no mask, and are padded at their end only.
 Batch laid_out(const Batch& samples, Layout layout, bool is_encoder_decoder) {
   if (layout == Layout::Packed) return samples;
   const auto pad = [&](std::vector<TokenIds>& lists, std::optional<std::int64_t> value) {
@@ -109,8 +109,8 @@ double relative(double got, double expected) {
   return std::abs(got - expected) / std::max(std::abs(expected), 1e-300);
 }
 
-/// The largest relative L2 distance of a tensor's gradient. One that is nothing but rounding (below a
-/// millionth of the whole) is not compared.
+/// The largest relative L2 distance of a tensor's gradient. One that is nothing but rounding (below
+/// a millionth of the whole) is not compared.
 double distance(const Outcome& got, const Outcome& expected) {
   double largest = 0.0;
   for (std::size_t i = 0; i < expected.gradients.size(); ++i) {

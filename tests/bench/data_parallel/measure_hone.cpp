@@ -1,5 +1,5 @@
-// Updates of GPT-2 124M in float32 on random sequences: measure_hone REPEATS. Prints, for each update, a line
-// of JSON: its seconds, and those that the slowest rank spent on summing gradients.
+// Updates of GPT-2 124M in float32 on random sequences: measure_hone REPEATS. Prints, for each
+// update, a line of JSON: its seconds, and those that the slowest rank spent on summing gradients.
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 

@@ -4,8 +4,8 @@
 
 namespace hone::collators {
 
-/// Lays sequences one behind another in a single row, sources likewise: no padding is ever built. The
-/// default, for decoder-only models and encoder-decoders alike.
+/// Lays sequences one behind another in a single row, sources likewise: no padding is ever built.
+/// The default, for decoder-only models and encoder-decoders alike.
 /// Shape: input_ids and labels (1, N); sequence_lengths says where each begins.
 class PackingCollator final : public Collator {
  public:

@@ -10,8 +10,8 @@ class Activity {
  public:
   virtual ~Activity() = default;
 
-  /// `phase` lasts until the next one. It must outlive the activity: a literal. `is_regular`: it takes
-  /// about as long every time, so that one that takes much longer is suspect.
+  /// `phase` lasts until the next one. It must outlive the activity: a literal. `is_regular`: it
+  /// takes about as long every time, so that one that takes much longer is suspect.
   virtual void enter(std::string_view phase, bool is_regular = false) = 0;
 };
 

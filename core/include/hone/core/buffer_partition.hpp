@@ -17,12 +17,13 @@ struct ElementRange {
 /// The elements that both have; its count is 0 where there are none.
 ElementRange overlap(const ElementRange& left, const ElementRange& right);
 
-/// Which rank owns which elements of a flat buffer. The buffer is cut into buckets, which are communicated
-/// one by one; of each bucket every rank owns one block. All blocks of a bucket have the same size, but
-/// the last rank owns the rest behind them too. Each element has one owner.
+/// Which rank owns which elements of a flat buffer. The buffer is cut into buckets, which are
+/// communicated one by one; of each bucket every rank owns one block. All blocks of a bucket have
+/// the same size, but the last rank owns the rest behind them too. Each element has one owner.
 class BufferPartition {
  public:
-  /// Blocks begin at multiples of so many elements: kernels then treat each element as in the whole buffer.
+  /// Blocks begin at multiples of so many elements: kernels then treat each element as in the whole
+  /// buffer.
   static constexpr std::int64_t kGrain = 16;
 
   /// `bucket_count`: elements of a bucket, at least; rounded up so that only the last has a rest.

@@ -13,8 +13,9 @@
 
 namespace hone {
 
-/// A named tensor in host memory, row-major and contiguous, or a run of its elements; the bytes belong to
-/// the caller. Names are paths such as "model/model.embed_tokens.weight" or "exp_avg/transformer.wte.weight".
+/// A named tensor in host memory, row-major and contiguous, or a run of its elements; the bytes
+/// belong to the caller. Names are paths such as "model/model.embed_tokens.weight" or
+/// "exp_avg/transformer.wte.weight".
 struct TensorBytes {
   std::string name;
   DType dtype = DType::Float32;
@@ -28,8 +29,9 @@ struct TensorBytes {
   bool is_piece() const;
 };
 
-/// What a checkpoint holds: tensors that every rank has alike, pieces of tensors that one rank has (together
-/// they make whole ones), and a small JSON text of counters, keys and positions (equal on all ranks).
+/// What a checkpoint holds: tensors that every rank has alike, pieces of tensors that one rank has
+/// (together they make whole ones), and a small JSON text of counters, keys and positions (equal on
+/// all ranks).
 struct CheckpointContent {
   std::int64_t step = 0;  ///< optimizer updates applied so far; names the folder checkpoint-<step>
   std::vector<TensorBytes> tensors;
@@ -59,8 +61,8 @@ class CheckpointStore {
   /// The state text of one checkpoint.
   virtual std::string load_state(const std::filesystem::path& checkpoint) = 0;
 
-  /// Fills the callers' buffers by name; each rank may ask for other pieces. Throws where a name is missing, a shape or dtype differs
-  /// or a digest does not match; buffers are then unspecified.
+  /// Fills the callers' buffers by name; each rank may ask for other pieces. Throws where a name is
+  /// missing, a shape or dtype differs or a digest does not match; buffers are then unspecified.
   virtual void load_tensors(const std::filesystem::path& checkpoint,
                             std::span<const TensorBytes> tensors) = 0;
 };

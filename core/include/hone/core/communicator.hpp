@@ -25,9 +25,9 @@ struct RankBlocks {
 /// The ranks of one job and what they can do together, on raw buffers: in host memory, or where the
 /// backend's device computes.
 ///
-/// Collective: every method except rank(), size(), backend(), is_asynchronous() and abort(); all ranks call the same
-/// ones in the same order with the same count, dtype and root.
-/// Thread-safety: one thread at a time.
+/// Collective: every method except rank(), size(), backend(), is_asynchronous() and abort(); all
+/// ranks call the same ones in the same order with the same count, dtype and root. Thread-safety:
+/// one thread at a time.
 /// Throws: CommunicatorError; the buffers are then unspecified and the communicator is unusable.
 class Communicator {
  public:
@@ -42,12 +42,12 @@ class Communicator {
   /// only. A zero count is legal.
   virtual void all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op) = 0;
 
-  /// Reduces size() * `block` elements. Afterwards this rank's block, the rank()-th, holds the result;
-  /// the others are unspecified. 16-bit floats are added in float.
+  /// Reduces size() * `block` elements. Afterwards this rank's block, the rank()-th, holds the
+  /// result; the others are unspecified. 16-bit floats are added in float.
   virtual void reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op) = 0;
 
-  /// Shares what reduce_scatter leaves: every rank's own block of size() * `block` elements on every
-  /// rank, in place.
+  /// Shares what reduce_scatter leaves: every rank's own block of size() * `block` elements on
+  /// every rank, in place.
   virtual void all_gather(void* data, std::int64_t block, DType dtype) = 0;
   /// all_gather() of each of them, which may be launched as one. The same ones on all ranks.
   virtual void all_gathers(std::span<const RankBlocks> all);
@@ -65,8 +65,8 @@ class Communicator {
 
   virtual void barrier() = 0;
 
-  /// As all_reduce() and reduce_scatter(), but they may return before the work is done. Until wait() the
-  /// buffers are the communicator's. Every other collective does what was started first.
+  /// As all_reduce() and reduce_scatter(), but they may return before the work is done. Until
+  /// wait() the buffers are the communicator's. Every other collective does what was started first.
   virtual void start_all_reduce(void* data, std::int64_t count, DType dtype, ReduceOp op);
   virtual void start_reduce_scatter(void* data, std::int64_t block, DType dtype, ReduceOp op);
   /// Returns when all that was started is done.
@@ -74,10 +74,10 @@ class Communicator {
   /// Whether what is started goes on by itself, on a device say, while this thread does other work.
   virtual bool is_asynchronous() const { return false; }
 
-  /// Memory, all zero and aligned to 64 bytes, in which this communicator reduces faster than in any
-  /// other. Null on all ranks where it has none: any memory is as good. It may outlive the
-  /// communicator. A range of it that a collective works on is the same on every rank: one that passes
-  /// another range, or other memory, is out of step.
+  /// Memory, all zero and aligned to 64 bytes, in which this communicator reduces faster than in
+  /// any other. Null on all ranks where it has none: any memory is as good. It may outlive the
+  /// communicator. A range of it that a collective works on is the same on every rank: one that
+  /// passes another range, or other memory, is out of step.
   virtual std::shared_ptr<std::byte> allocate(std::int64_t bytes);
 
   /// Ends the whole job at once with `exit_code`, from any one rank. Does not return under MPI;
@@ -110,12 +110,13 @@ struct LocalFailure {
   bool happened() const { return !message.empty(); }
 };
 
-/// Runs `local` and says what it threw, whatever that was: for ranks that must meet the others first.
+/// Runs `local` and says what it threw, whatever that was: for ranks that must meet the others
+/// first.
 template <typename Function>
 LocalFailure failure_of(Function&& local);
 
-/// Makes a local failure everybody's: returns where no rank has one, else throws on *every* rank the
-/// failure of the lowest failing rank, so that no rank enters the next collective alone.
+/// Makes a local failure everybody's: returns where no rank has one, else throws on *every* rank
+/// the failure of the lowest failing rank, so that no rank enters the next collective alone.
 /// Collective. Throws: the Error type of that exit code.
 void agree_or_throw(Communicator& comm, const LocalFailure& failure);
 

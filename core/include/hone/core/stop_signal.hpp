@@ -9,9 +9,9 @@ enum class StopRequest : int {
   SaveAndStop = 2,      ///< SIGUSR1
 };
 
-/// What this rank has been asked so far; the trainer reads it once an update, and all ranks agree on
-/// the strongest request, so that they act at the same step.
-/// Thread-safety: take() may race with whoever sets the request.
+/// What this rank has been asked so far; the trainer reads it once an update, and all ranks agree
+/// on the strongest request, so that they act at the same step. Thread-safety: take() may race with
+/// whoever sets the request.
 class StopSignal {
  public:
   virtual ~StopSignal() = default;

@@ -15,14 +15,14 @@ namespace hone::distributed {
 struct ReducerOptions {
   /// Units: bytes of gradients that are communicated at once.
   std::int64_t bucket_bytes = std::numeric_limits<std::int64_t>::max();
-  /// Send float32 gradients as bfloat16: half the traffic. Each rank's gradient is rounded once before
-  /// the sum, and the sum once or more behind it (see Communicator::all_reduce), each time by at most
-  /// 2^-8 of the number.
+  /// Send float32 gradients as bfloat16: half the traffic. Each rank's gradient is rounded once
+  /// before the sum, and the sum once or more behind it (see Communicator::all_reduce), each time
+  /// by at most 2^-8 of the number.
   bool bfloat16_on_wire = false;
 };
 
-/// Sums by a communicator's own all-reduce and reduce-scatter, during the backward pass where they go on by
-/// themselves.
+/// Sums by a communicator's own all-reduce and reduce-scatter, during the backward pass where they
+/// go on by themselves.
 ///
 /// Ownership: communicator and device must outlive this.
 class AllReduceGradientReducer final : public GradientReducer {

@@ -20,8 +20,8 @@ enum class Operation : std::uint8_t {
   Wait,  ///< stays the last
 };
 
-/// What one rank asks for in one collective, less its buffers: equal on all ranks, or they are out of
-/// step. Fields that an operation does not have keep their defaults.
+/// What one rank asks for in one collective, less its buffers: equal on all ranks, or they are out
+/// of step. Fields that an operation does not have keep their defaults.
 struct CollectiveCall {
   Operation operation = Operation::Barrier;
   std::int64_t count = 0;  ///< elements; of a block, where every rank has one; of Allocate, bytes
@@ -45,9 +45,9 @@ CollectiveCall wait_call();
 /// The call as messages show it: "all_reduce(sum, 4 x float32)", "broadcast(3 x int64, root 1)".
 std::string describe(const CollectiveCall& call);
 
-/// Refuses what no communicator can do: a negative count, a null buffer with elements, a root outside
-/// [0, size), sums of UInt8. Checked before anybody communicates: all ranks pass the same arguments,
-/// so all throw.
+/// Refuses what no communicator can do: a negative count, a null buffer with elements, a root
+/// outside [0, size), sums of UInt8. Checked before anybody communicates: all ranks pass the same
+/// arguments, so all throw.
 /// Throws: CommunicatorError.
 void require_valid(const CollectiveCall& call, const void* data, int size);
 

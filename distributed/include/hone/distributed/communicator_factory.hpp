@@ -16,8 +16,8 @@ enum class Backend {
   Nccl,      ///< as Auto, and refused without GPUs
 };
 
-/// The value of `--ddp_backend`: "auto", "loopback", "mpi", "gloo" or "nccl". The last three are Hugging
-/// Face's spelling; "gloo", its name for training on CPU ranks, means MPI here.
+/// The value of `--ddp_backend`: "auto", "loopback", "mpi", "gloo" or "nccl". The last three are
+/// Hugging Face's spelling; "gloo", its name for training on CPU ranks, means MPI here.
 /// Throws: ConfigError naming the choices.
 Backend parse_backend(std::string_view name);
 

@@ -10,10 +10,10 @@
 
 namespace hone::distributed {
 
-/// Where a rank computes, as far as its communication has to know: collectives are queued on a stream
-/// of their own, which waits for the computing stream and is waited for by it, never by the host.
-/// On the CPU there are no queues: everything is done when the call returns.
-/// Thread-safety: one thread at a time.
+/// Where a rank computes, as far as its communication has to know: collectives are queued on a
+/// stream of their own, which waits for the computing stream and is waited for by it, never by the
+/// host. On the CPU there are no queues: everything is done when the call returns. Thread-safety:
+/// one thread at a time.
 class Device {
  public:
   virtual ~Device() = default;

@@ -22,11 +22,12 @@ struct Place;
 
 struct CollectiveCall;
 
-/// How an MpiCommunicator uses memory that the ranks of one node share. The defaults are right for every
-/// job; tests choose.
+/// How an MpiCommunicator uses memory that the ranks of one node share. The defaults are right for
+/// every job; tests choose.
 struct NodeOptions {
   bool share_memory = true;  ///< false on any rank: allocate() returns null on all
-  /// Ranks that give the same number are one node, as far as they share memory. Without: all that do.
+  /// Ranks that give the same number are one node, as far as they share memory. Without: all that
+  /// do.
   std::optional<int> node;
 };
 
@@ -36,11 +37,11 @@ struct NodeOptions {
 /// Min and Max of floats are NaN on every rank where any operand is NaN. 16-bit floats are added in
 /// float and rounded after each addition.
 ///
-/// Memory of allocate() is mapped by all ranks of a node, and collectives on a range of it work in place:
-/// each rank reduces a slice over the node's ranks (16-bit floats are rounded once), then with its
-/// counterparts on other nodes, where each has ranks for it. All ranks must pass the same range; what
-/// lies in any other memory goes through MPI's own operations. A rank that dies leaves nothing behind;
-/// pages are given back when the last rank of the node has let go of an allocation.
+/// Memory of allocate() is mapped by all ranks of a node, and collectives on a range of it work in
+/// place: each rank reduces a slice over the node's ranks (16-bit floats are rounded once), then
+/// with its counterparts on other nodes, where each has ranks for it. All ranks must pass the same
+/// range; what lies in any other memory goes through MPI's own operations. A rank that dies leaves
+/// nothing behind; pages are given back when the last rank of the node has let go of an allocation.
 ///
 /// Collective: construction and destruction too.
 /// Thread-safety: one thread at a time.
@@ -70,10 +71,11 @@ class MpiCommunicator final : public Communicator {
       std::span<const std::vector<std::byte>> to) override;
   void barrier() override;
 
-  /// Null on all ranks where no two share a node, or any rank cannot share its memory with its node:
-  /// memory_refusal() then says why.
+  /// Null on all ranks where no two share a node, or any rank cannot share its memory with its
+  /// node: memory_refusal() then says why.
   std::shared_ptr<std::byte> allocate(std::int64_t bytes) override;
-  /// Why the latest allocate() returned null, with the first rank that could not; empty where it did not.
+  /// Why the latest allocate() returned null, with the first rank that could not; empty where it
+  /// did not.
   std::string memory_refusal() const;
 
   /// MPI_Abort: mpirun kills all ranks and exits with `exit_code`. Does not return.
@@ -86,8 +88,8 @@ class MpiCommunicator final : public Communicator {
   /// Runs `work`, which throws CommunicatorErrors that know nothing of the call.
   template <typename Work>
   void as_part_of(const CollectiveCall& call, Work work);
-  /// Runs work(place) on all ranks of the node together where the buffer lies in memory that they share.
-  /// Otherwise returns false.
+  /// Runs work(place) on all ranks of the node together where the buffer lies in memory that they
+  /// share. Otherwise returns false.
   template <typename Work>
   bool done_in_shared_memory(const CollectiveCall& call, const void* data, std::int64_t bytes,
                              Work work);

@@ -11,8 +11,8 @@ namespace hone::distributed {
 /// Thread-safety: construct, finalize and destroy from the same thread; queries from any thread.
 class MpiEnvironment {
  public:
-  /// Throws: LaunchError where the MPI library cannot take calls from more than one thread, one at a
-  /// time (MPI_THREAD_SERIALIZED), or was already finalized.
+  /// Throws: LaunchError where the MPI library cannot take calls from more than one thread, one at
+  /// a time (MPI_THREAD_SERIALIZED), or was already finalized.
   MpiEnvironment();
 
   /// Finalizes, silently, unless finalize() did. While an exception unwinds this ends the whole job
@@ -24,8 +24,8 @@ class MpiEnvironment {
   MpiEnvironment(const MpiEnvironment&) = delete;
   MpiEnvironment& operator=(const MpiEnvironment&) = delete;
 
-  /// Finalizes MPI now if this object initialised it; later calls do nothing. Communicators made from
-  /// it must not communicate any more.
+  /// Finalizes MPI now if this object initialised it; later calls do nothing. Communicators made
+  /// from it must not communicate any more.
   /// Throws: LaunchError where MPI reports a failure.
   void finalize();
 

@@ -6,9 +6,9 @@
 
 namespace hone::distributed {
 
-// NCCL's C interface in our own declarations, so that every build can talk to any NCCL that it finds at
-// run time, and tests to a fake one. Values and layouts are those of nccl.h; they are part of NCCL's
-// ABI and have not changed since the oldest version taken here.
+// NCCL's C interface in our own declarations, so that every build can talk to any NCCL that it
+// finds at run time, and tests to a fake one. Values and layouts are those of nccl.h; they are part
+// of NCCL's ABI and have not changed since the oldest version taken here.
 
 enum class NcclResult : int {
   Success = 0,
@@ -77,8 +77,8 @@ struct NcclApi {
   std::shared_ptr<void> library;  ///< what dlopen returned
 };
 
-/// The oldest NCCL that is taken: 2.14 brought non-blocking communicators, without which a hang could
-/// not be aborted.
+/// The oldest NCCL that is taken: 2.14 brought non-blocking communicators, without which a hang
+/// could not be aborted.
 inline constexpr int kMinNcclVersion = 21400;
 
 /// Loads an NCCL library ("libnccl.so.2" is searched as dlopen does, a path is taken as it is).

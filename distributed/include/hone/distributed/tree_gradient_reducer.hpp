@@ -7,8 +7,8 @@
 
 namespace hone::distributed {
 
-/// Sums gradients in the order of a fixed binary tree over the ranks, ((0 + 1) + (2 + 3)), so
-/// that the bits do not depend on how a communicator reduces. Every rank reads all ranks' gradients: the
+/// Sums gradients in the order of a fixed binary tree over the ranks, ((0 + 1) + (2 + 3)), so that
+/// the bits do not depend on how a communicator reduces. Every rank reads all ranks' gradients: the
 /// traffic is the number of ranks times that of an all-reduce.
 ///
 /// Ownership: the communicator must outlive this.

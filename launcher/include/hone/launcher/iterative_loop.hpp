@@ -19,10 +19,9 @@ namespace hone::launcher {
 /// trained, scores them, keeps some by a rule over all ranks, and trains on these.
 ///
 /// A round is one Trainer::step() call, so that the trainer's call count says where the run is; the
-/// round's samples are on disk before the first update, so that it goes on in the middle of a round.
-/// A checkpoint may also come between a round's last update and its record in metrics.jsonl: then the
-/// resumed run begins with that record.
-/// Collective: all methods.
+/// round's samples are on disk before the first update, so that it goes on in the middle of a
+/// round. A checkpoint may also come between a round's last update and its record in metrics.jsonl:
+/// then the resumed run begins with that record. Collective: all methods.
 class IterativeLoop final : private TrainerCallback {
  public:
   /// `reward` was started. Reads the prompts; throws InputError on every rank alike.

@@ -32,10 +32,10 @@ struct ModelOptions {
   LoadOptions load_options(bool for_training = false) const;
 
   /// The folder that the name means: as it stands, else beside `config` (the YAML file, may be
-  /// empty), else in hone's model cache ($XDG_CACHE_HOME or ~/.cache, hone/models/).
-  /// A name with a slash is returned as it stands where none of these exists: loading it tells what is
-  /// wrong. Throws: MissingInputError for one without, with where it was looked for and which
-  /// `files` are needed.
+  /// empty), else in hone's model cache ($XDG_CACHE_HOME or ~/.cache, hone/models/). A name with a
+  /// slash is returned as it stands where none of these exists: loading it tells what is wrong.
+  /// Throws: MissingInputError for one without, with where it was looked for and which `files` are
+  /// needed.
   std::filesystem::path folder(const std::filesystem::path& config,
                                ModelFiles files = ModelFiles::All) const;
 };

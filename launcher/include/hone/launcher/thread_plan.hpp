@@ -28,9 +28,9 @@ struct ThreadPlan {
 };
 
 /// Threads of this rank: what was requested, else OMP_NUM_THREADS, else its CPUs shared fairly with
-/// the ranks that may run on the same ones. At least 1. Ranks that were all left on the same CPUs are
-/// bound to neighbouring parts of them by their order on the machine; what the launcher has bound, or a
-/// quota shares out, stays.
+/// the ranks that may run on the same ones. At least 1. Ranks that were all left on the same CPUs
+/// are bound to neighbouring parts of them by their order on the machine; what the launcher has
+/// bound, or a quota shares out, stays.
 ThreadPlan plan_threads(const ThreadPlanInputs& inputs);
 
 }  // namespace hone::launcher

@@ -22,8 +22,8 @@ struct LoadedModel {
   std::unique_ptr<LanguageModel> model;
 };
 
-/// Chooses the matrix library, then loads; all ranks succeed or throw the same error. Says on the log
-/// what was loaded. Collective.
+/// Chooses the matrix library, then loads; all ranks succeed or throw the same error. Says on the
+/// log what was loaded. Collective.
 LoadedModel load_for_session(Session& session, const std::filesystem::path& folder,
                              const LoadOptions& options = {});
 
@@ -39,8 +39,8 @@ class TrainingJob {
   /// Throws: CheckpointError where there is none and `true` or a path was given.
   bool resume(const ResumeOptions& options);
 
-  /// Writes config.yaml, after resume(): a refused one leaves the run's own. A resumed run first warns
-  /// of every option that is not what it was.
+  /// Writes config.yaml, after resume(): a refused one leaves the run's own. A resumed run first
+  /// warns of every option that is not what it was.
   void record_options(RunDirectory& directory, const std::string& resolved_yaml, bool resumed);
 
   Trainer& trainer() { return *trainer_; }

@@ -17,8 +17,8 @@ struct EncodingOptions {
   std::int64_t vocab_size = 0;       ///< of the model: ids must be below it; 0: they are not checked
 };
 
-/// The ids that a model continues: plain text as the tokenizer encodes it, a conversation through the
-/// chat template with the assistant's header.
+/// The ids that a model continues: plain text as the tokenizer encodes it, a conversation through
+/// the chat template with the assistant's header.
 /// Throws: InputError where the template is missing or refuses.
 TokenIds encode_prompt(const Tokenizer& tokenizer, const TextOrMessages& prompt);
 
@@ -39,9 +39,9 @@ struct EncodedRow {
 /// - {"messages"}: the whole conversation through the template, all tokens are targets.
 /// - {"input_ids", ...}: as they are; all ids are targets where there are no labels.
 ///
-/// For an encoder-decoder ids are the prompt's and labels the completion's, each with the special tokens
-/// that the tokenizer adds, the end token behind the completion in any case; there {"text"} and
-/// {"messages"} are refused.
+/// For an encoder-decoder ids are the prompt's and labels the completion's, each with the special
+/// tokens that the tokenizer adds, the end token behind the completion in any case; there {"text"}
+/// and {"messages"} are refused.
 /// Throws: InputError that says what the row lacks, or which id the model does not know.
 EncodedRow encode_row(const Tokenizer& tokenizer, const DataRow& row,
                       const EncodingOptions& options);

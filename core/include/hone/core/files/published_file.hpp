@@ -24,8 +24,8 @@ inline int write_all(int fd, std::string_view text) {
 void sync_folder(const std::filesystem::path& folder);
 
 /// A file that is written beside its name and takes it only when complete: after a crash at any
-/// moment the old file or the new one is there, whole. Move-only; an unpublished file is removed when
-/// the object dies.
+/// moment the old file or the new one is there, whole. Move-only; an unpublished file is removed
+/// when the object dies.
 /// Throws: file_error().
 class PublishedFile {
  public:

@@ -7,8 +7,8 @@ namespace hone {
 
 class OptionRegistry;
 
-/// How completions are made. The defaults are neutral (plain samples of the policy), unlike those of
-/// transformers' generate, which cut to the 50 likeliest tokens.
+/// How completions are made. The defaults are neutral (plain samples of the policy), unlike those
+/// of transformers' generate, which cut to the 50 likeliest tokens.
 struct GenerationOptions {
   bool do_sample = true;                 ///< false: the likeliest token each time
   std::int64_t num_return_sequences = 1; ///< completions per prompt; 1 where not sampling

@@ -9,10 +9,11 @@
 
 namespace hone {
 
-/// Large blocks of memory that come and go, as the tensors of a training step do. What was touched once
-/// stays with the process, in huge pages where the kernel gives them: a step that allocates what the one
-/// before it did has no page to wait for. Blocks are taken from one range of addresses, the smallest free
-/// part that fits first, and free neighbours become one, so that steps of ever other lengths find room.
+/// Large blocks of memory that come and go, as the tensors of a training step do. What was touched
+/// once stays with the process, in huge pages where the kernel gives them: a step that allocates
+/// what the one before it did has no page to wait for. Blocks are taken from one range of
+/// addresses, the smallest free part that fits first, and free neighbours become one, so that steps
+/// of ever other lengths find room.
 ///
 /// Thread-safety: all methods.
 class PageHeap {
@@ -20,7 +21,8 @@ class PageHeap {
   /// Blocks begin at multiples of it, and are as large.
   static constexpr std::size_t kGranule = std::size_t{64} << 10;
 
-  /// Reserves that many bytes of addresses and no memory. Where the system refuses, every allocation fails.
+  /// Reserves that many bytes of addresses and no memory. Where the system refuses, every
+  /// allocation fails.
   explicit PageHeap(std::size_t reserved);
   ~PageHeap();
   PageHeap(const PageHeap&) = delete;

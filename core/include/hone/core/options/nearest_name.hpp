@@ -7,7 +7,8 @@
 
 namespace hone {
 
-/// The candidate that somebody who typed `unknown` most likely meant, or none where nothing is near.
+/// The candidate that somebody who typed `unknown` most likely meant, or none where nothing is
+/// near.
 ///
 /// Knows slips of the keyboard (two swapped letters count as one), other cases and dashes, initials
 /// ("lr" is learning_rate), shortenings ("temp", "batch_size") and a right last part of a dotted

@@ -26,8 +26,8 @@ class Option {
 
   /// Without a value from YAML or a flag the command is refused.
   Option& required();
-  /// Also takes `name` (beside this option: the group's prefix is added). Using it gives `notice`, or
-  /// by default a line that names the present spelling.
+  /// Also takes `name` (beside this option: the group's prefix is added). Using it gives `notice`,
+  /// or by default a line that names the present spelling.
   Option& alias(std::string name, std::string notice = {});
   /// Also taken without a flag, by position, in the order of declaration. Not a YAML key.
   Option& positional();

@@ -17,14 +17,15 @@
 namespace hone {
 
 /// Options that stand together in the help text and share a prefix of their names.
-/// Ownership: a handle on its registry; the variables belong to the caller and outlive the registry.
+/// Ownership: a handle on its registry; the variables belong to the caller and outlive the
+/// registry.
 class OptionGroup {
  public:
   OptionGroup(std::deque<Option>& options, std::string title, std::string prefix);
 
   /// Binds an option to `variable`, whose present value is the default. T is bool, std::int64_t,
-  /// double, std::string, std::filesystem::path, a std::optional of one of these (null: nothing), or
-  /// a std::vector of all but bool. `name` may have dots: `keep.best_of` is nested in YAML.
+  /// double, std::string, std::filesystem::path, a std::optional of one of these (null: nothing),
+  /// or a std::vector of all but bool. `name` may have dots: `keep.best_of` is nested in YAML.
   template <typename T>
   Option& add(std::string name, T* variable, std::string help, const Range& range = {}) {
     return append(std::move(name), std::move(help),
@@ -77,7 +78,8 @@ class OptionRegistry {
   /// Options named `prefix` + name: group("Training", "train.") makes `train.learning_rate`.
   OptionGroup group(std::string title, std::string prefix = {});
 
-  /// Takes `--config FILE`, a YAML file of this command's options; `positional`: FILE alone as well.
+  /// Takes `--config FILE`, a YAML file of this command's options; `positional`: FILE alone as
+  /// well.
   Option& add_config_option(bool positional = false);
   /// For a name that this command lacks and people will try: `advice` is said in place of the
   /// nearest name ("Give --dtype bfloat16").

@@ -28,8 +28,8 @@ struct Batch {
   std::vector<TokenIds> attention_mask;
   /// As long as input_ids, kIgnoredLabel where not trained; empty means input_ids themselves.
   std::vector<TokenIds> labels;
-  /// How much each sample counts, >= 0: an update's loss is sum(weight * NLL) / sum(weight * targets).
-  /// Empty: all alike.
+  /// How much each sample counts, >= 0: an update's loss is sum(weight * NLL) / sum(weight *
+  /// targets). Empty: all alike.
   std::vector<double> weights;
   BatchScope scope = BatchScope::Replicated;
   /// PerRank only: a number for each sample by which the ranks' samples are put in one order, so

@@ -23,12 +23,11 @@ struct RowRules {
   std::int64_t pad_id = 0;            ///< of encoder-decoders: read where a label is ignored
 };
 
-/// The batch as token rows on every rank: each rank checks and tokenizes what it was given, all agree,
-/// then the rows are exchanged by the batch's scope. Padding is dropped by mask; a token behind a gap
-/// loses its label, for its predecessor was padding.
-/// Of encoder-decoders max_length cuts the source and the target, each for itself; labels are as long as
-/// they like.
-/// Collective. Throws: InputError naming field and index of the first bad sample, on every rank.
+/// The batch as token rows on every rank: each rank checks and tokenizes what it was given, all
+/// agree, then the rows are exchanged by the batch's scope. Padding is dropped by mask; a token
+/// behind a gap loses its label, for its predecessor was padding. Of encoder-decoders max_length
+/// cuts the source and the target, each for itself; labels are as long as they like. Collective.
+/// Throws: InputError naming field and index of the first bad sample, on every rank.
 GlobalRows agreed_rows(Communicator& comm, const Batch& batch, const RowRules& rules);
 
 }  // namespace hone

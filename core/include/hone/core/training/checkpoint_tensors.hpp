@@ -12,8 +12,8 @@ namespace hone {
 class LanguageModel;
 class Optimizer;
 
-/// Host memory for tensors of a device while they are saved or loaded. On a CPU there is none: the bytes
-/// of a checkpoint's tensors are the live ones.
+/// Host memory for tensors of a device while they are saved or loaded. On a CPU there is none: the
+/// bytes of a checkpoint's tensors are the live ones.
 class HostCopies {
  public:
   /// `tensor` itself, or a copy of it that lives as long as this.
@@ -28,8 +28,8 @@ class HostCopies {
 /// The model's parameters as checkpoints name them: "model/<parameter>".
 std::vector<TensorBytes> model_tensors(LanguageModel& model, HostCopies& copies);
 
-/// The optimizer's state: "<state>/<parameter>", "exp_avg/model.norm.weight" say.
-/// `is_dealt`: every rank's optimizer updates, and has the state of, another part of the parameters.
+/// The optimizer's state: "<state>/<parameter>", "exp_avg/model.norm.weight" say. `is_dealt`: every
+/// rank's optimizer updates, and has the state of, another part of the parameters.
 std::vector<TensorBytes> optimizer_tensors(LanguageModel& model, Optimizer& optimizer,
                                            HostCopies& copies, bool is_dealt = false);
 

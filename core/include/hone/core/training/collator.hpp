@@ -19,7 +19,8 @@ struct CollatedBatch {
   at::Tensor attention_mask = {};  ///< (B, T), 0 is padding; undefined means no padding
   at::Tensor position_ids = {};    ///< (B, T) int64; undefined means from 0 in each sequence
   at::Tensor weights = {};         ///< (B, T) float64, of each token as a target; undefined means all 1
-  /// Lengths of the sequences in row-major order of the real tokens; empty means one sequence a row.
+  /// Lengths of the sequences in row-major order of the real tokens; empty means one sequence a
+  /// row.
   std::vector<std::int64_t> sequence_lengths = {};
 
   // Of encoder-decoders, whose sequences above are the decoder's (TokenRow).
@@ -28,8 +29,8 @@ struct CollatedBatch {
   /// Lengths of the sources, one for each sequence; empty means one source a row.
   std::vector<std::int64_t> source_lengths = {};
 
-  /// For models of one's own. Shape: each (B, T, ...), one entry a token; padding is dropped as that of
-  /// input_ids, and the model gets them as TokenInput::extra.
+  /// For models of one's own. Shape: each (B, T, ...), one entry a token; padding is dropped as
+  /// that of input_ids, and the model gets them as TokenInput::extra.
   std::map<std::string, at::Tensor> extra = {};
 };
 

@@ -62,8 +62,8 @@ struct StepWork {
 };
 
 /// Units: seconds. `overlap`: the share of the backward pass, two thirds of the computing (three
-/// quarters where blocks are computed again), in which gradients are on their way already; 0: they leave
-/// after it. What zero1 gathers comes after the update, and nothing hides it.
+/// quarters where blocks are computed again), in which gradients are on their way already; 0: they
+/// leave after it. What zero1 gathers comes after the update, and nothing hides it.
 struct StepTime {
   double computing = 0.0;
   double communication = 0.0;

@@ -21,22 +21,24 @@ class LanguageModel;
 using Metrics = std::vector<std::pair<std::string, double>>;
 
 /// What compute_metrics gets: all samples in their order, once each, whatever the rank count.
-/// Shape: predictions (N, ...) as the preprocessing left them, shorter ones filled with -100 at their
-/// end; label_ids (N, T) int64, not shifted, -100 where nothing is trained and behind the end.
+/// Shape: predictions (N, ...) as the preprocessing left them, shorter ones filled with -100 at
+/// their end; label_ids (N, T) int64, not shifted, -100 where nothing is trained and behind the
+/// end.
 struct EvalPrediction {
   at::Tensor predictions;
   at::Tensor label_ids;
 };
 
-/// Metrics of one's own. Source: transformers' Trainer, but for two things: without a preprocessing the
-/// predictions are the likeliest ids, and compute_metrics runs on rank 0, for all.
+/// Metrics of one's own. Source: transformers' Trainer, but for two things: without a preprocessing
+/// the predictions are the likeliest ids, and compute_metrics runs on rank 0, for all.
 struct EvalHooks {
-  /// Called on each rank for each of its micro-batches. Shape: logits (n, T, V), labels (n, T) padded
-  /// with -100; returns (n), or (n, T, ...) with `per_token`, or (n, ...) without. What it returns is
-  /// gathered, so that (N, T, V) never exists.
+  /// Called on each rank for each of its micro-batches. Shape: logits (n, T, V), labels (n, T)
+  /// padded with -100; returns (n), or (n, T, ...) with `per_token`, or (n, ...) without. What it
+  /// returns is gathered, so that (N, T, V) never exists.
   std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& labels)>
       preprocess_logits_for_metrics;
-  /// What it returns has a place for each token: each sample's own are kept, whatever was beside it.
+  /// What it returns has a place for each token: each sample's own are kept, whatever was beside
+  /// it.
   bool per_token = true;
   /// Called once an evaluation. Names get "eval_" in front unless they have it.
   std::function<Metrics(const EvalPrediction&)> compute_metrics;
@@ -54,9 +56,9 @@ struct EvalStats {
   double seconds = 0.0;         ///< of the slowest rank
   Metrics metrics;              ///< of compute_metrics, as it named them
 
-  /// eval_loss, eval_tokens, eval_runtime, eval_samples_per_second, eval_steps_per_second (these steps are
-  /// micro-batches) and the metrics; eval_NAME_... for a
-  /// named set. Source: transformers' keys.
+  /// eval_loss, eval_tokens, eval_runtime, eval_samples_per_second, eval_steps_per_second (these
+  /// steps are micro-batches) and the metrics; eval_NAME_... for a named set. Source: transformers'
+  /// keys.
   Metrics to_map() const;
 };
 

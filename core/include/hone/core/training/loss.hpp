@@ -18,11 +18,11 @@ struct HeadLossOptions {
 };
 
 /// Loss and gradient of the output layer in one pass over chunks of rows: the (M, V) logits never
-/// exist as a whole. With gradients, scale * dLoss/dweight is *added* to weight.grad() and
-/// scale * dLoss/dhidden is returned; nothing is recorded by autograd. Log-probabilities are at least
+/// exist as a whole. With gradients, scale * dLoss/dweight is *added* to weight.grad() and scale *
+/// dLoss/dhidden is returned; nothing is recorded by autograd. Log-probabilities are at least
 /// float32 whatever hidden is.
-/// Shape: hidden (M, C), weight (V, C), targets (M) int64 without ignored labels.
-/// Source of the smoothing: transformers' LabelSmoother.
+/// Shape: hidden (M, C), weight (V, C), targets (M) int64 without ignored labels. Source of the
+/// smoothing: transformers' LabelSmoother.
 HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
                    const HeadLossOptions& options);
 

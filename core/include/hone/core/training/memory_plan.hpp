@@ -54,8 +54,8 @@ struct MemoryPlan {
   std::int64_t kv_cache = 0;     ///< while generating, when there are no activations
   std::int64_t samples = 0;      ///< token ids of one update, on the host of every rank
   std::int64_t process = 0;      ///< program, libraries, allocator; of a GPU its context
-  /// What a rank sees of the gradients of its node's other ranks, on CPUs, where it sums a part of them in place:
-  /// resident as the kernel counts (RSS), and no memory of its own.
+  /// What a rank sees of the gradients of its node's other ranks, on CPUs, where it sums a part of
+  /// them in place: resident as the kernel counts (RSS), and no memory of its own.
   std::int64_t shared = 0;
   bool on_gpu = false;
 

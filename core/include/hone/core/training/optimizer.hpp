@@ -68,8 +68,8 @@ struct SgdOptions {
   double weight_decay = 0.0;  ///< added to the gradients of decayed parameters
 };
 
-/// Stochastic gradient descent, in place on the flat buffers. Source: torch.optim.SGD (no dampening,
-/// no Nesterov).
+/// Stochastic gradient descent, in place on the flat buffers. Source: torch.optim.SGD (no
+/// dampening, no Nesterov).
 class Sgd final : public Optimizer {
  public:
   /// Updates `slices` of `parameters`, which must outlive it and have gradients.

@@ -34,9 +34,10 @@ struct PackedBatch {
 };
 
 /// Drops padding by mask (never by id) and pairs every trained label with its predecessor. A first
-/// token of a sequence, and one whose predecessor is padding, is never a target.
-/// `model`: the device, and the type of what is not whole numbers.
-/// Throws: InputError for shapes that do not fit together, and for real tokens outside the vocabulary.
+/// token of a sequence, and one whose predecessor is padding, is never a target. `model`: the
+/// device, and the type of what is not whole numbers.
+/// Throws: InputError for shapes that do not fit together, and for real tokens outside the
+/// vocabulary.
 PackedBatch unpad(const CollatedBatch& batch, at::TensorOptions model,
                   std::int64_t vocab_size = std::numeric_limits<std::int64_t>::max());
 

@@ -40,12 +40,12 @@ struct LocalRows {
 
 /// Makes what each rank has one list. Replicated checks that all ranks hold the same; PerRank joins
 /// the ranks' lists in rank order and sorts them by `order` where there is one; Root is rank 0's.
-/// The rows stay where they are: only 24 bytes of each travel.
-/// Collective. Throws: InputError, on every rank alike, naming a rank whose replicated batch differs and
-/// where.
+/// The rows stay where they are: only 24 bytes of each travel. Collective. Throws: InputError, on
+/// every rank alike, naming a rank whose replicated batch differs and where.
 GlobalRows exchange_rows(Communicator& comm, BatchScope scope, LocalRows mine);
 
-/// Before ranks take different ways by their scopes. Collective. Throws: InputError, on every rank alike.
+/// Before ranks take different ways by their scopes. Collective. Throws: InputError, on every rank
+/// alike.
 void require_one_scope(Communicator& comm, BatchScope scope);
 
 /// A number that equal rows share, and others practically never do; that of a list, which depends

@@ -63,7 +63,8 @@ struct StepStats {
   /// The latest evaluation of the call under its keys (EvalStats::to_map()); empty without one.
   std::vector<std::pair<std::string, double>> eval;
 
-  /// The statistics dictionary: every number above by its name, in this order, and the evaluation's.
+  /// The statistics dictionary: every number above by its name, in this order, and the
+  /// evaluation's.
   std::vector<std::pair<std::string, double>> to_map() const;
   /// One line of key=value pairs.
   std::string summary() const;

@@ -12,8 +12,8 @@ namespace hone {
 /// Label of a position that is not trained. Source: torch's cross_entropy default.
 constexpr std::int64_t kIgnoredLabel = -100;
 
-/// One sequence to train on, already tokenized, truncated and without padding. Of an encoder-decoder the
-/// sequence is the decoder's: its start token, then the target text.
+/// One sequence to train on, already tokenized, truncated and without padding. Of an
+/// encoder-decoder the sequence is the decoder's: its start token, then the target text.
 struct TokenRow {
   std::vector<std::int64_t> ids;
   /// Same length as ids; kIgnoredLabel where not trained. Position t is predicted from t-1, so

@@ -87,11 +87,11 @@ struct TrainerState {
   std::string user;  ///< the caller's own position, returned as it was given
 };
 
-/// Iterative supervised fine-tuning: between step() calls the caller does what it likes, generate and
-/// filter say, with the weights that are being trained.
+/// Iterative supervised fine-tuning: between step() calls the caller does what it likes, generate
+/// and filter say, with the weights that are being trained.
 ///
-/// Collective: the constructor and every method but the plain getters; all ranks make the same calls.
-/// Thread-safety: one thread.
+/// Collective: the constructor and every method but the plain getters; all ranks make the same
+/// calls. Thread-safety: one thread.
 /// Ownership: what `parts` refers to outlives it; a model has one trainer at a time.
 class Trainer {
  public:
@@ -101,21 +101,21 @@ class Trainer {
   ~Trainer();
 
   /// One pass over the batch: ceil(samples / global_train_batch_size) optimizer updates (one with
-  /// updates_per_step "one"). N ranks compute what one rank computes. Returns the same statistics on
-  /// every rank.
-  /// Throws: InputError for a bad sample, on every rank alike and before anything changed, and where
-  /// a resumed call is given other samples than it began with;
-  /// ConfigError after max_steps where past_max_steps is "error";
-  /// InputError where a collator drops or invents something, on every rank alike;
-  /// DivergedError for a non-finite loss or gradient, naming rank and samples. With on_non_finite
-  /// "skip" that update is left out instead, with a warning.
-  /// After one of these that update is not applied, earlier ones are, and the call is over: the next one
-  /// may be given other samples. Errors of callbacks, evaluation and saving come after the update, on
-  /// every rank alike too; after one of an optimizer of one's own go on from a checkpoint.
+  /// updates_per_step "one"). N ranks compute what one rank computes. Returns the same statistics
+  /// on every rank.
+  /// Throws: InputError for a bad sample, on every rank alike and before anything changed, and
+  /// where a resumed call is given other samples than it began with; ConfigError after max_steps
+  /// where past_max_steps is "error"; InputError where a collator drops or invents something, on
+  /// every rank alike; DivergedError for a non-finite loss or gradient, naming rank and samples.
+  /// With on_non_finite "skip" that update is left out instead, with a warning. After one of these
+  /// that update is not applied, earlier ones are, and the call is over: the next one may be given
+  /// other samples. Errors of callbacks, evaluation and saving come after the update, on every rank
+  /// alike too; after one of an optimizer of one's own go on from a checkpoint.
   StepStats step(const Batch& batch);
 
-  /// Completions of `prompts` under the current weights. Every rank passes the same prompts and gets
-  /// those of its own share. What is sampled depends on (seed, call, prompt, k), not on the rank.
+  /// Completions of `prompts` under the current weights. Every rank passes the same prompts and
+  /// gets those of its own share. What is sampled depends on (seed, call, prompt, k), not on the
+  /// rank.
   std::vector<Completion> generate(std::span<const PromptTokens> prompts,
                                    const GenerationOptions& options);
   /// The same for texts, by the trainer's tokenizer; fills Completion::text.
@@ -124,15 +124,16 @@ class Trainer {
 
   /// Loss over `batch` without training. Each sample counts once, whatever the rank count.
   EvalStats evaluate(const Batch& batch);
-  /// The same over each of TrainerParts::eval_sets, with its hooks, in their order. Where a metric is
-  /// looked after and is better than ever, state() notes it and the model is written to
+  /// The same over each of TrainerParts::eval_sets, with its hooks, in their order. Where a metric
+  /// is looked after and is better than ever, state() notes it and the model is written to
   /// best_model_folder.
   std::vector<EvalStats> evaluate();
 
   /// Goes on from `checkpoint`, or from the newest valid one; false where there is none, and then
   /// nothing changed.
   bool resume(const std::optional<std::filesystem::path>& checkpoint = std::nullopt);
-  /// Writes checkpoint-<step>. Returns its folder. Throws: DivergedError for weights that are not finite.
+  /// Writes checkpoint-<step>. Returns its folder. Throws: DivergedError for weights that are not
+  /// finite.
   std::filesystem::path save();
   /// Writes the model as a Hugging Face folder; rank 0 writes, all return when it is there.
   void save_model(const std::filesystem::path& folder);
@@ -140,7 +141,8 @@ class Trainer {
   /// Moves the run's end, and the schedule with it: for callers whose max_steps depends on what
   /// resume() found, between that and the first step. Throws: ConfigError.
   void set_max_steps(std::int64_t max_steps);
-  /// No call trains any more: max_steps is reached (and not to be passed), or a stop request was obeyed.
+  /// No call trains any more: max_steps is reached (and not to be passed), or a stop request was
+  /// obeyed.
   bool done() const;
   /// A stop request was obeyed: everything is saved.
   bool stopped() const { return stopped_; }
@@ -158,8 +160,9 @@ class Trainer {
   /// Its methods are called from now on; it must outlive the trainer.
   void add_callback(TrainerCallback& callback) { callbacks_.push_back(&callback); }
   /// From a callback, or between calls: after the update at hand every rank saves (where it has a
-  /// checkpoint store) and done() is true. One rank that asks is enough. Between calls, on_round_end
-  /// included, that is the next call's first update, or stop_if_asked(). Not collective.
+  /// checkpoint store) and done() is true. One rank that asks is enough. Between calls,
+  /// on_round_end included, that is the next call's first update, or stop_if_asked(). Not
+  /// collective.
   void request_stop() { stop_requested_ = true; }
 
  private:
@@ -191,7 +194,8 @@ class Trainer {
       for (auto* callback : callbacks_) (callback->*event)(state_, arguments...);
     });
   }
-  /// Runs what may fail on one rank alone; the ranks agree on it at the end of the update or the call.
+  /// Runs what may fail on one rank alone; the ranks agree on it at the end of the update or the
+  /// call.
   template <typename Function>
   void keep_failure(Function&& local) {
     auto failure = failure_of(std::forward<Function>(local));

@@ -12,7 +12,8 @@ struct UpdateStats;
 
 /// What a Trainer tells while it works. Called on every rank alike, in the order of add_callback();
 /// a callback may call Trainer::request_stop() and nothing else of it that is collective.
-/// Source: transformers' TrainerCallback; a "step" is an optimizer update, a "round" one step() call.
+/// Source: transformers' TrainerCallback; a "step" is an optimizer update, a "round" one step()
+/// call.
 class TrainerCallback {
  public:
   virtual ~TrainerCallback() = default;

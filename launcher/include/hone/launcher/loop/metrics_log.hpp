@@ -21,8 +21,8 @@ class MetricsLog {
   void append(std::string_view json_object) noexcept;
 
   /// Drops what a run that is resumed at (step, round) will write again: records whose "step" lies
-  /// beyond, of kind "round" also those whose "round" does, and lines cut short by a kill. A file that
-  /// is not there is fine.
+  /// beyond, of kind "round" also those whose "round" does, and lines cut short by a kill. A file
+  /// that is not there is fine.
   /// Throws: Error (Io, or RunHeld without space); the file is then as it was.
   void discard_after(std::int64_t step, std::int64_t round);
 

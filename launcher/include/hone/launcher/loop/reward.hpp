@@ -34,8 +34,9 @@ class Reward {
   virtual std::vector<double> score(std::span<const Completion> completions) = 0;
 };
 
-/// What the configuration says about the reward: either `check` or `command` is set. With a command,
-/// what belongs to a check is ignored: setting the one and clearing the other is all there is to do.
+/// What the configuration says about the reward: either `check` or `command` is set. With a
+/// command, what belongs to a check is ignored: setting the one and clearing the other is all there
+/// is to do.
 struct RewardOptions {
   std::string check;    ///< "exact", "regex" or "number"
   std::string field;    ///< key of the prompt's row that holds the right answer (or the pattern)

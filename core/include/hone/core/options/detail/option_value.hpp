@@ -9,9 +9,9 @@
 
 namespace hone::detail {
 
-/// Text to value and back for every type an option can have. parse_value() returns false, and leaves
-/// `value` alone, where the text is no such value; print_value() gives text that parses to the same
-/// bits and that any YAML reader takes for the same type.
+/// Text to value and back for every type an option can have. parse_value() returns false, and
+/// leaves `value` alone, where the text is no such value; print_value() gives text that parses to
+/// the same bits and that any YAML reader takes for the same type.
 bool parse_value(std::string_view text, bool& value);
 bool parse_value(std::string_view text, std::int64_t& value);
 bool parse_value(std::string_view text, double& value);
