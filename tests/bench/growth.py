@@ -1,9 +1,7 @@
-"""How speed and memory of an update grow with the length of sequences, their number, and the layers of the model; one
-line a point, and a chart.
+"""How speed and memory of an update grow with the length of sequences, their number, and the
+layers of the model, of SmolLM2-135M's shape: a line for each point, and a chart.
 
-    python3 tests/bench/growth.py HONE [--json FILE] [--svg FILE] [--threads N] [--bf16]
-
-SmolLM2-135M's shape. For a machine that does nothing else; some ten minutes, and 20 GB of free memory.
+For a machine that does nothing else: some ten minutes, and 20 GB of free memory.
 """
 
 import argparse
@@ -118,13 +116,16 @@ def chart(points: list[dict]) -> str:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("hone", type=pathlib.Path, help="the program")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--threads", type=int, default=2, help="of the program; default 2")
+    parser.add_argument("--bf16", action="store_true", help="in bfloat16")
     parser.add_argument("--json", type=pathlib.Path, help="a file for all numbers")
     parser.add_argument("--svg", type=pathlib.Path, help="a file for the chart")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if not options.hone.is_file():
+        parser.error(f"{options.hone} is no program; build it, and give build/hone")
+    return options
 
 
 def main() -> int:

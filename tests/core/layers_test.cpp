@@ -20,17 +20,14 @@
 #include <utility>
 #include <vector>
 
+#include "support/scattered.hpp"
+
 namespace hone {
 namespace {
 
-constexpr double kEps = 1e-5;
+using testing::scattered;
 
-/// Numbers in [-1, 1] without a pattern, the same each time.
-at::Tensor scattered(at::IntArrayRef shape, double salt = 0.0) {
-  const auto count = c10::multiply_integers(shape);
-  const auto places = at::arange(count, at::kDouble) * 12.9898 + salt;
-  return (places.sin() * 43758.5453).sin().view(shape);
-}
+constexpr double kEps = 1e-5;
 
 at::Tensor trainable(at::Tensor weight) {
   weight.requires_grad_(true);

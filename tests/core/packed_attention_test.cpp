@@ -12,20 +12,18 @@
 #include <vector>
 
 #include "hone/core/model/attention.hpp"
+#include "support/scattered.hpp"
 
 namespace hone {
 namespace {
+
+using testing::scattered;
 
 /// Beside short ones, two that take the flash kernel.
 const std::vector<std::int64_t> kLengths{5, 600, 1, 40, 513};
 constexpr std::int64_t kLongestShort = 40;
 constexpr std::int64_t kDim = 8;
 constexpr double kScale = 0.3;
-
-at::Tensor scattered(at::IntArrayRef shape, double salt) {
-  const auto count = c10::multiply_integers(shape);
-  return ((at::arange(count, at::kDouble) * 12.9898 + salt).sin() * 43758.5453).sin().view(shape);
-}
 
 at::Tensor mask(std::int64_t length) {
   return at::full({1, length, length}, -std::numeric_limits<double>::infinity(), at::kDouble).triu_(1);

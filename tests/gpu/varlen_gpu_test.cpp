@@ -12,6 +12,7 @@
 
 #include "gpu/gpu_world.hpp"
 #include "hone/core/model/attention.hpp"
+#include "support/scattered.hpp"
 
 namespace hone::testing {
 namespace {
@@ -19,11 +20,6 @@ namespace {
 const std::vector<std::int64_t> kLengths{5, 600, 1, 40};
 constexpr std::int64_t kTokens = 5 + 600 + 1 + 40, kHeads = 6, kKvHeads = 2, kDim = 64;
 constexpr double kScale = 0.125;
-
-at::Tensor scattered(at::IntArrayRef shape, double salt) {
-  const auto count = c10::multiply_integers(shape);
-  return ((at::arange(count, at::kDouble) * 12.9898 + salt).sin() * 43758.5453).sin().view(shape);
-}
 
 at::Tensor one_by_one(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   std::vector<at::Tensor> outputs;

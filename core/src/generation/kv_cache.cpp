@@ -95,21 +95,30 @@ void store(const at::Tensor& cache, const PrefillAttention::Prompt& prompt, cons
       .copy_(tokens.transpose(0, 1));
 }
 
+std::vector<std::int64_t> lengths_of(std::span<const PrefillAttention::Prompt> prompts) {
+  std::vector<std::int64_t> lengths;
+  for (const auto& prompt : prompts) lengths.push_back(prompt.length);
+  return lengths;
+}
+
 }  // namespace
+
+PrefillAttention::PrefillAttention(DecodingState& state, std::vector<Prompt> prompts,
+                                   EncodedSource source)
+    : state_(state),
+      prompts_(std::move(prompts)),
+      source_(std::move(source)),
+      attention_(lengths_of(prompts_)) {}
 
 at::Tensor PrefillAttention::attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                     const at::Tensor& v, const ScoreRule& rule) {
-  std::vector<at::Tensor> outputs;
   std::int64_t begin = 0;
   for (const auto& prompt : prompts_) {
-    const auto keys = k.narrow(0, begin, prompt.length);
-    const auto values = v.narrow(0, begin, prompt.length);
-    outputs.push_back(causal_attention_(q.narrow(0, begin, prompt.length), keys, values, rule));
-    store(state_.own.keys(layer), prompt, keys);
-    store(state_.own.values(layer), prompt, values);
+    store(state_.own.keys(layer), prompt, k.narrow(0, begin, prompt.length));
+    store(state_.own.values(layer), prompt, v.narrow(0, begin, prompt.length));
     begin += prompt.length;
   }
-  return at::cat(outputs);
+  return attention_.attend(layer, q, k, v, rule);
 }
 
 at::Tensor PrefillAttention::attend_source(std::int64_t layer, const at::Tensor& q,

@@ -72,8 +72,7 @@ class PrefillAttention final : public Attention {
     std::int64_t num_rows = 0;
   };
   /// `source`: one text for each prompt, or nothing.
-  PrefillAttention(DecodingState& state, std::vector<Prompt> prompts, EncodedSource source)
-      : state_(state), prompts_(std::move(prompts)), source_(std::move(source)) {}
+  PrefillAttention(DecodingState& state, std::vector<Prompt> prompts, EncodedSource source);
 
   at::Tensor attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
                     const at::Tensor& v, const ScoreRule& rule) override;
@@ -84,7 +83,7 @@ class PrefillAttention final : public Attention {
   DecodingState& state_;
   std::vector<Prompt> prompts_;
   EncodedSource source_;
-  CausalAttention causal_attention_;
+  SegmentedCausalAttention attention_;
 };
 
 /// What one query a row sees of a cache: each row up to its length.

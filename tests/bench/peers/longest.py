@@ -1,5 +1,5 @@
-"""The longest sequence whose update fits into a given memory: hone against a Python loop, both computing blocks again for
-the backward pass.
+"""The longest sequence whose update fits into a given memory: hone against a Python loop, both
+computing blocks again for the backward pass.
 """
 
 import argparse
@@ -31,13 +31,15 @@ class Side:
     def loop(self, length: int) -> float:
         log = self.model / f"longest-{length}.log"
         arguments = [str(self.model), *self.arguments(length)]
+        # Without worker.KEEP_MEMORY, which is for speed and costs memory.
         peer = worker.Worker("loop_step.py", arguments, self.options.threads, log)
         peer.close()
         return peer.ready["peak_memory"]
 
 
 def longest(memory_of: Callable[[int], float], most: int) -> int:
-    """Memory grows with length: doubled until it is too much, then halved. 0 where not even the first fits."""
+    """Memory grows with length: doubled until it is too much, then halved. 0 where not even the
+    first fits; not more than `most`."""
     fits, too_long = 0, STEP
     while too_long <= most and memory_of(too_long) <= LIMIT:
         fits, too_long = too_long, 2 * too_long
@@ -52,17 +54,26 @@ def longest(memory_of: Callable[[int], float], most: int) -> int:
     return fits
 
 
+def said(length: int, most: int) -> str:
+    if length == 0:
+        return f"below {STEP}"
+    return f"{length} (none longer was tried)" if length + STEP > most else str(length)
+
+
 def run(options: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
     records = []
     model = models.write(folder, MODEL, options.num_layers)
     for bf16 in (False, True):
         side = Side(options, model, bf16)
-        found = {"hone": longest(side.hone, options.most), "loop": longest(side.loop, options.most)}
+        found = {
+            "hone": longest(side.hone, options.most),
+            "loop": longest(side.loop, options.most),
+        }
         dtype = "bfloat16" if bf16 else "float32"
-        at_least = " or more" if found["hone"] * 2 > options.most else ""
+        hone, loop = (said(length, options.most) for length in found.values())
         print(
-            f"Longest sequence of an update in {LIMIT * 1e-9:.0f} GB, {MODEL}, {dtype}, blocks computed again: "
-            f"hone {found['hone']}{at_least}, Python loop {found['loop'] or f'below {STEP}'} tokens\n",
+            f"Longest sequence of an update in {LIMIT * 1e-9:.0f} GB, {MODEL}, {dtype}, "
+            f"blocks computed again: hone {hone} tokens, Python loop {loop}\n",
             flush=True,
         )
         records.append({"what": f"longest sequence, {dtype}", **found})

@@ -42,17 +42,22 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     options = parse()
     records = []
+
+    def write() -> None:
+        if options.json:
+            options.json.write_text(json.dumps(records, indent=1) + "\n")
+
+    write()  # a place that cannot be written is said before an hour has gone
     with tempfile.TemporaryDirectory(prefix="hone-bench-") as folder:
         try:
             parts = {"training": training, "generation": generation, "memory": longest}
             for name, part in parts.items():
                 if options.only in (None, name):
                     records += part.run(options, pathlib.Path(folder))
+                    write()
         except worker.Failed as failure:
             print(failure, file=sys.stderr)
             return 1
-    if options.json:
-        options.json.write_text(json.dumps(records, indent=1) + "\n")
     return 0
 
 
