@@ -215,6 +215,39 @@ TYPED_TEST(KernelsTest, NormsGatesAndRotationsAgreeWithPlainLoops) {
   }
 }
 
+TYPED_TEST(KernelsTest, CrossEntropyIsItsDefinition) {
+  constexpr std::int64_t kCount = 77, kTarget = 70;
+  constexpr double kFactor = 0.5;
+  const Numbers<TypeParam> given{kCount, 1.0};
+  double mass = 0.0, mean = 0.0;
+  for (std::int64_t i = 0; i < kCount; ++i) {
+    mass += std::exp(given[i]);
+    mean += given[i] / kCount;
+  }
+  for (const auto* kernels : usable_kernels<TypeParam>()) {
+    for (const double smoothing : {0.0, 0.3}) {
+      auto logits = given;
+      const auto loss = [&](const double* factor) {
+        return kernels->rows.cross_entropy(logits.stored.data(), kCount, kTarget, smoothing, factor);
+      };
+      const double expected =
+          std::log(mass) - (1.0 - smoothing) * given[kTarget] - smoothing * mean;
+      EXPECT_NEAR(loss(nullptr), expected, 1e-5);
+      EXPECT_EQ(logits.stored, given.stored);
+      EXPECT_NEAR(loss(&kFactor), expected, 1e-5);
+      for (std::int64_t i = 0; i < kCount; ++i) {
+        const double wanted = (i == kTarget ? 1.0 - smoothing : 0.0) + smoothing / kCount;
+        this->expect_near(logits.stored[static_cast<std::size_t>(i)],
+                          kFactor * (std::exp(given[i]) / mass - wanted));
+      }
+    }
+    auto odd = given;
+    odd.stored[3] = not_a_number<TypeParam>();
+    EXPECT_TRUE(std::isnan(
+        kernels->rows.cross_entropy(odd.stored.data(), kCount, kTarget, 0.0, nullptr)));
+  }
+}
+
 TYPED_TEST(KernelsTest, GradientsAreDifferenceQuotients) {
   constexpr std::int64_t kWidth = 41;
   const Numbers<TypeParam> x{kWidth, 1.0}, y{kWidth, 2.0}, down{kWidth, 3.0};

@@ -11,6 +11,8 @@
 #include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 
+#include <utility>
+
 namespace hone {
 namespace {
 
@@ -68,6 +70,35 @@ TEST(HeadLoss, SmoothsAndWeighs) {
   EXPECT_NEAR(got.loss_sum.item<double>() / reference.loss.item<double>(), 1.0, 1e-12);
   EXPECT_LT(distance(got.hidden_gradient, reference.hidden.grad()), 1e-12);
   EXPECT_LT(distance(head.weight.grad(), reference.weight.grad()), 1e-12);
+}
+
+/// By loops of our own, against float64 on the same numbers.
+TEST(HeadLoss, IsThatOfFloat64InNarrowTypes) {
+  constexpr double kScale = 0.125, kSmoothing = 0.2;
+  for (const auto& [dtype, tolerance] : {std::pair{at::kFloat, 1e-5}, {at::kBFloat16, 2e-2}}) {
+    const HeadCase head{50, 301, 16, dtype};
+    HeadCase wide = head;
+    wide.hidden = head.hidden.to(at::kDouble);
+    wide.weight = head.weight.to(at::kDouble);
+    for (const auto& weights : {at::Tensor{}, at::rand({50}, at::kFloat)}) {
+      for (const double smoothing : {0.0, kSmoothing}) {
+        head.weight.grad().zero_();
+        const Reference reference{wide, kScale, smoothing, weights};
+        const auto got = head_loss(head.hidden, head.weight, head.targets,
+                                   {.with_gradient = true,
+                                    .scale = kScale,
+                                    .label_smoothing = smoothing,
+                                    .target_weights = weights});
+        const auto loss = reference.loss.item<double>();
+        EXPECT_NEAR(got.loss_sum.item<double>() / loss, 1.0, tolerance);
+        EXPECT_LT(distance(got.hidden_gradient, reference.hidden.grad()), tolerance);
+        EXPECT_LT(distance(head.weight.grad(), reference.weight.grad()), tolerance);
+        const auto alone = head_loss(head.hidden, head.weight, head.targets,
+                                     {.label_smoothing = smoothing, .target_weights = weights});
+        EXPECT_EQ(alone.loss_sum.item<double>(), got.loss_sum.item<double>());
+      }
+    }
+  }
 }
 
 TEST(HeadLoss, ChunksAddUp) {

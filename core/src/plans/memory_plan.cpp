@@ -50,15 +50,16 @@ std::int64_t block_backward(const BlockStack& stack, const MemoryRequest& r) {
 }
 
 /// What comes on top while the head's loss and gradient are made, chunk by chunk (head_loss()):
-/// logits and log-probabilities; in bfloat16 also what is rounded of them, and the head's gradient
-/// before it is added.
+/// logits, whose place their gradient takes, on GPUs log-probabilities and in bfloat16 what is
+/// rounded of them too; in bfloat16 also the head's gradient before it is added.
 std::int64_t head_peak(const ModelSizes& model, const MemoryRequest& r) {
   const auto rows = std::min(r.sequences * r.length, head_loss_rows(model.vocab_size));
   const auto logits = rows * model.vocab_size;
-  if (r.element_bytes >= kFloat) return 2 * kFloat * logits;
+  if (r.element_bytes >= kFloat) return (r.on_gpu ? 2 : 1) * kFloat * logits;
   const auto narrow = r.element_bytes;
-  return std::max((narrow + 2 * kFloat) * logits,
-                  (narrow + kFloat) * (logits + model.vocab_size * model.hidden_size));
+  const auto weight_gradient = (narrow + kFloat) * model.vocab_size * model.hidden_size;
+  if (!r.on_gpu) return narrow * logits + weight_gradient;
+  return std::max((narrow + 2 * kFloat) * logits, (narrow + kFloat) * logits + weight_gradient);
 }
 
 std::int64_t activations(const ModelSizes& model, const MemoryRequest& r) {

@@ -159,6 +159,26 @@ at::Tensor swiglu_by_rows(const at::Tensor& gate, const at::Tensor& up) {
   return Swiglu::apply(gate, up);
 }
 
+at::Tensor cross_entropy_by_rows(at::Tensor& logits, const at::Tensor& targets, double smoothing,
+                                 const at::Tensor& factors) {
+  RECORD_FUNCTION("hone::cross_entropy", c10::ArrayRef<const c10::IValue>{});
+  const auto rows = logits.size(0), width = logits.size(1);
+  auto losses = at::empty({rows}, logits.options().dtype(at::kDouble));
+  auto* const loss = losses.mutable_data_ptr<double>();
+  const auto* const target = targets.const_data_ptr<std::int64_t>();
+  const auto* const factor = factors.defined() ? factors.const_data_ptr<double>() : nullptr;
+  with_stored_type(logits, [&]<typename T>(T) {
+    const auto& kernels = detail::kernels<T>().rows;
+    over_rows(rows, width, [&](std::int64_t first, std::int64_t last) {
+      for (auto row = first; row < last; ++row) {
+        loss[row] = kernels.cross_entropy(data<T>(logits) + row * width, width, target[row],
+                                          smoothing, factor == nullptr ? nullptr : factor + row);
+      }
+    });
+  });
+  return losses;
+}
+
 at::Tensor rotate_by_rows(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
   if (!c10::GradMode::is_enabled()) return rotated(x, cos, sin, 1.0F);
   return Rotate::apply(x, cos, sin);

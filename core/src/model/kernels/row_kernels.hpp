@@ -23,6 +23,11 @@ struct RowKernels {
   /// whose cosines and sines are given for i < half; by their opposites where `sign` is -1.
   void (*rotate)(const T* x, const T* cos, const T* sin, float sign, std::int64_t heads,
                  std::int64_t half, T* out);
+
+  /// Cross entropy of softmax(logits) against `target`, of which the share `smoothing` is spread
+  /// evenly over all. `factor` times its gradient takes the place of the logits; null: they stay.
+  double (*cross_entropy)(T* logits, std::int64_t count, std::int64_t target, double smoothing,
+                          const double* factor);
 };
 
 }  // namespace hone::detail

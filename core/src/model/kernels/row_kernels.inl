@@ -1,6 +1,7 @@
 // The loops of RowKernels: kRowKernels in the namespace HONE_KERNELS.
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "model/kernels/numbers.inl"
 #include "model/kernels/row_kernels.hpp"
@@ -77,11 +78,43 @@ void rotate(const T* __restrict x, const T* __restrict cos, const T* __restrict 
 }
 
 template <typename T>
+double cross_entropy(T* __restrict logits, std::int64_t count, std::int64_t target,
+                     double smoothing, const double* factor) {
+  float largest = -std::numeric_limits<float>::infinity(), all = 0.0F, masses = 0.0F;
+#pragma omp simd reduction(max : largest)
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float logit = load(logits[i]);
+    largest = logit > largest ? logit : largest;
+  }
+#pragma omp simd reduction(+ : all, masses)
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float below = load(logits[i]) - largest;
+    all += below;
+    masses += exp_of_negative(below);
+  }
+  const double log_mass = std::log(static_cast<double>(masses));
+  const double at_target = static_cast<double>(load(logits[target])) - static_cast<double>(largest);
+  const double spread = smoothing > 0 ? smoothing * static_cast<double>(all) / static_cast<double>(count) : 0.0;
+  const double loss = log_mass - (1.0 - smoothing) * at_target - spread;
+  if (factor == nullptr) return loss;
+  const float scale = static_cast<float>(*factor / static_cast<double>(masses));
+  const float even = static_cast<float>(*factor * smoothing / static_cast<double>(count));
+  const float of_target = exp_of_negative(load(logits[target]) - largest) * scale - even -
+                          static_cast<float>(*factor * (1.0 - smoothing));
+  for (std::int64_t i = 0; i < count; ++i) {
+    logits[i] = store<T>(exp_of_negative(load(logits[i]) - largest) * scale - even);
+  }
+  logits[target] = store<T>(of_target);
+  return loss;
+}
+
+template <typename T>
 constexpr RowKernels<T> kRowKernels{.rms_norm = rms_norm<T>,
                                     .rms_norm_backward = rms_norm_backward<T>,
                                     .swiglu = swiglu<T>,
                                     .swiglu_backward = swiglu_backward<T>,
-                                    .rotate = rotate<T>};
+                                    .rotate = rotate<T>,
+                                    .cross_entropy = cross_entropy<T>};
 
 }  // namespace
 
