@@ -90,11 +90,14 @@ TEST(MemoryPlan, ActivationsAreThoseOfAllBlocksAndTheOneThatGoesBackward) {
   // the rows that predict and their gradient: 2 x 15 x 4 x 4.
   const std::int64_t held = 2 * (15'000 + 7'500) + 105 + 480;
   // One backward: 15 x (64 + 2 x 16), but the scores of one sequence are more: 25 x 100; and 50 x 4
-  // of a weight. The head's two tables of 15 x 10 floats are less.
+  // of a weight. The head's table of 15 x 10 floats is less.
   EXPECT_EQ(plan_memory(small_model(), small_request()).activations, held + 2'500 + 200);
   auto wide = small_model();
   wide.vocab_size = 1000;
-  EXPECT_EQ(plan_memory(wide, small_request()).activations, held + 2 * 4 * 15 * 1000);
+  EXPECT_EQ(plan_memory(wide, small_request()).activations, held + 4 * 15 * 1000);
+  auto on_gpu = small_request();
+  on_gpu.on_gpu = true;  // where log-probabilities are made beside the logits
+  EXPECT_EQ(plan_memory(wide, on_gpu).activations, held + 2 * 4 * 15 * 1000);
 }
 
 TEST(MemoryPlan, CheckpointingHoldsInputsAndOneBlock) {
@@ -109,7 +112,7 @@ TEST(MemoryPlan, TheHeadHoldsNoMoreThanAChunkOfLogits) {
   model.vocab_size = std::int64_t{1} << 23;  // two rows of logits at once
   const auto before = plan_memory(small_model(), small_request()).activations - 2'700;
   EXPECT_EQ(plan_memory(model, small_request()).activations,
-            before + 2 * 4 * (std::int64_t{1} << 24));
+            before + 4 * (std::int64_t{1} << 24));
 }
 
 TEST(MemoryPlan, GeneratingAndTrainingTakeTurns) {

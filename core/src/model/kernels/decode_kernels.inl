@@ -19,6 +19,12 @@ namespace {
 /// As many sums as registers hold beside what is multiplied.
 constexpr int kTileRows = 4;
 constexpr int kTileOutputs = kVectorBytes == 64 ? 4 : 2;
+/// Of one row: there is nothing to share, and narrow weights come faster from one place than from
+/// four.
+template <typename T>
+constexpr int kOutputsOfOneRow = sizeof(T) < sizeof(float) ? 1 : kTileOutputs;
+/// Units: bytes between what is multiplied and what memory is asked for.
+constexpr std::int64_t kAhead = 8192;
 
 /// How a vector of weights as they are stored is multiplied with as many numbers of x as unpack()
 /// leaves them.
@@ -104,15 +110,16 @@ template <int kRows, int kOutputs, typename T, typename Out>
 void product_tile(const float* x, const T* weight, const T* bias, std::int64_t inner, Out* out,
                   std::int64_t out_stride) {
   const auto whole = whole_steps<T>(inner);
+  const auto* const first = reinterpret_cast<const char*>(weight);
   Floats sums[kRows][kOutputs] = {};
   for (std::int64_t i = 0; i < whole; i += Step<T>::kCount) {
     typename Step<T>::Weights weights[kOutputs];
 #pragma GCC unroll 4
     for (int n = 0; n < kOutputs; ++n) {
       weights[n] = Step<T>::weights(weight + n * inner + i);
-      // The next tile's, while this one is computed: rows are short, and the processor does not
-      // guess the next.
-      __builtin_prefetch(weight + (n + kOutputs) * inner + i);
+      // In the order of memory, although the rows of a tile are read side by side: what is asked for
+      // line after line comes fastest.
+      __builtin_prefetch(first + kAhead + (i / Step<T>::kCount * kOutputs + n) * kVectorBytes);
     }
 #pragma GCC unroll 4
     for (int row = 0; row < kRows; ++row) {
@@ -149,17 +156,26 @@ void product_of_rows(const float* x, std::int64_t rows, const T* weight, const T
   }
 }
 
-template <typename T, typename Out>
-void product(const float* x, std::int64_t rows, const T* weight, const T* bias, std::int64_t inner,
-             std::int64_t outputs, Out* out, std::int64_t out_stride) {
+template <int kOutputs, typename T, typename Out>
+void product_by(const float* x, std::int64_t rows, const T* weight, const T* bias,
+                std::int64_t inner, std::int64_t outputs, Out* out, std::int64_t out_stride) {
   const auto bias_at = [&](std::int64_t n) { return bias == nullptr ? nullptr : bias + n; };
   std::int64_t n = 0;
-  for (; n + kTileOutputs <= outputs; n += kTileOutputs) {
-    product_of_rows<kTileOutputs>(x, rows, weight + n * inner, bias_at(n), inner, out + n,
-                                  out_stride);
+  for (; n + kOutputs <= outputs; n += kOutputs) {
+    product_of_rows<kOutputs>(x, rows, weight + n * inner, bias_at(n), inner, out + n, out_stride);
   }
   for (; n < outputs; ++n) {
     product_of_rows<1>(x, rows, weight + n * inner, bias_at(n), inner, out + n, out_stride);
+  }
+}
+
+template <typename T, typename Out>
+void product(const float* x, std::int64_t rows, const T* weight, const T* bias, std::int64_t inner,
+             std::int64_t outputs, Out* out, std::int64_t out_stride) {
+  if (rows == 1) {
+    product_by<kOutputsOfOneRow<T>>(x, rows, weight, bias, inner, outputs, out, out_stride);
+  } else {
+    product_by<kTileOutputs>(x, rows, weight, bias, inner, outputs, out, out_stride);
   }
 }
 
