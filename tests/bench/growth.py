@@ -41,13 +41,10 @@ def measure(options: argparse.Namespace, folder: pathlib.Path, sweep: str, value
         bf16=options.bf16,
     )
     report = worker.hone(options.hone, arguments, options.threads)
-    speed = sum(lengths) / report["seconds"]
-    if sweep == "layers":
-        speed *= value  # what grows with them is the work of a token
     return {
         "sweep": sweep,
         "value": value,
-        "speed": speed,
+        "speed": sum(lengths) / report["seconds"],
         "gigabytes": report["peak_memory"] * 1e-9,
         "seconds": report["seconds"],
     }
@@ -104,8 +101,9 @@ def chart(points: list[dict]) -> str:
     panels = []
     for column, (sweep, (below, _)) in enumerate(SWEEPS.items()):
         own = [point for point in points if point["sweep"] == sweep]
-        title = "tokens x layers a second" if sweep == "layers" else "tokens a second"
-        for row, (name, key) in enumerate([(title, "speed"), ("peak memory, GB", "gigabytes")]):
+        # The output layer takes its time however few layers there are.
+        first = ("seconds", "seconds") if sweep == "layers" else ("tokens a second", "speed")
+        for row, (name, key) in enumerate([first, ("peak memory, GB", "gigabytes")]):
             drawn = [(point["value"], point[key]) for point in own]
             panels.append(Panel(column, row, name, below).svg(drawn))
     body = "\n".join(panels)
@@ -142,7 +140,7 @@ def main() -> int:
                     return 1
                 points.append(point)
                 print(
-                    f"{sweep:7} {value:5}  {point['seconds']:8.3f} s  {point['speed']:8.1f} a second  "
+                    f"{sweep:7} {value:5}  {point['seconds']:8.3f} s  {point['speed']:8.1f} tokens/s  "
                     f"{point['gigabytes']:6.2f} GB",
                     flush=True,
                 )
