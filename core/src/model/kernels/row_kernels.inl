@@ -1,4 +1,5 @@
 // The loops of RowKernels: kRowKernels in the namespace HONE_KERNELS.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -80,24 +81,31 @@ void rotate(const T* __restrict x, const T* __restrict cos, const T* __restrict 
 template <typename T>
 double cross_entropy(T* __restrict logits, std::int64_t count, std::int64_t target,
                      double smoothing, const double* factor) {
-  float largest = -std::numeric_limits<float>::infinity(), all = 0.0F, masses = 0.0F;
+  float largest = -std::numeric_limits<float>::infinity();
 #pragma omp simd reduction(max : largest)
   for (std::int64_t i = 0; i < count; ++i) {
     const float logit = load(logits[i]);
     largest = logit > largest ? logit : largest;
   }
-#pragma omp simd reduction(+ : all, masses)
-  for (std::int64_t i = 0; i < count; ++i) {
-    const float below = load(logits[i]) - largest;
-    all += below;
-    masses += exp_of_negative(below);
+  double all = 0.0, masses = 0.0;
+  constexpr std::int64_t kBlock = 1024;  // what float adds up without losing much
+  for (std::int64_t begin = 0; begin < count; begin += kBlock) {
+    const auto end = std::min(begin + kBlock, count);
+    float all_here = 0.0F, masses_here = 0.0F;
+#pragma omp simd reduction(+ : all_here, masses_here)
+    for (auto i = begin; i < end; ++i) {
+      const float below = load(logits[i]) - largest;
+      all_here += below;
+      masses_here += exp_of_negative(below);
+    }
+    all += static_cast<double>(all_here);
+    masses += static_cast<double>(masses_here);
   }
-  const double log_mass = std::log(static_cast<double>(masses));
   const double at_target = static_cast<double>(load(logits[target])) - static_cast<double>(largest);
-  const double spread = smoothing > 0 ? smoothing * static_cast<double>(all) / static_cast<double>(count) : 0.0;
-  const double loss = log_mass - (1.0 - smoothing) * at_target - spread;
+  const double spread = smoothing > 0 ? smoothing * all / static_cast<double>(count) : 0.0;
+  const double loss = std::log(masses) - (1.0 - smoothing) * at_target - spread;
   if (factor == nullptr) return loss;
-  const float scale = static_cast<float>(*factor / static_cast<double>(masses));
+  const float scale = static_cast<float>(*factor / masses);
   const float even = static_cast<float>(*factor * smoothing / static_cast<double>(count));
   const float of_target = exp_of_negative(load(logits[target]) - largest) * scale - even -
                           static_cast<float>(*factor * (1.0 - smoothing));
