@@ -12,6 +12,8 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "model/kernels/decode_functions.hpp"
@@ -181,6 +183,99 @@ TYPED_TEST(KernelsTest, AttentionIsItsDefinition) {
             this->expect_near(out[static_cast<std::size_t>(g * kDim + i)], expected);
           }
         }
+      }
+    }
+  }
+}
+
+/// Causal attention of one head and its gradients by their formulas. Shape: all (length, dim).
+struct PlainAttention {
+  std::vector<double> out, of_q, of_k, of_v;
+
+  template <typename Rows>
+  PlainAttention(const Rows& q, const Rows& k, const Rows& v, const Rows& of_out,
+                 std::int64_t length, std::int64_t dim, double scale)
+      : out(size(length, dim)), of_q(out), of_k(out), of_v(out) {
+    const auto dot = [&](const Rows& a, std::int64_t i, const Rows& b, std::int64_t j) {
+      double sum = 0.0;
+      for (std::int64_t d = 0; d < dim; ++d) sum += a(i, d) * b(j, d);
+      return sum;
+    };
+    const auto add = [&](std::vector<double>& sums, std::int64_t i, double factor, const Rows& rows,
+                         std::int64_t j) {
+      for (std::int64_t d = 0; d < dim; ++d) {
+        sums[static_cast<std::size_t>(i * dim + d)] += factor * rows(j, d);
+      }
+    };
+    for (std::int64_t i = 0; i < length; ++i) {
+      std::vector<double> weights;
+      double mass = 0.0, mean = 0.0;
+      for (std::int64_t j = 0; j <= i; ++j) {
+        weights.push_back(std::exp(scale * dot(q, i, k, j)));
+        mass += weights.back();
+      }
+      for (std::int64_t j = 0; j <= i; ++j) {
+        auto& weight = weights[static_cast<std::size_t>(j)];
+        weight /= mass;
+        mean += weight * dot(of_out, i, v, j);
+        add(out, i, weight, v, j);
+      }
+      for (std::int64_t j = 0; j <= i; ++j) {
+        const double weight = weights[static_cast<std::size_t>(j)];
+        const double of_score = scale * weight * (dot(of_out, i, v, j) - mean);
+        add(of_v, j, weight, of_out, i);
+        add(of_q, i, of_score, k, j);
+        add(of_k, j, of_score, q, i);
+      }
+    }
+  }
+
+  static std::size_t size(std::int64_t length, std::int64_t dim) {
+    return static_cast<std::size_t>(length * dim);
+  }
+};
+
+TYPED_TEST(KernelsTest, CausalAttentionAndItsGradientsAreTheirFormulas) {
+  constexpr float kScale = 0.7F;
+  // Beside odd ones: as many queries as one block has, and more keys than one span.
+  for (const auto& [length, dim] : {std::pair<std::int64_t, std::int64_t>{1, 5}, {7, 64}, {48, 37},
+                                    {131, 80}, {700, 16}}) {
+    // Rows of queries, keys and values lie beside each other, as one product leaves them.
+    const auto stride = 3 * dim;
+    const Numbers<TypeParam> inputs{length * stride, 1.0}, of_out{length * dim, 2.0};
+    using Rows = std::function<double(std::int64_t, std::int64_t)>;
+    const auto part = [&](std::int64_t first) -> Rows {
+      return [&, first](std::int64_t i, std::int64_t d) { return inputs[i * stride + first + d]; };
+    };
+    const PlainAttention plain{part(0), part(dim), part(2 * dim),
+                               Rows{[&](std::int64_t i, std::int64_t d) { return of_out[i * dim + d]; }},
+                               length, dim, static_cast<double>(kScale)};
+    for (const auto* kernels : usable_kernels<TypeParam>()) {
+      const auto& attention = kernels->attention;
+      const auto size = PlainAttention::size(length, dim);
+      std::vector<TypeParam> out(size), of_q(size), of_k(size), of_v(size);
+      std::vector<float> normalizers(static_cast<std::size_t>(length));
+      // What is not written before it is read shows.
+      std::vector<float> scratch(static_cast<std::size_t>(attention.scratch(length, dim)), NAN);
+      const AttentionTask<TypeParam> task{.q = {inputs.data(), stride},
+                                          .k = {inputs.data() + dim, stride},
+                                          .v = {inputs.data() + 2 * dim, stride},
+                                          .length = length,
+                                          .dim = dim,
+                                          .scale = kScale};
+      attention.forward(task, scratch.data(), {out.data(), dim}, normalizers.data(), length);
+      std::ranges::fill(scratch, NAN);
+      attention.backward(task, scratch.data(), normalizers.data(), length,
+                         {.out = {out.data(), dim},
+                          .of_out = {of_out.data(), dim},
+                          .of_q = {of_q.data(), dim},
+                          .of_k = {of_k.data(), dim},
+                          .of_v = {of_v.data(), dim}});
+      for (std::size_t i = 0; i < size; ++i) {
+        this->expect_near(out[i], plain.out[i], 2.0);
+        this->expect_near(of_q[i], plain.of_q[i], 4.0);
+        this->expect_near(of_k[i], plain.of_k[i], 4.0);
+        this->expect_near(of_v[i], plain.of_v[i], 4.0);
       }
     }
   }

@@ -1,17 +1,18 @@
-// Attention over packed sequences as one function of autograd, against one sequence after the
-// other.
-#include "model/packed_attention.hpp"
+// Attention over packed sequences against products of one sequence after the other.
+#include "hone/core/model/attention.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <numeric>
+#include <tuple>
 #include <vector>
 
-#include "hone/core/model/attention.hpp"
 #include "support/scattered.hpp"
 
 namespace hone {
@@ -19,10 +20,8 @@ namespace {
 
 using testing::scattered;
 
-/// Beside short ones, two that take the flash kernel.
-const std::vector<std::int64_t> kLengths{5, 600, 1, 40, 513};
-constexpr std::int64_t kLongestShort = 40;
-constexpr std::int64_t kDim = 8;
+/// Of one block of queries and less, of several, and of more keys than one span of the kernels has.
+const std::vector<std::int64_t> kLengths{5, 600, 1, 40, 1250, 96};
 constexpr double kScale = 0.3;
 
 at::Tensor mask(std::int64_t length) {
@@ -41,16 +40,16 @@ at::Tensor one_by_one(const at::Tensor& q, const at::Tensor& k, const at::Tensor
 }
 
 at::Tensor packed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  return detail::packed_attention(q, k, v, kLengths, mask(kLongestShort).to(q.scalar_type()), kScale);
+  return SegmentedCausalAttention{kLengths}.attend(0, q, k, v, {.scale = kScale});
 }
 
 /// The output and the gradients of what q, k and v are views of.
 template <typename Attend>
-std::vector<at::Tensor> results_of(std::int64_t heads, std::int64_t kv_heads, at::ScalarType dtype,
-                                   Attend attend) {
-  const auto tokens = 5 + 600 + 1 + 40 + 513;
+std::vector<at::Tensor> results_of(std::int64_t heads, std::int64_t kv_heads, std::int64_t dim,
+                                   at::ScalarType dtype, Attend attend) {
+  const auto tokens = std::reduce(kLengths.begin(), kLengths.end());
   const auto all = heads + 2 * kv_heads;
-  const auto joint = scattered({tokens, all, kDim}, 1.0).to(dtype).requires_grad_(true);
+  const auto joint = scattered({tokens, all, dim}, 1.0).to(dtype).requires_grad_(true);
   const auto parts = joint.split_with_sizes({heads, kv_heads, kv_heads}, 1);
   const auto out = attend(parts[0], parts[1], parts[2]);
   (out * scattered(out.sizes(), 2.0).to(dtype)).sum().backward();
@@ -58,11 +57,11 @@ std::vector<at::Tensor> results_of(std::int64_t heads, std::int64_t kv_heads, at
 }
 
 TEST(PackedAttention, IsThatOfEachSequence) {
-  for (const auto& [heads, kv_heads] : {std::pair{3, 3}, {4, 2}, {4, 1}}) {
-    const auto expected = results_of(heads, kv_heads, at::kDouble, one_by_one);
+  for (const auto& [heads, kv_heads, dim] : {std::tuple{3, 3, 8}, {4, 2, 20}, {4, 1, 80}}) {
+    const auto expected = results_of(heads, kv_heads, dim, at::kDouble, one_by_one);
     for (const auto& [dtype, tolerance] :
          {std::pair{at::kDouble, 1e-11}, {at::kFloat, 1e-5}, {at::kBFloat16, 3e-2}}) {
-      const auto got = results_of(heads, kv_heads, dtype, packed);
+      const auto got = results_of(heads, kv_heads, dim, dtype, packed);
       for (std::size_t i = 0; i < got.size(); ++i) {
         const double worst = (got[i] - expected[i]).abs().max().item<double>();
         EXPECT_LT(worst, tolerance * expected[i].abs().max().item<double>())
@@ -70,6 +69,13 @@ TEST(PackedAttention, IsThatOfEachSequence) {
       }
     }
   }
+}
+
+TEST(PackedAttention, TakesHeadsThatLieApart) {
+  const auto tokens = std::reduce(kLengths.begin(), kLengths.end());
+  const auto apart = [&](double salt) { return scattered({3, tokens, 8}, salt).to(at::kFloat).transpose(0, 1); };
+  const auto q = apart(1.0), k = apart(2.0), v = apart(3.0);
+  EXPECT_TRUE(at::equal(packed(q, k, v), packed(q.contiguous(), k.contiguous(), v.contiguous())));
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ target_link_libraries(hone_test_support
          GTest::gtest rapidcheck)
 
 foreach(unit layers sampling loss packed_batch parameter_store golden law trainer generation recomputed
-        dropout determinism bfloat16 promises model_sizes memory_growth)
+        dropout determinism bfloat16 packed_attention promises model_sizes memory_growth)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support)
 endforeach()
 hone_add_property_test(law_property_test CASES 300
@@ -28,7 +28,7 @@ hone_add_property_test(unpad_property_test CASES 500
   SOURCES unpad_property_test.cpp LINK hone_test_support)
 hone_add_test(gradient_exchange_test SOURCES gradient_exchange_test.cpp LINK hone_test_support)
 target_include_directories(gradient_exchange_test PRIVATE ${PROJECT_SOURCE_DIR}/core/src)
-foreach(unit parameter_digest packed_attention kernels)
+foreach(unit parameter_digest kernels)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support)
   target_include_directories(${unit}_test PRIVATE ${PROJECT_SOURCE_DIR}/core/src)
 endforeach()

@@ -78,7 +78,9 @@ std::vector<GoldenFamily> golden_families() {
        .first_logits = {1.08627, .94159, .67407},
        .sum_of_squared_logits = 193.32719,
        .losses = {4.22479, 3.81211, 3.49688, 3.39019},
-       .norms = {65.62170, 2.06222, 4.11570, 11.74863},
+       // The first is that of transformers in float64; in float32 it has 65.6217 to 65.6223, with one
+       // attention or another.
+       .norms = {65.62256, 2.06222, 4.11570, 11.74863},
        .greedy = {{34, 16, 33, 33}, {32, 15, 15, 15}}},
       {.name = "llama",
        .config = llama_config,

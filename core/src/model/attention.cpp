@@ -15,17 +15,16 @@
 #include <stdexcept>
 
 #include "hone/core/model/dropout.hpp"
+#include "model/kernels/stored_type.hpp"
 #include "model/packed_attention.hpp"
 #include "model/varlen_attention.hpp"
 
 namespace hone {
 namespace {
 
-/// Units: tokens. Up to here products of all heads together, with the scores in memory: three times
-/// as fast as the flash kernel, which makes many small products a head and calls a library for
-/// each. Beyond, scores would be most of what is in memory.
-constexpr std::int64_t kShortSequence = 512;
-constexpr std::int64_t kShortOnGpu = 96;  // not measured: the kernel is a good one there
+/// Units: tokens. Up to here one sequence's scores go through memory, beyond they would be most of
+/// what is there. Not measured: only GPUs and float64 come here.
+constexpr std::int64_t kShortSequence = 96;
 
 /// Key/value heads play the batch, the query heads that share one play the heads: a stride of zero
 /// repeats the keys without a copy.
@@ -116,30 +115,19 @@ at::Tensor full_attention(const at::Tensor& q, const at::Tensor& k, const at::Te
   });
 }
 
-bool takes_flash(std::int64_t length, bool has_bias, bool has_dropout, bool on_gpu) {
-  return length > (on_gpu ? kShortOnGpu : kShortSequence) && !has_bias && !has_dropout;
-}
-
 AttentionKept kept_by_attention(const AttentionSizes& s) {
   constexpr std::int64_t kFloat = 4;
   const auto queries = s.heads * s.head_dim * s.element_bytes;
   const auto keys = s.kv_heads * s.head_dim * s.element_bytes;
   // Queries, keys, values, and the output as the next layer has it.
   const auto in_and_out = 2 * queries + 2 * keys;
-  // All sequences in one kernel, whatever their lengths, whose result is the output as it is.
-  if (s.on_gpu && s.is_causal && !s.has_bias && !s.has_dropout && s.element_bytes == 2 &&
-      detail::fits_varlen_kernel(s.head_dim)) {
-    return {in_and_out + s.heads * kFloat, 0};
-  }
-  const bool is_flash = s.is_causal && takes_flash(s.length, s.has_bias, s.has_dropout, s.on_gpu);
-  if (is_flash) {
-    // A normalizer for each head; on GPUs the kernel's own output too, in another order.
-    return {in_and_out + s.heads * kFloat + (s.on_gpu ? queries : 0), 0};
-  }
-  // packed_attention() keeps the weights alone.
-  if (s.is_causal && !s.on_gpu && !s.has_bias && !s.has_dropout) {
-    return {in_and_out, s.heads * s.element_bytes};
-  }
+  const bool is_plain = s.is_causal && !s.has_bias && !s.has_dropout;
+  // All sequences in one kernel, whatever their lengths: a normalizer for each head.
+  const bool is_packed =
+      !s.on_gpu || (s.element_bytes == 2 && detail::fits_varlen_kernel(s.head_dim));
+  if (is_plain && is_packed) return {in_and_out + s.heads * kFloat, 0};
+  // The flash kernel keeps its own output too, in another order.
+  if (is_plain && s.length > kShortSequence) return {in_and_out + s.heads * kFloat + queries, 0};
   // Softmax keeps its result, in float32 at least. The product with the values keeps what it
   // multiplies: the same, a narrower copy, or what dropout left.
   const bool is_narrow = s.element_bytes < kFloat;
@@ -151,7 +139,7 @@ at::Tensor CausalAttention::operator()(const at::Tensor& q, const at::Tensor& k,
                                        const at::Tensor& v, const ScoreRule& rule,
                                        const WeightFilter& filter) {
   const auto length = q.size(0);
-  if (takes_flash(length, rule.bias != nullptr, filter != nullptr, !q.device().is_cpu())) {
+  if (length > kShortSequence && rule.bias == nullptr && filter == nullptr) {
     return by_flash(q, k, v, rule.scale);
   }
   auto added = mask(length, q.options());
@@ -171,15 +159,11 @@ at::Tensor CausalAttention::mask(std::int64_t length, const at::TensorOptions& o
 at::Tensor SegmentedCausalAttention::attend(std::int64_t, const at::Tensor& q, const at::Tensor& k,
                                             const at::Tensor& v, const ScoreRule& rule) {
   const bool has_dropout = dropout_ != nullptr && rule.dropout > 0;
-  if (q.device().is_cpu() && rule.bias == nullptr && !has_dropout) {
-    std::int64_t longest = 0;  // of those whose scores are in memory
-    for (const auto length : lengths_) {
-      if (!takes_flash(length, false, false)) longest = std::max(longest, length);
-    }
-    const auto mask = longest > 0 ? causal_attention_.mask(longest, q.options()) : at::Tensor{};
-    return detail::packed_attention(q, k, v, lengths_, mask, rule.scale);
+  const bool is_plain = rule.bias == nullptr && !has_dropout;
+  if (is_plain && detail::has_kernels(q)) {
+    return detail::packed_attention(q, k, v, lengths_, rule.scale);
   }
-  if (rule.bias == nullptr && !has_dropout && detail::has_varlen_kernel(q)) {
+  if (is_plain && detail::has_varlen_kernel(q)) {
     if (!bounds_.defined()) bounds_ = detail::sequence_bounds(lengths_, q.device());
     return detail::varlen_attention(q, k, v, bounds_, std::ranges::max(lengths_), rule.scale);
   }

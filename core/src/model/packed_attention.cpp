@@ -1,19 +1,17 @@
 #include "model/packed_attention.hpp"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
-#include <ATen/ops/_softmax.h>
-#include <ATen/ops/_softmax_backward_data.h>
-#include <ATen/ops/bmm.h>
+#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <optional>
+#include <algorithm>
+#include <atomic>
+#include <functional>
 #include <vector>
 
-#include "hone/core/model/attention.hpp"
+#include "model/kernels/kernels.hpp"
+#include "model/kernels/stored_type.hpp"
 
 namespace hone::detail {
 namespace {
@@ -21,163 +19,141 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// Queries, keys and values of one sequence, or tensors of their shapes.
-struct Rows {
-  at::Tensor q, k, v;
-
-  Rows at(std::int64_t begin, std::int64_t length) const {
-    return {q.narrow(0, begin, length), k.narrow(0, begin, length), v.narrow(0, begin, length)};
-  }
-  std::int64_t length() const { return q.size(0); }
-  std::int64_t kv_heads() const { return k.size(1); }
-  std::int64_t group() const { return q.size(1) / k.size(1); }
+/// One sequence's queries that share a key head.
+struct Part {
+  std::int64_t begin, length;  ///< of the sequence, in tokens
+  std::int64_t kv_head;
 };
 
-/// For the flash kernel. Key/value heads play the batch, the query heads that share one play the
-/// heads. Where none is shared all are heads of one batch, which leaves the kernel's result as it
-/// lies.
-struct Flash {
-  /// Shape: x (L, H, D); returns (K, G, L, D) or (1, H, L, D).
-  static at::Tensor of_queries(const at::Tensor& x, std::int64_t kv_heads) {
-    const auto group = x.size(1) / kv_heads;
-    if (group == 1) return x.transpose(0, 1).unsqueeze(0);
-    return x.view({x.size(0), kv_heads, group, x.size(2)}).permute({1, 2, 0, 3});
+/// The longest sequences first, so that threads end together.
+std::vector<Part> parts_of(const std::vector<std::int64_t>& lengths, std::int64_t kv_heads) {
+  std::vector<Part> parts;
+  std::int64_t begin = 0;
+  for (const auto length : lengths) {
+    for (std::int64_t head = 0; head < kv_heads; ++head) parts.push_back({begin, length, head});
+    begin += length;
   }
-  static at::Tensor of_keys(const at::Tensor& x, std::int64_t group) {
-    if (group == 1) return x.transpose(0, 1).unsqueeze(0);
-    return x.transpose(0, 1).unsqueeze(1).expand({x.size(1), group, x.size(0), x.size(2)});
-  }
+  std::ranges::stable_sort(parts, std::greater{}, &Part::length);
+  return parts;
+}
 
-  /// Returns what backward needs: the normalizers.
-  static at::Tensor forward(const Rows& rows, double scale, at::Tensor out) {
-    const auto [result, normalizers] = at::_scaled_dot_product_flash_attention_for_cpu(
-        of_queries(rows.q, rows.kv_heads()), of_keys(rows.k, rows.group()),
-        of_keys(rows.v, rows.group()), 0.0, /*is_causal=*/true, {}, scale);
-    of_queries(out, rows.kv_heads()).copy_(result);
-    return normalizers;
-  }
-
-  static void backward(const Rows& rows, double scale, const at::Tensor& out,
-                       const at::Tensor& normalizers, const at::Tensor& gradient, Rows gradients) {
-    const auto [q, k, v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-        of_queries(gradient, rows.kv_heads()), of_queries(rows.q, rows.kv_heads()),
-        of_keys(rows.k, rows.group()), of_keys(rows.v, rows.group()),
-        of_queries(out, rows.kv_heads()), normalizers, 0.0, /*is_causal=*/true, {}, scale);
-    of_queries(gradients.q, rows.kv_heads()).copy_(q);
-    put_keys(gradients.k, k, rows.group());
-    put_keys(gradients.v, v, rows.group());
-  }
-
- private:
-  static void put_keys(at::Tensor& into, const at::Tensor& from, std::int64_t group) {
-    if (group == 1) {
-      of_keys(into, 1).copy_(from);
-    } else {
-      into.transpose(0, 1).copy_(from.sum(1));
+/// Calls `work(part, scratch)` for each part on whichever thread is free. Shape: scratch (size).
+template <typename Work>
+void over_parts(const std::vector<Part>& parts, std::int64_t scratch_size, Work work) {
+  const auto threads = std::min<std::int64_t>(at::get_num_threads(), std::ssize(parts));
+  auto scratch = at::empty({threads, scratch_size}, at::kFloat);
+  std::atomic<std::size_t> next = 0;
+  at::parallel_for(0, threads, 1, [&](std::int64_t first, std::int64_t last) {
+    for (auto thread = first; thread < last; ++thread) {
+      auto* const own = data<float>(scratch) + thread * scratch_size;
+      for (auto at = next++; at < parts.size(); at = next++) work(parts[at], own);
     }
+  });
+}
+
+/// The rows of a part's heads in x, of which each key head has `group`. Shape: x (N, heads, D).
+template <typename T>
+HeadRows<const T> rows_of(const at::Tensor& x, const Part& part, std::int64_t group) {
+  const auto offset = part.begin * x.stride(0) + part.kv_head * group * x.size(2);
+  return {data<T>(x) + offset, x.stride(0)};
+}
+template <typename T>
+HeadRows<T> rows_of(at::Tensor& x, const Part& part, std::int64_t group) {
+  const auto offset = part.begin * x.stride(0) + part.kv_head * group * x.size(2);
+  return {data<T>(x) + offset, x.stride(0)};
+}
+
+/// Heads one behind another in each row, rows as far apart as they like.
+at::Tensor with_heads_together(const at::Tensor& x) {
+  const bool is_together = x.stride(2) == 1 && x.stride(1) == x.size(2);
+  return is_together ? x : x.contiguous();
+}
+
+/// Queries, keys and values of all sequences.
+struct Inputs {
+  at::Tensor q, k, v;
+  double scale;
+
+  std::int64_t group() const { return q.size(1) / k.size(1); }
+
+  template <typename T>
+  AttentionTask<T> task(const Part& part) const {
+    return {.q = rows_of<T>(q, part, group()),
+            .k = rows_of<T>(k, part, 1),
+            .v = rows_of<T>(v, part, 1),
+            .length = part.length,
+            .dim = q.size(2),
+            .group = group(),
+            .scale = static_cast<float>(scale)};
+  }
+  template <typename T>
+  std::int64_t scratch_size(const std::vector<Part>& parts) const {
+    return kernels<T>().attention.scratch(parts.front().length, q.size(2));
   }
 };
 
-/// By products of all heads together, the scores in memory. Query heads that share a key head are
-/// so many more queries of it, so that the products add up what they give of its gradient.
-struct Products {
-  /// Shape: x (L, H, D); returns (K, G L, D).
-  static at::Tensor of_queries(const at::Tensor& x, std::int64_t kv_heads) {
-    const auto group = x.size(1) / kv_heads;
-    return x.view({x.size(0), kv_heads, group, x.size(2)})
-        .permute({1, 2, 0, 3})
-        .reshape({kv_heads, group * x.size(0), x.size(2)});
-  }
-  static void put_queries(const at::Tensor& into, const at::Tensor& from, std::int64_t kv_heads) {
-    const auto group = into.size(1) / kv_heads;
-    into.view({into.size(0), kv_heads, group, into.size(2)})
-        .permute({1, 2, 0, 3})
-        .copy_(from.view({kv_heads, group, into.size(0), into.size(2)}));
-  }
-
-  /// Returns what backward needs: the weights. Shape: mask (1, L, L).
-  static at::Tensor forward(const Rows& rows, double scale, const at::Tensor& mask,
-                            const at::Tensor& out) {
-    const auto length = rows.length(), kv_heads = rows.kv_heads(), group = rows.group();
-    const auto scores = at::bmm(of_queries(rows.q * scale, kv_heads), rows.k.permute({1, 2, 0}));
-    scores.view({kv_heads * group, length, length}).add_(mask);
-    const auto weights = at::_softmax(scores, -1, /*half_to_float=*/false);  // in float32 inside
-    put_queries(out, at::bmm(weights, rows.v.transpose(0, 1)), kv_heads);
-    return weights;
-  }
-
-  static void backward(const Rows& rows, double scale, const at::Tensor& weights,
-                       const at::Tensor& gradient, const Rows& gradients) {
-    const auto kv_heads = rows.kv_heads();
-    const auto down = of_queries(gradient, kv_heads);
-    gradients.v.transpose(0, 1).copy_(at::bmm(weights.transpose(1, 2), down));
-    const auto of_weights = at::bmm(down, rows.v.permute({1, 2, 0}));
-    const auto of_scores =
-        at::_softmax_backward_data(of_weights, weights, -1, weights.scalar_type()).mul_(scale);
-    put_queries(gradients.q, at::bmm(of_scores, rows.k.transpose(0, 1)), kv_heads);
-    gradients.k.transpose(0, 1).copy_(
-        at::bmm(of_scores.transpose(1, 2), of_queries(rows.q, kv_heads)));
-  }
-};
-
-bool by_flash(std::int64_t length) { return takes_flash(length, false, false); }
+/// Shape: normalizers (H, N), written.
+void attend(const Inputs& in, const std::vector<std::int64_t>& lengths, at::Tensor& out,
+            at::Tensor& normalizers) {
+  RECORD_FUNCTION("hone::attention", c10::ArrayRef<const c10::IValue>{});
+  const auto parts = parts_of(lengths, in.k.size(1));
+  const auto group = in.group(), tokens = in.q.size(0);
+  with_stored_type(in.q, [&]<typename T>(T) {
+    over_parts(parts, in.scratch_size<T>(parts), [&](const Part& part, float* scratch) {
+      kernels<T>().attention.forward(
+          in.task<T>(part), scratch, rows_of<T>(out, part, group),
+          data<float>(normalizers) + part.kv_head * group * tokens + part.begin, tokens);
+    });
+  });
+}
 
 struct PackedAttention : torch::autograd::Function<PackedAttention> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, const std::vector<std::int64_t>& lengths,
-                            const std::optional<at::Tensor>& mask, double scale) {
-    const Rows all{q, k, v};
+                            double scale) {
+    const Inputs in{with_heads_together(q), with_heads_together(k), with_heads_together(v), scale};
     auto out = at::empty(q.sizes(), q.options());
-    variable_list kept{q, k, v, out};
-    std::int64_t begin = 0;
-    for (const auto length : lengths) {
-      const auto rows = all.at(begin, length);
-      const auto part = out.narrow(0, begin, length);
-      kept.push_back(by_flash(length)
-                         ? Flash::forward(rows, scale, part)
-                         : Products::forward(rows, scale,
-                                             mask->narrow(1, 0, length).narrow(2, 0, length), part));
-      begin += length;
-    }
-    context->save_for_backward(std::move(kept));
+    auto normalizers = at::empty({q.size(1), q.size(0)}, q.options().dtype(at::kFloat));
+    attend(in, lengths, out, normalizers);
+    context->save_for_backward({in.q, in.k, in.v, out, normalizers});
     context->saved_data["lengths"] = lengths;
     context->saved_data["scale"] = scale;
     return out;
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
+    RECORD_FUNCTION("hone::attention_backward", c10::ArrayRef<const c10::IValue>{});
     const auto kept = context->get_saved_variables();
-    const auto lengths = context->saved_data["lengths"].toIntVector();
-    const auto scale = context->saved_data["scale"].toDouble();
-    const auto gradient = gradients[0].contiguous();
-    const Rows all{kept[0], kept[1], kept[2]};
-    const Rows results{at::empty(kept[0].sizes(), kept[0].options()),
-                       at::empty(kept[1].sizes(), kept[1].options()),
-                       at::empty(kept[2].sizes(), kept[2].options())};
-    std::int64_t begin = 0;
-    for (std::size_t i = 0; i < lengths.size(); ++i) {
-      const auto length = lengths[i];
-      const auto rows = all.at(begin, length);
-      const auto into = results.at(begin, length);
-      const auto down = gradient.narrow(0, begin, length);
-      if (by_flash(length)) {
-        Flash::backward(rows, scale, kept[3].narrow(0, begin, length), kept[4 + i], down, into);
-      } else {
-        Products::backward(rows, scale, kept[4 + i], down, into);
-      }
-      begin += length;
-    }
-    return {results.q, results.k, results.v, at::Tensor{}, at::Tensor{}, at::Tensor{}};
+    const Inputs in{kept[0], kept[1], kept[2], context->saved_data["scale"].toDouble()};
+    const auto &out = kept[3], &normalizers = kept[4];
+    const auto of_out = gradients[0].contiguous();
+    auto of_q = at::empty(in.q.sizes(), in.q.options());
+    auto of_k = at::empty(in.k.sizes(), in.k.options());
+    auto of_v = at::empty(in.v.sizes(), in.v.options());
+    const auto parts = parts_of(context->saved_data["lengths"].toIntVector(), in.k.size(1));
+    const auto group = in.group(), tokens = in.q.size(0);
+    with_stored_type(in.q, [&]<typename T>(T) {
+      over_parts(parts, in.scratch_size<T>(parts), [&](const Part& part, float* scratch) {
+        kernels<T>().attention.backward(
+            in.task<T>(part), scratch,
+            data<float>(normalizers) + part.kv_head * group * tokens + part.begin, tokens,
+            {.out = rows_of<T>(out, part, group),
+             .of_out = rows_of<T>(of_out, part, group),
+             .of_q = rows_of<T>(of_q, part, group),
+             .of_k = rows_of<T>(of_k, part, 1),
+             .of_v = rows_of<T>(of_v, part, 1)});
+      });
+    });
+    return {of_q, of_k, of_v, at::Tensor{}, at::Tensor{}};
   }
 };
 
 }  // namespace
 
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            std::span<const std::int64_t> lengths, const at::Tensor& mask,
-                            double scale) {
+                            std::span<const std::int64_t> lengths, double scale) {
   return PackedAttention::apply(q, k, v, std::vector<std::int64_t>{lengths.begin(), lengths.end()},
-                                mask.defined() ? std::optional{mask} : std::nullopt, scale);
+                                scale);
 }
 
 }  // namespace hone::detail

@@ -32,7 +32,7 @@ Work work_of(std::string_view name, bool in_loss) {
   if (kProducts.contains(name)) return Work::Products;
   if (in_loss) return Work::Loss;
   const bool is_attention =
-      kAttention.contains(name) || name.find("scaled_dot_product") != std::string_view::npos;
+      kAttention.contains(name) || name.find("attention") != std::string_view::npos;
   return is_attention ? Work::Attention : Work::Elementwise;
 }
 

@@ -2,6 +2,7 @@
 
 #include <span>
 
+#include "model/kernels/attention_kernels.hpp"
 #include "model/kernels/decode_kernels.hpp"
 #include "model/kernels/row_kernels.hpp"
 
@@ -13,6 +14,7 @@ template <typename T>
 struct Kernels {
   RowKernels<T> rows;
   DecodeKernels<T> decode;
+  AttentionKernels<T> attention;
 };
 
 /// Those that this processor can run, of the widest vectors first.

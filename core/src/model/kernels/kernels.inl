@@ -2,6 +2,7 @@
 // in the namespace HONE_KERNELS.
 #include "model/kernels/kernels.hpp"
 
+#include "model/kernels/attention_kernels.inl"
 #include "model/kernels/decode_kernels.inl"
 #include "model/kernels/row_kernels.inl"
 
@@ -9,7 +10,8 @@ namespace hone::detail::HONE_KERNELS {
 namespace {
 
 template <typename T>
-constexpr Kernels<T> kKernels{.rows = kRowKernels<T>, .decode = kDecodeKernels<T>};
+constexpr Kernels<T> kKernels{
+    .rows = kRowKernels<T>, .decode = kDecodeKernels<T>, .attention = kAttentionKernels<T>};
 
 }  // namespace
 

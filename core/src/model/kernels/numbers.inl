@@ -37,31 +37,6 @@ inline float rounded(float value) {
   return load(store<T>(value));
 }
 
-/// e^x for x <= 0 or no number, within two units of the last place. Source: Cephes' expf.
-inline float exp_of_negative(float x) {
-  const float clipped = x > -87.0F ? x : -87.0F;  // what is no number is not for the conversion below
-  const float whole = std::rint(clipped * 1.44269504F);
-  float part = clipped - whole * 0.693359375F;
-  part = part - whole * -2.12194440e-4F;
-  float series = 1.9875691500e-4F;
-  series = series * part + 1.3981999507e-3F;
-  series = series * part + 8.3334519073e-3F;
-  series = series * part + 4.1665795894e-2F;
-  series = series * part + 1.6666665459e-1F;
-  series = series * part + 5.0000001201e-1F;
-  const float value = series * part * part + part + 1.0F;
-  const auto scale = std::bit_cast<float>((static_cast<std::int32_t>(whole) + 127) << 23);
-  const float result = x < -87.0F ? 0.0F : value * scale;
-  return std::isnan(x) ? x : result;
-}
-
-inline float sigmoid(float x) {
-  const float small = exp_of_negative(-std::fabs(x));
-  const float of_negative = small / (1.0F + small);
-  const float result = x < 0.0F ? of_negative : 1.0F - of_negative;
-  return std::isnan(x) ? x : result;
-}
-
 static_assert(std::endian::native == std::endian::little, "of two bfloat16 in a word the first is the lower");
 
 #if defined(__AVX512F__)
@@ -74,6 +49,39 @@ constexpr int kVectorBytes = 16;
 constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(float));
 using Floats [[gnu::vector_size(kVectorBytes)]] = float;
 using Words [[gnu::vector_size(kVectorBytes)]] = std::uint32_t;
+using Integers [[gnu::vector_size(kVectorBytes)]] = std::int32_t;
+
+inline std::int32_t integers(float whole) { return static_cast<std::int32_t>(whole); }
+inline Integers integers(Floats whole) { return __builtin_convertvector(whole, Integers); }
+
+/// e^x for x <= 0 or no number, within two units of the last place; F is float or Floats. Source:
+/// Cephes' expf.
+template <typename F>
+inline F exp_of_negative(F x) {
+  const F least = F{} - 87.0F;
+  const F clipped = x > least ? x : least;  // what is no number is not for the conversion below
+  constexpr float kNoFraction = 12582912.0F;  // 1.5 * 2^23: what is added to it is rounded
+  const F whole = (clipped * 1.44269504F + kNoFraction) - kNoFraction;
+  F part = clipped - whole * 0.693359375F;
+  part = part - whole * -2.12194440e-4F;
+  F series = F{} + 1.9875691500e-4F;
+  series = series * part + 1.3981999507e-3F;
+  series = series * part + 8.3334519073e-3F;
+  series = series * part + 4.1665795894e-2F;
+  series = series * part + 1.6666665459e-1F;
+  series = series * part + 5.0000001201e-1F;
+  const F value = series * part * part + part + 1.0F;
+  const F scale = std::bit_cast<F>((integers(whole) + 127) << 23);
+  const F result = x < least ? F{} : value * scale;
+  return x == x ? result : x;
+}
+
+inline float sigmoid(float x) {
+  const float small = exp_of_negative(-std::fabs(x));
+  const float of_negative = small / (1.0F + small);
+  const float result = x < 0.0F ? of_negative : 1.0F - of_negative;
+  return std::isnan(x) ? x : result;
+}
 
 inline Floats load_floats(const float* from) {
   Floats vector;
@@ -81,10 +89,23 @@ inline Floats load_floats(const float* from) {
   return vector;
 }
 
+inline void store_floats(Floats vector, float* to) { std::memcpy(to, &vector, sizeof vector); }
+
 /// The lanes turned by kBy places.
 template <int kBy, int... kLane>
 inline Floats turned(Floats vector, std::integer_sequence<int, kLane...>) {
   return __builtin_shufflevector(vector, vector, ((kLane + kBy) % kLanes)...);
+}
+
+template <int kWidth = kLanes / 2>
+inline float largest_of(Floats vector) {
+  const auto other = turned<kWidth>(vector, std::make_integer_sequence<int, kLanes>{});
+  vector = other > vector ? other : vector;
+  if constexpr (kWidth > 1) {
+    return largest_of<kWidth / 2>(vector);
+  } else {
+    return vector[0];
+  }
 }
 
 template <int kWidth = kLanes / 2>

@@ -89,9 +89,6 @@ struct AttentionKept {
 
 AttentionKept kept_by_attention(const AttentionSizes& sizes);
 
-/// Whether CausalAttention takes the flash kernel, which has no scores in memory.
-bool takes_flash(std::int64_t length, bool has_bias, bool has_dropout, bool on_gpu = false);
-
 /// Attention of one sequence's tokens over its own keys, each token up to itself. Differentiable.
 /// Shape: q (L, H, D), k and v (L, K, D); returns (L, H, D), contiguous.
 class CausalAttention {
@@ -99,11 +96,11 @@ class CausalAttention {
   at::Tensor operator()(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                         const ScoreRule& rule, const WeightFilter& filter = nullptr);
 
+ private:
   /// What is added to the scores: -inf where a key comes after its query. Shape: (1, length,
   /// length).
   at::Tensor mask(std::int64_t length, const at::TensorOptions& options);
 
- private:
   at::Tensor mask_;  ///< of the longest sequence so far that needed one; its corner serves all
 };
 
