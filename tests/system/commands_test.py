@@ -242,6 +242,15 @@ class Bench(SystemTest):
             self.assertGreater(report["first_step_from_start"], 0)
             self.assertLess(report["first_step_from_start"], 300)
 
+    def test_what_a_steps_time_goes_to(self) -> None:
+        ended = self.hone("bench", "step", "tiny", "--lengths", "50,90", "--repeats", 2, "--profile", "--json")
+        rows = {row["what"]: row for row in json.loads(ended.out)["rows"]}
+        for what in ("products", "attention", "loss", "elementwise", "allocation"):
+            self.assertGreater(rows[what]["operators"], 0, what)
+            self.assertGreater(rows[what]["seconds"], 0, what)
+        for what in ("dispatch", "optimizer", "reduce", "data"):
+            self.assertGreater(rows[what]["seconds"], 0, what)
+
     def test_a_step_that_computes_blocks_again(self) -> None:
         products = []
         for more in ((), ("--gradient_checkpointing",)):

@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/randn.h>
+#include <c10/core/CPUAllocator.h>
 
 #include <algorithm>
 #include <chrono>
@@ -83,8 +84,61 @@ struct OpProfile::Open final : at::ObserverContext {
   bool is_loss = false;
 };
 
+/// Counts its own lifetime as allocation, where a profile is made of this thread.
+class OpProfile::AllocationTimer {
+ public:
+  AllocationTimer() = default;
+  ~AllocationTimer() {
+    if (current == nullptr || !current->listens_here()) return;
+    const double seconds = seconds_since(start_);
+    const auto work = static_cast<std::size_t>(Work::Allocation);
+    current->seconds_[work] += seconds;
+    ++current->calls_[work];
+    if (!current->open_.empty()) current->open_.back()->inner += seconds;
+  }
+  AllocationTimer(const AllocationTimer&) = delete;
+  AllocationTimer& operator=(const AllocationTimer&) = delete;
+
+ private:
+  Clock::time_point start_ = Clock::now();
+};
+
+/// The allocator that was there, with a timer. Never destroyed, since tensors outlive a profile.
+class OpProfile::TimedAllocator final : public c10::Allocator {
+ public:
+  static void install() {
+    static auto* const timed = new TimedAllocator;
+    c10::SetCPUAllocator(timed, kPriority);
+  }
+  static void uninstall() { c10::SetCPUAllocator(&inner(), kPriority); }
+
+  c10::DataPtr allocate(std::size_t bytes) override {
+    const AllocationTimer timer;
+    void* const block = inner().raw_allocate(bytes);
+    return {block, block, &release, c10::Device{c10::DeviceType::CPU}};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+  void copy_data(void* to, const void* from, std::size_t bytes) const override {
+    default_copy_data(to, from, bytes);
+  }
+
+ private:
+  static constexpr std::uint8_t kPriority = 2;  // above keep_tensor_memory()'s
+
+  TimedAllocator() { inner(); }
+  static c10::Allocator& inner() {
+    static c10::Allocator& before = *c10::GetCPUAllocator();
+    return before;
+  }
+  static void release(void* block) {
+    const AllocationTimer timer;
+    inner().raw_deallocate(block);
+  }
+};
+
 OpProfile::OpProfile() {
   if (std::exchange(current, this) != nullptr) throw std::logic_error{"a profile is being made already"};
+  TimedAllocator::install();
   handle_ = at::addGlobalCallback(
       at::RecordFunctionCallback(&OpProfile::begin, &OpProfile::end)
           .needsInputs(true)
@@ -93,6 +147,7 @@ OpProfile::OpProfile() {
 
 OpProfile::~OpProfile() {
   at::removeCallback(handle_);
+  TimedAllocator::uninstall();
   current = nullptr;
 }
 
@@ -104,7 +159,7 @@ void OpProfile::clear() {
 }
 
 std::unique_ptr<at::ObserverContext> OpProfile::begin(const at::RecordFunction& function) {
-  if (current->thread_ != std::this_thread::get_id() || !current->listens_) return nullptr;
+  if (!current->listens_here()) return nullptr;
   auto open = std::make_unique<Open>();
   open->is_loss = function.scope() == at::RecordScope::USER_SCOPE &&
                   std::string_view{function.name()} == "head_loss";

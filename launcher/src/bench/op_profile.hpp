@@ -14,16 +14,17 @@
 
 namespace hone::launcher {
 
-/// What an operator is for.
+/// What time is for.
 enum class Work {
   Products,     ///< matrix products of layers and of the output layer
   Attention,    ///< between queries, keys and values
   Loss,         ///< of logits, its gradient included
-  Elementwise,  ///< whatever else
+  Elementwise,  ///< whatever other operator
+  Allocation,   ///< taking memory for tensors and giving it back, in operators and between them
 };
-constexpr std::size_t kNumWorks = 4;
+constexpr std::size_t kNumWorks = 5;
 constexpr std::array<std::string_view, kNumWorks> kWorkNames{"products", "attention", "loss",
-                                                             "elementwise"};
+                                                             "elementwise", "allocation"};
 
 /// One kind of matrix product: (rows x inner) (inner x columns).
 struct Product {
@@ -34,8 +35,8 @@ struct Product {
   auto operator<=>(const Product&) const = default;
 };
 
-/// Adds up what LibTorch's operators take by themselves, less the operators that they call, from
-/// construction to destruction. One at a time, and what the thread does that made it: operators
+/// Adds up what LibTorch's operators take by themselves, less the operators that they call and the
+/// memory that they take, from construction to destruction. One at a time, and what the thread does that made it: operators
 /// that its operators run on other threads are part of those.
 class OpProfile {
  public:
@@ -63,9 +64,12 @@ class OpProfile {
 
  private:
   struct Open;  // an operator at work
+  class AllocationTimer;
+  class TimedAllocator;
 
   static std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction& function);
   static void end(const at::RecordFunction& function, at::ObserverContext* context);
+  bool listens_here() const { return listens_ && thread_ == std::this_thread::get_id(); }
 
   std::array<double, kNumWorks> seconds_{};
   std::array<std::int64_t, kNumWorks> calls_{};
