@@ -197,6 +197,11 @@ TEST_F(Linear, IsTheSameProductInInferenceMode) {
       EXPECT_TRUE(linear_out_in(x, weight, bias)
                       .to(at::kDouble)
                       .allclose(expected + bias.to(at::kDouble), tolerance, tolerance));
+      // Beside another one, whose outputs are no whole number of tiles either.
+      const LinearLayer narrow{scattered({3, 130}, 3.0).to(dtype), {}};
+      const auto both = linears_out_in(x, std::vector{LinearLayer{weight, bias}, narrow});
+      EXPECT_TRUE(at::equal(both[0], linear_out_in(x, weight, bias)));
+      EXPECT_TRUE(at::equal(both[1], linear_out_in(x, narrow.weight)));
     }
   }
 }

@@ -95,7 +95,7 @@ LlamaModel::LlamaModel(LlamaConfig config, const LoadOptions& options)
   }
 }
 
-LlamaModel::Linear LlamaModel::linear(const std::string& name) const {
+LinearLayer LlamaModel::linear(const std::string& name) const {
   const auto bias = name + ".bias";
   return {parameters_.at(name + ".weight"),
           parameters_.contains(bias) ? parameters_.at(bias) : at::Tensor{}};
@@ -105,17 +105,11 @@ LlamaModel::Block LlamaModel::block(std::int64_t layer) const {
   const auto prefix = layer_prefix(layer);
   return {.input_norm = parameters_.at(prefix + "input_layernorm.weight"),
           .post_attention_norm = parameters_.at(prefix + "post_attention_layernorm.weight"),
-          .q = linear(prefix + "self_attn.q_proj"),
-          .k = linear(prefix + "self_attn.k_proj"),
-          .v = linear(prefix + "self_attn.v_proj"),
+          .qkv = {linear(prefix + "self_attn.q_proj"), linear(prefix + "self_attn.k_proj"),
+                  linear(prefix + "self_attn.v_proj")},
           .o = linear(prefix + "self_attn.o_proj"),
-          .gate = linear(prefix + "mlp.gate_proj"),
-          .up = linear(prefix + "mlp.up_proj"),
+          .gate_up = {linear(prefix + "mlp.gate_proj"), linear(prefix + "mlp.up_proj")},
           .down = linear(prefix + "mlp.down_proj")};
-}
-
-at::Tensor LlamaModel::Linear::operator()(const at::Tensor& x) const {
-  return linear_out_in(x, weight, bias);
 }
 
 const at::Tensor& LlamaModel::output_weight() { return head_; }
@@ -131,15 +125,18 @@ at::Tensor LlamaModel::forward(const TokenInput& input_tokens, Attention& attent
     x = run_block(x, [=, this, &s, &attention](const at::Tensor& input) {
       const auto& b = blocks_[static_cast<std::size_t>(layer)];
       const auto h = rms_norm(input, b.input_norm, config_.norm_eps);
-      const auto q = rotate(b.q(h).view({tokens, s.num_heads, s.head_dim}), rotary);
-      const auto k = rotate(b.k(h).view({tokens, s.num_kv_heads, s.head_dim}), rotary);
-      const auto v = b.v(h).view({tokens, s.num_kv_heads, s.head_dim});
+      const auto qkv = linears_out_in(h, b.qkv);
+      const auto q = rotate(qkv[0].view({tokens, s.num_heads, s.head_dim}), rotary);
+      const auto k = rotate(qkv[1].view({tokens, s.num_kv_heads, s.head_dim}), rotary);
+      const auto v = qkv[2].view({tokens, s.num_kv_heads, s.head_dim});
       const auto attended =
           attention.attend(layer, q, k, v,
                            {.scale = scale, .dropout = config_.attention_dropout, .dropout_site = layer});
-      const auto y = input + b.o(attended.view({tokens, s.num_heads * s.head_dim}));
+      const auto y = input + linear_out_in(attended.view({tokens, s.num_heads * s.head_dim}),
+                                           b.o.weight, b.o.bias);
       const auto m = rms_norm(y, b.post_attention_norm, config_.norm_eps);
-      return y + b.down(swiglu(b.gate(m), b.up(m)));
+      const auto gate_up = linears_out_in(m, b.gate_up);
+      return y + linear_out_in(swiglu(gate_up[0], gate_up[1]), b.down.weight, b.down.bias);
     });
   }
   return rms_norm(x, norm_, config_.norm_eps);

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <array>
+
 #include "hone/core/model/language_model.hpp"
+#include "hone/core/model/layers.hpp"
 #include "model/model_config.hpp"
 
 namespace hone::detail {
@@ -32,15 +35,14 @@ class LlamaModel final : public LanguageModel {
   std::vector<BlockStack> stacks(std::int64_t length, bool on_gpu) const override;
 
  private:
-  struct Linear {
-    at::Tensor weight, bias;
-    at::Tensor operator()(const at::Tensor& x) const;
-  };
   struct Block {
     at::Tensor input_norm, post_attention_norm;
-    Linear q, k, v, o, gate, up, down;
+    std::array<LinearLayer, 3> qkv;
+    LinearLayer o;
+    std::array<LinearLayer, 2> gate_up;
+    LinearLayer down;
   };
-  Linear linear(const std::string& name) const;
+  LinearLayer linear(const std::string& name) const;
   Block block(std::int64_t layer) const;
 
   LlamaConfig config_;

@@ -7,7 +7,10 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
+#include <array>
 #include <optional>
+#include <vector>
 
 #include "hone/core/model/layers.hpp"
 #include "model/kernels/decode_functions.hpp"
@@ -66,7 +69,7 @@ at::Tensor project(const at::Tensor& x, const at::Tensor& weight, const at::Tens
                              outputs_first);
   }
   if (outputs_first && detail::has_few_rows(x, weight, bias)) {
-    return detail::product_of_few_rows(x, weight, bias);
+    return detail::products_of_few_rows(x, std::array{LinearLayer{weight, bias}}).front();
   }
   return product(x, outputs_first ? weight.t() : weight, bias);
 }
@@ -83,6 +86,16 @@ void add_product(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b
 
 at::Tensor linear_out_in(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   return project(x, weight, bias, /*outputs_first=*/true);
+}
+
+std::vector<at::Tensor> linears_out_in(const at::Tensor& x, std::span<const LinearLayer> layers) {
+  const auto has_few_rows = [&](const LinearLayer& layer) {
+    return detail::has_few_rows(x, layer.weight, layer.bias);
+  };
+  if (std::ranges::all_of(layers, has_few_rows)) return detail::products_of_few_rows(x, layers);
+  std::vector<at::Tensor> results;
+  for (const auto& layer : layers) results.push_back(linear_out_in(x, layer.weight, layer.bias));
+  return results;
 }
 
 at::Tensor linear_in_out(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {

@@ -35,6 +35,10 @@ bool fits(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias)
          (!bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0) && is_beside(bias, x)));
 }
 
+std::int64_t tiles_of(const LinearLayer& layer) {
+  return (layer.weight.size(0) + kOutputs - 1) / kOutputs;
+}
+
 }  // namespace
 
 bool has_few_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
@@ -42,27 +46,44 @@ bool has_few_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
          x.size(0) <= kFewRows;
 }
 
-at::Tensor product_of_few_rows(const at::Tensor& x, const at::Tensor& weight,
-                               const at::Tensor& bias) {
-  const auto rows = x.size(0), inner = x.size(1), outputs = weight.size(0);
+std::vector<at::Tensor> products_of_few_rows(const at::Tensor& x,
+                                             std::span<const LinearLayer> layers) {
+  const auto rows = x.size(0), inner = x.size(1);
   const auto given = x.contiguous();
   auto unpacked = at::empty({rows, inner}, x.options().dtype(at::kFloat));
-  auto out = at::empty({rows, outputs}, x.options());
+  std::vector<at::Tensor> results;
+  std::int64_t tiles = 0;  // of all layers
+  for (const auto& layer : layers) {
+    results.push_back(at::empty({rows, layer.weight.size(0)}, x.options()));
+    tiles += tiles_of(layer);
+  }
   with_stored_type(x, [&]<typename T>(T) {
     const auto& decode = kernels<T>().decode;
     for (std::int64_t row = 0; row < rows; ++row) {
       decode.unpack(data<T>(given) + row * inner, inner, data<float>(unpacked) + row * inner);
     }
-    const auto tiles = (outputs + kOutputs - 1) / kOutputs;
+    /// Tiles `begin` to `end` of one layer.
+    const auto multiply = [&](const LinearLayer& layer, std::int64_t begin, std::int64_t end,
+                              at::Tensor& out) {
+      const auto outputs = layer.weight.size(0);
+      const auto first = begin * kOutputs, last = std::min(end * kOutputs, outputs);
+      decode.product(data<float>(unpacked), rows, data<T>(layer.weight) + first * inner,
+                     layer.bias.defined() ? data<T>(layer.bias) + first : nullptr, inner,
+                     last - first, data<T>(out) + first, outputs);
+    };
     const auto grain = std::max<std::int64_t>(1, kGrain / (kOutputs * inner));
     at::parallel_for(0, tiles, grain, [&](std::int64_t begin, std::int64_t end) {
-      const auto first = begin * kOutputs, last = std::min(end * kOutputs, outputs);
-      decode.product(data<float>(unpacked), rows, data<T>(weight) + first * inner,
-                     bias.defined() ? data<T>(bias) + first : nullptr, inner, last - first,
-                     data<T>(out) + first, outputs);
+      for (std::size_t i = 0; i < layers.size(); ++i) {
+        const auto own = tiles_of(layers[i]);
+        if (begin < own && end > 0) {
+          multiply(layers[i], std::max<std::int64_t>(0, begin), std::min(end, own), results[i]);
+        }
+        begin -= own;
+        end -= own;
+      }
     });
   });
-  return out;
+  return results;
 }
 
 at::Tensor attend_cached(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,

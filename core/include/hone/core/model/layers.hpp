@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <vector>
 
 namespace hone {
 
@@ -18,6 +20,15 @@ at::Tensor look_up(const at::Tensor& weight, const at::Tensor& ids,
 /// gradient is added into its gradient view by the product that makes it.
 /// Shape: x (N, in), weight (out, in), bias (out) or undefined; returns (N, out).
 at::Tensor linear_out_in(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
+
+struct LinearLayer {
+  at::Tensor weight, bias;
+};
+
+/// The same by each of some layers, all of the same x: where few rows are to be read weights for,
+/// threads share the work of all of them at once.
+/// Shape: x (N, in), layers as above; returns one (N, out) for each.
+std::vector<at::Tensor> linears_out_in(const at::Tensor& x, std::span<const LinearLayer> layers);
 
 /// The same for weights as GPT-2 has them: (in, out). Source: transformers' Conv1D.
 at::Tensor linear_in_out(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
