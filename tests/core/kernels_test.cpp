@@ -237,45 +237,58 @@ struct PlainAttention {
 
 TYPED_TEST(KernelsTest, CausalAttentionAndItsGradientsAreTheirFormulas) {
   constexpr float kScale = 0.7F;
+  constexpr std::int64_t kGroup = 2;
   // Beside odd ones: as many queries as one block has, and more keys than one span.
   for (const auto& [length, dim] : {std::pair<std::int64_t, std::int64_t>{1, 5}, {7, 64}, {48, 37},
                                     {131, 80}, {700, 16}}) {
     // Rows of queries, keys and values lie beside each other, as one product leaves them.
-    const auto stride = 3 * dim;
-    const Numbers<TypeParam> inputs{length * stride, 1.0}, of_out{length * dim, 2.0};
+    const auto stride = (kGroup + 2) * dim, keys = kGroup * dim, values = keys + dim;
+    const Numbers<TypeParam> inputs{length * stride, 1.0}, of_outs{length * kGroup * dim, 2.0};
     using Rows = std::function<double(std::int64_t, std::int64_t)>;
-    const auto part = [&](std::int64_t first) -> Rows {
-      return [&, first](std::int64_t i, std::int64_t d) { return inputs[i * stride + first + d]; };
+    const auto part = [&](const Numbers<TypeParam>& of, std::int64_t row, std::int64_t first) -> Rows {
+      return [&of, row, first](std::int64_t i, std::int64_t d) { return of[i * row + first + d]; };
     };
-    const PlainAttention plain{part(0), part(dim), part(2 * dim),
-                               Rows{[&](std::int64_t i, std::int64_t d) { return of_out[i * dim + d]; }},
-                               length, dim, static_cast<double>(kScale)};
+    std::vector<PlainAttention> plain;
+    for (std::int64_t head = 0; head < kGroup; ++head) {
+      plain.emplace_back(part(inputs, stride, head * dim), part(inputs, stride, keys),
+                         part(inputs, stride, values), part(of_outs, kGroup * dim, head * dim), length,
+                         dim, static_cast<double>(kScale));
+    }
     for (const auto* kernels : usable_kernels<TypeParam>()) {
       const auto& attention = kernels->attention;
       const auto size = PlainAttention::size(length, dim);
-      std::vector<TypeParam> out(size), of_q(size), of_k(size), of_v(size);
-      std::vector<float> normalizers(static_cast<std::size_t>(length));
+      std::vector<TypeParam> outs(kGroup * size), of_qs(kGroup * size), of_k(size), of_v(size);
+      std::vector<float> normalizers(static_cast<std::size_t>(kGroup * length));
       // What is not written before it is read shows.
       std::vector<float> scratch(static_cast<std::size_t>(attention.scratch(length, dim)), NAN);
       const AttentionTask<TypeParam> task{.q = {inputs.data(), stride},
-                                          .k = {inputs.data() + dim, stride},
-                                          .v = {inputs.data() + 2 * dim, stride},
+                                          .k = {inputs.data() + keys, stride},
+                                          .v = {inputs.data() + values, stride},
                                           .length = length,
                                           .dim = dim,
+                                          .group = kGroup,
                                           .scale = kScale};
-      attention.forward(task, scratch.data(), {out.data(), dim}, normalizers.data(), length);
+      attention.forward(task, scratch.data(), {outs.data(), kGroup * dim}, normalizers.data(),
+                        length);
       std::ranges::fill(scratch, NAN);
       attention.backward(task, scratch.data(), normalizers.data(), length,
-                         {.out = {out.data(), dim},
-                          .of_out = {of_out.data(), dim},
-                          .of_q = {of_q.data(), dim},
+                         {.out = {outs.data(), kGroup * dim},
+                          .of_out = {of_outs.data(), kGroup * dim},
+                          .of_q = {of_qs.data(), kGroup * dim},
                           .of_k = {of_k.data(), dim},
                           .of_v = {of_v.data(), dim}});
-      for (std::size_t i = 0; i < size; ++i) {
-        this->expect_near(out[i], plain.out[i], 2.0);
-        this->expect_near(of_q[i], plain.of_q[i], 4.0);
-        this->expect_near(of_k[i], plain.of_k[i], 4.0);
-        this->expect_near(of_v[i], plain.of_v[i], 4.0);
+      for (std::int64_t i = 0; i < length; ++i) {
+        for (std::int64_t d = 0; d < dim; ++d) {
+          const auto at = static_cast<std::size_t>(i * dim + d);
+          for (std::int64_t head = 0; head < kGroup; ++head) {
+            const auto& of_head = plain[static_cast<std::size_t>(head)];
+            const auto beside = static_cast<std::size_t>((i * kGroup + head) * dim + d);
+            this->expect_near(outs[beside], of_head.out[at], 2.0);
+            this->expect_near(of_qs[beside], of_head.of_q[at], 4.0);
+          }
+          this->expect_near(of_k[at], plain[0].of_k[at] + plain[1].of_k[at], 8.0);
+          this->expect_near(of_v[at], plain[0].of_v[at] + plain[1].of_v[at], 8.0);
+        }
       }
     }
   }

@@ -1,6 +1,7 @@
 // Attention over packed sequences against products of one sequence after the other.
 #include "hone/core/model/attention.hpp"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
@@ -76,6 +77,33 @@ TEST(PackedAttention, TakesHeadsThatLieApart) {
   const auto apart = [&](double salt) { return scattered({3, tokens, 8}, salt).to(at::kFloat).transpose(0, 1); };
   const auto q = apart(1.0), k = apart(2.0), v = apart(3.0);
   EXPECT_TRUE(at::equal(packed(q, k, v), packed(q.contiguous(), k.contiguous(), v.contiguous())));
+}
+
+TEST(PackedAttention, IsTheSameOnAnyNumberOfThreads) {
+  const auto given = at::get_num_threads();
+  const auto on = [&](int threads) {
+    at::set_num_threads(threads);
+    return results_of(4, 2, 20, at::kFloat, packed);
+  };
+  const auto expected = on(1), got = on(3);
+  at::set_num_threads(given);
+  for (std::size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(at::equal(got[i], expected[i])) << i;
+}
+
+TEST(PackedAttention, RefusesWhatDoesNotFit) {
+  const auto of = [](at::IntArrayRef shape, at::ScalarType dtype = at::kFloat) {
+    return scattered(shape, 1.0).to(dtype);
+  };
+  const auto attend = [](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    return SegmentedCausalAttention{{5, 6}}.attend(0, q, k, v, {.scale = kScale});
+  };
+  const auto q = of({11, 4, 8}), k = of({11, 2, 8});
+  EXPECT_NO_THROW(attend(q, k, k));
+  EXPECT_THROW(attend(of({10, 4, 8}), of({10, 2, 8}), of({10, 2, 8})), c10::Error) << "other lengths";
+  EXPECT_THROW(attend(q, of({11, 3, 8}), of({11, 3, 8})), c10::Error) << "heads that cannot be shared";
+  EXPECT_THROW(attend(q, k, of({11, 2, 4})), c10::Error) << "values of another width";
+  EXPECT_THROW(attend(q, of({11, 2, 8}, at::kBFloat16), k), c10::Error) << "another type";
+  EXPECT_EQ(SegmentedCausalAttention{{}}.attend(0, of({0, 4, 8}), of({0, 2, 8}), of({0, 2, 8}), {}).size(0), 0);
 }
 
 }  // namespace

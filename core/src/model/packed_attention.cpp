@@ -2,12 +2,15 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <numeric>
+#include <type_traits>
 #include <vector>
 
 #include "model/kernels/kernels.hpp"
@@ -51,16 +54,13 @@ void over_parts(const std::vector<Part>& parts, std::int64_t scratch_size, Work 
   });
 }
 
-/// The rows of a part's heads in x, of which each key head has `group`. Shape: x (N, heads, D).
-template <typename T>
-HeadRows<const T> rows_of(const at::Tensor& x, const Part& part, std::int64_t group) {
+/// The rows of a part's heads in x, of which each key head has `group`; to be written where x is
+/// not const. Shape: x (N, heads, D).
+template <typename T, typename Tensor>
+auto rows_of(Tensor& x, const Part& part, std::int64_t group) {
+  using Number = std::remove_pointer_t<decltype(data<T>(x))>;
   const auto offset = part.begin * x.stride(0) + part.kv_head * group * x.size(2);
-  return {data<T>(x) + offset, x.stride(0)};
-}
-template <typename T>
-HeadRows<T> rows_of(at::Tensor& x, const Part& part, std::int64_t group) {
-  const auto offset = part.begin * x.stride(0) + part.kv_head * group * x.size(2);
-  return {data<T>(x) + offset, x.stride(0)};
+  return HeadRows<Number>{data<T>(x) + offset, x.stride(0)};
 }
 
 /// Heads one behind another in each row, rows as far apart as they like.
@@ -86,6 +86,7 @@ struct Inputs {
             .group = group(),
             .scale = static_cast<float>(scale)};
   }
+  /// Enough for each part, of which the first is the longest.
   template <typename T>
   std::int64_t scratch_size(const std::vector<Part>& parts) const {
     return kernels<T>().attention.scratch(parts.front().length, q.size(2));
@@ -148,10 +149,24 @@ struct PackedAttention : torch::autograd::Function<PackedAttention> {
   }
 };
 
+void require_that_fits(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                       std::span<const std::int64_t> lengths) {
+  const auto tokens = std::reduce(lengths.begin(), lengths.end());
+  TORCH_CHECK(q.dim() == 3 && k.dim() == 3 && q.size(0) == tokens && k.size(0) == tokens,
+              "attention over ", tokens, " tokens got q ", q.sizes(), " and k ", k.sizes());
+  TORCH_CHECK(k.sizes() == v.sizes() && q.size(2) == k.size(2) && k.size(1) > 0 &&
+                  q.size(1) % k.size(1) == 0,
+              "attention got q ", q.sizes(), ", k ", k.sizes(), " and v ", v.sizes());
+  TORCH_CHECK(q.scalar_type() == k.scalar_type() && q.scalar_type() == v.scalar_type(),
+              "attention got q, k and v of different types");
+}
+
 }  // namespace
 
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             std::span<const std::int64_t> lengths, double scale) {
+  require_that_fits(q, k, v, lengths);
+  if (lengths.empty()) return at::empty_like(q);
   return PackedAttention::apply(q, k, v, std::vector<std::int64_t>{lengths.begin(), lengths.end()},
                                 scale);
 }

@@ -121,7 +121,7 @@ std::vector<std::pair<std::int64_t, std::int64_t>> plan_micro_batches(
 }
 
 std::int64_t head_loss_rows(std::int64_t vocab_size) {
-  constexpr std::int64_t kChunkLogits = std::int64_t{1} << 24;
+  constexpr std::int64_t kChunkLogits = std::int64_t{1} << 25;
   return std::max<std::int64_t>(1, kChunkLogits / vocab_size);
 }
 

@@ -12,14 +12,14 @@
 #include <set>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 namespace hone::launcher {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-OpProfile* current = nullptr;
+/// The profile that is made of this thread.
+thread_local OpProfile* current = nullptr;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -84,12 +84,12 @@ struct OpProfile::Open final : at::ObserverContext {
   bool is_loss = false;
 };
 
-/// Counts its own lifetime as allocation, where a profile is made of this thread.
+/// Counts its own lifetime as allocation.
 class OpProfile::AllocationTimer {
  public:
   AllocationTimer() = default;
   ~AllocationTimer() {
-    if (current == nullptr || !current->listens_here()) return;
+    if (current == nullptr || !current->listens_) return;
     const double seconds = seconds_since(start_);
     const auto work = static_cast<std::size_t>(Work::Allocation);
     current->seconds_[work] += seconds;
@@ -103,7 +103,8 @@ class OpProfile::AllocationTimer {
   Clock::time_point start_ = Clock::now();
 };
 
-/// The allocator that was there, with a timer. Never destroyed, since tensors outlive a profile.
+/// The allocator that was there when the first profile was made, with a timer. Never destroyed, since
+/// tensors outlive a profile.
 class OpProfile::TimedAllocator final : public c10::Allocator {
  public:
   static void install() {
@@ -137,7 +138,8 @@ class OpProfile::TimedAllocator final : public c10::Allocator {
 };
 
 OpProfile::OpProfile() {
-  if (std::exchange(current, this) != nullptr) throw std::logic_error{"a profile is being made already"};
+  if (current != nullptr) throw std::logic_error{"a profile is being made already"};
+  current = this;
   TimedAllocator::install();
   handle_ = at::addGlobalCallback(
       at::RecordFunctionCallback(&OpProfile::begin, &OpProfile::end)
@@ -159,7 +161,7 @@ void OpProfile::clear() {
 }
 
 std::unique_ptr<at::ObserverContext> OpProfile::begin(const at::RecordFunction& function) {
-  if (!current->listens_here()) return nullptr;
+  if (current == nullptr || !current->listens_) return nullptr;
   auto open = std::make_unique<Open>();
   open->is_loss = function.scope() == at::RecordScope::USER_SCOPE &&
                   std::string_view{function.name()} == "head_loss";

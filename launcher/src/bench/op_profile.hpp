@@ -9,7 +9,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 namespace hone::launcher {
@@ -35,9 +34,11 @@ struct Product {
   auto operator<=>(const Product&) const = default;
 };
 
-/// Adds up what LibTorch's operators take by themselves, less the operators that they call and the
-/// memory that they take, from construction to destruction. One at a time, and what the thread does that made it: operators
-/// that its operators run on other threads are part of those.
+/// Adds up what LibTorch's operators take by themselves, less the operators that they call and less
+/// their allocations, from construction to destruction. One at a time, and what the thread does that
+/// made it: operators that its operators run on other threads are part of those. Memory that is
+/// touched for the first time costs the operator that touches it, not the allocation. To be made
+/// after keep_tensor_memory().
 class OpProfile {
  public:
   OpProfile();
@@ -69,14 +70,12 @@ class OpProfile {
 
   static std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction& function);
   static void end(const at::RecordFunction& function, at::ObserverContext* context);
-  bool listens_here() const { return listens_ && thread_ == std::this_thread::get_id(); }
 
   std::array<double, kNumWorks> seconds_{};
   std::array<std::int64_t, kNumWorks> calls_{};
   std::map<std::string, Operator> operators_;
   std::map<Product, std::int64_t> products_;
   bool listens_ = false;
-  std::thread::id thread_ = std::this_thread::get_id();
   std::vector<Open*> open_;
   int losses_open_ = 0;
   at::CallbackHandle handle_;

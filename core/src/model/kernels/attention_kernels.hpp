@@ -14,8 +14,8 @@ struct HeadRows {
   HeadRows head(std::int64_t h, std::int64_t dim) const { return {data + h * dim, stride}; }
 };
 
-/// One sequence's query heads that share a key head. Of `q` it is the first one's rows; the others'
-/// lie beside it, `dim` numbers apart, and so do outputs and their gradients.
+/// One sequence's query heads that share a key head. `q` is at the first of these heads; the others
+/// follow, `dim` numbers apart. So do outputs and gradients.
 template <typename T>
 struct AttentionTask {
   HeadRows<const T> q, k, v;

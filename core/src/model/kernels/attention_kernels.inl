@@ -21,7 +21,7 @@ namespace {
 constexpr int kGroupRows = 6;
 constexpr int kPanelVectors = kVectorBytes == 64 ? 4 : 2;
 constexpr std::int64_t kPanelKeys = kPanelVectors * kLanes;
-constexpr std::int64_t kBlockQueries = 8 * kGroupRows;  ///< queries
+constexpr std::int64_t kBlockQueries = 8 * kGroupRows;
 /// Keys: scores and their gradients for a block are 221 KB. Whole blocks and whole panels.
 constexpr std::int64_t kSpanKeys = 576;
 static_assert(kSpanKeys % kBlockQueries == 0 && kSpanKeys % kPanelKeys == 0);
@@ -71,12 +71,12 @@ void attention_tile(Factor a, const float* b, std::int64_t b_row, std::int64_t d
 /// The same for 1 to kPanelVectors vectors.
 inline void attention_tile(std::int64_t vectors, Factor a, const float* b, std::int64_t b_row,
                            std::int64_t depth, float* out, std::int64_t out_row, bool adds) {
-  switch (vectors) {
-    case 1: return attention_tile<1>(a, b, b_row, depth, out, out_row, adds);
-    case 2: return attention_tile<2>(a, b, b_row, depth, out, out_row, adds);
-    case 3: return attention_tile<3>(a, b, b_row, depth, out, out_row, adds);
-    default: return attention_tile<4>(a, b, b_row, depth, out, out_row, adds);
+  if constexpr (kPanelVectors == 4) {
+    if (vectors == 4) return attention_tile<4>(a, b, b_row, depth, out, out_row, adds);
+    if (vectors == 3) return attention_tile<3>(a, b, b_row, depth, out, out_row, adds);
   }
+  if (vectors == 2) return attention_tile<2>(a, b, b_row, depth, out, out_row, adds);
+  attention_tile<1>(a, b, b_row, depth, out, out_row, adds);
 }
 
 /// out += a b for kGroupRows rows. Shape: b and out have rows of `width`.
@@ -89,7 +89,7 @@ inline void add_product(Factor a, const float* b, std::int64_t depth, std::int64
 }
 
 /// Products of kGroupRows queries with the first `keys` keys of a span, rounded up to whole
-/// vectors. Shape: queries (kGroupRows, width); panels as transposed() makes them, from the span's
+/// vectors. Shape: queries (kGroupRows, width); panels as transpose() makes them, from the span's
 /// first key on; out (kGroupRows, keys) with rows `out_row` apart.
 inline void multiply_by_keys(const float* queries, const float* panels, std::int64_t keys,
                              std::int64_t width, float* out, std::int64_t out_row) {
@@ -102,7 +102,7 @@ inline void multiply_by_keys(const float* queries, const float* panels, std::int
 
 /// Copies rows into rows of `width` floats, times `factor`; zeros behind them up to `padded` rows.
 template <typename T>
-void widened(HeadRows<const T> from, std::int64_t rows, std::int64_t dim, float factor,
+void widen(HeadRows<const T> from, std::int64_t rows, std::int64_t dim, float factor,
              std::int64_t padded, std::int64_t width, float* out) {
   for (std::int64_t i = 0; i < padded; ++i, out += width) {
     const auto count = i < rows ? dim : 0;
@@ -114,7 +114,7 @@ void widened(HeadRows<const T> from, std::int64_t rows, std::int64_t dim, float 
 /// Panels of kPanelKeys rows, each panel transposed: (panels, width, kPanelKeys), zeros behind the
 /// rows up to `padded` of them.
 template <typename T>
-void transposed(HeadRows<const T> from, std::int64_t rows, std::int64_t dim, std::int64_t padded,
+void transpose(HeadRows<const T> from, std::int64_t rows, std::int64_t dim, std::int64_t padded,
                 std::int64_t width, float* out) {
   std::fill_n(out, rounded_up(padded, kPanelKeys) * width, 0.0F);
   for (std::int64_t i = 0; i < rows; ++i) {
@@ -124,7 +124,7 @@ void transposed(HeadRows<const T> from, std::int64_t rows, std::int64_t dim, std
 }
 
 template <typename T>
-void narrowed(const float* from, std::int64_t rows, std::int64_t dim, std::int64_t width,
+void narrow(const float* from, std::int64_t rows, std::int64_t dim, std::int64_t width,
               float factor, HeadRows<T> out) {
   for (std::int64_t i = 0; i < rows; ++i) {
     for (std::int64_t d = 0; d < dim; ++d) out.row(i)[d] = store<T>(factor * from[i * width + d]);
@@ -153,26 +153,32 @@ void over_spans(std::int64_t block, std::int64_t padded, Meet meet) {
   }
 }
 
-/// Keys that a row of scores has room for.
-constexpr std::int64_t room_for_scores(std::int64_t padded) {
-  return std::min(kSpanKeys, rounded_up(padded, kLanes));
-}
+/// Deals out scratch; without any it only counts.
+struct Cursor {
+  float* base = nullptr;
+  std::int64_t used = 0;
+
+  float* take(std::int64_t count) {
+    float* const taken = base == nullptr ? nullptr : base + used;
+    used += count;
+    return taken;
+  }
+};
 
 /// What forward() works in.
 struct ForwardScratch {
   std::int64_t room;  ///< of a row of scores
   float *keys, *values, *queries, *scores, *sums, *largest, *masses;
 
-  ForwardScratch(float* at, std::int64_t padded, std::int64_t width)
-      : room(room_for_scores(padded)),
-        keys(at),
-        values(keys + rounded_up(padded, kPanelKeys) * width),
-        queries(values + padded * width),
-        scores(queries + kBlockQueries * width),
-        sums(scores + kBlockQueries * room),
-        largest(sums + kBlockQueries * width),
-        masses(largest + kBlockQueries) {}
-  float* end() const { return masses + kBlockQueries; }
+  ForwardScratch(Cursor& cursor, std::int64_t padded, std::int64_t width)
+      : room(std::min(kSpanKeys, padded)),
+        keys(cursor.take(rounded_up(padded, kPanelKeys) * width)),
+        values(cursor.take(padded * width)),
+        queries(cursor.take(kBlockQueries * width)),
+        scores(cursor.take(kBlockQueries * room)),
+        sums(cursor.take(kBlockQueries * width)),
+        largest(cursor.take(kBlockQueries)),
+        masses(cursor.take(kBlockQueries)) {}
 };
 
 /// The vector's numbers where its lanes are among the first `count`, else `otherwise`.
@@ -211,15 +217,15 @@ inline void add_weights(float* scores, std::int64_t count, std::int64_t whole, s
   mass += sum_of(added);
 }
 
-/// One block of one head's queries over all keys that it may see: the scratch's sums, not yet
-/// divided by its masses.
-inline void attend_block(const ForwardScratch& s, std::int64_t block, std::int64_t padded,
-                         std::int64_t width) {
+/// One block of `rows` of one head's queries over all keys that it may see: the scratch's sums, not
+/// yet divided by its masses.
+inline void attend_block(const ForwardScratch& s, std::int64_t rows, std::int64_t block,
+                         std::int64_t padded, std::int64_t width) {
   std::fill_n(s.sums, kBlockQueries * width, 0.0F);
-  std::fill_n(s.largest, kBlockQueries, -std::numeric_limits<float>::infinity());
+  std::fill_n(s.largest, kBlockQueries, kUnseen);
   std::fill_n(s.masses, kBlockQueries, 0.0F);
   over_spans(block, padded, [&](const Meeting& meeting) {
-    for (std::int64_t row = 0; row < kBlockQueries; row += kGroupRows) {
+    for (std::int64_t row = 0; row < rows; row += kGroupRows) {
       const auto keys = meeting.keys_of_group(row);
       const auto whole = rounded_up(keys, kLanes);
       float* const scores = s.scores + row * s.room;
@@ -240,18 +246,19 @@ void attention_forward(const AttentionTask<T>& task, float* scratch, HeadRows<T>
                        float* normalizers, std::int64_t normalizers_stride) {
   const auto length = task.length, dim = task.dim, width = rounded_up(dim, kLanes);
   const auto padded = rounded_up(length, kBlockQueries);
-  const ForwardScratch s{scratch, padded, width};
-  transposed(task.k, length, dim, padded, width, s.keys);
-  widened(task.v, length, dim, 1.0F, padded, width, s.values);
+  Cursor cursor{scratch};
+  const ForwardScratch s{cursor, padded, width};
+  transpose(task.k, length, dim, padded, width, s.keys);
+  widen(task.v, length, dim, 1.0F, padded, width, s.values);
   for (std::int64_t head = 0; head < task.group; ++head) {
     const auto q = task.q.head(head, dim);
     const auto into = out.head(head, dim);
     for (std::int64_t block = 0; block < length; block += kBlockQueries) {
       const auto rows = std::min(kBlockQueries, length - block);
-      widened<T>({q.row(block), q.stride}, rows, dim, task.scale, kBlockQueries, width, s.queries);
-      attend_block(s, block, padded, width);
+      widen<T>({q.row(block), q.stride}, rows, dim, task.scale, kBlockQueries, width, s.queries);
+      attend_block(s, rows, block, padded, width);
       for (std::int64_t i = 0; i < rows; ++i) {
-        narrowed<T>(s.sums + i * width, 1, dim, width, 1.0F / s.masses[i],
+        narrow<T>(s.sums + i * width, 1, dim, width, 1.0F / s.masses[i],
                     {into.row(block + i), into.stride});
         normalizers[head * normalizers_stride + block + i] = s.largest[i] + std::log(s.masses[i]);
       }
@@ -265,20 +272,19 @@ struct BackwardScratch {
   float *keys, *transposed_keys, *transposed_values, *of_keys, *of_values, *of_queries;
   float *queries, *of_out, *weights, *of_scores, *dots;
 
-  BackwardScratch(float* at, std::int64_t padded, std::int64_t width)
-      : room(room_for_scores(padded)),
-        keys(at),
-        transposed_keys(keys + padded * width),
-        transposed_values(transposed_keys + rounded_up(padded, kPanelKeys) * width),
-        of_keys(transposed_values + rounded_up(padded, kPanelKeys) * width),
-        of_values(of_keys + padded * width),
-        of_queries(of_values + padded * width),
-        queries(of_queries + kBlockQueries * width),
-        of_out(queries + kBlockQueries * width),
-        weights(of_out + kBlockQueries * width),
-        of_scores(weights + kBlockQueries * room),
-        dots(of_scores + kBlockQueries * room) {}
-  float* end() const { return dots + kBlockQueries; }
+  BackwardScratch(Cursor& cursor, std::int64_t padded, std::int64_t width)
+      : room(std::min(kSpanKeys, padded)),
+        keys(cursor.take(padded * width)),
+        transposed_keys(cursor.take(rounded_up(padded, kPanelKeys) * width)),
+        transposed_values(cursor.take(rounded_up(padded, kPanelKeys) * width)),
+        of_keys(cursor.take(padded * width)),
+        of_values(cursor.take(padded * width)),
+        of_queries(cursor.take(kBlockQueries * width)),
+        queries(cursor.take(kBlockQueries * width)),
+        of_out(cursor.take(kBlockQueries * width)),
+        weights(cursor.take(kBlockQueries * room)),
+        of_scores(cursor.take(kBlockQueries * room)),
+        dots(cursor.take(kBlockQueries)) {}
 };
 
 /// Scores become weights, gradients of weights those of scores; zero beyond `count`.
@@ -296,10 +302,11 @@ inline void weights_backward(float* scores, float* of_weights, std::int64_t coun
 /// Adds what one block of queries and the keys that it may see give to all gradients.
 inline void block_backward(const BackwardScratch& s, const float* normalizers, std::int64_t rows,
                            std::int64_t block, std::int64_t padded, std::int64_t width) {
+  const auto whole_rows = rounded_up(rows, kGroupRows);
   std::fill_n(s.of_queries, kBlockQueries * width, 0.0F);
   over_spans(block, padded, [&](const Meeting& meeting) {
     const auto from = meeting.span * width;
-    for (std::int64_t row = 0; row < kBlockQueries; row += kGroupRows) {
+    for (std::int64_t row = 0; row < whole_rows; row += kGroupRows) {
       const auto keys = meeting.keys_of_group(row);
       const auto whole = rounded_up(keys, kLanes);
       float* const of_scores = s.of_scores + row * s.room;
@@ -313,11 +320,11 @@ inline void block_backward(const BackwardScratch& s, const float* normalizers, s
       }
       add_product({of_scores, s.room, 1}, s.keys + from, keys, width, s.of_queries + row * width);
     }
-    const auto keys = meeting.keys_of_group(kBlockQueries - kGroupRows);
+    const auto keys = meeting.keys_of_group(whole_rows - kGroupRows);
     for (std::int64_t key = 0; key < keys; key += kGroupRows) {
       // Queries before the first of these keys do not see them.
       const auto first = std::max<std::int64_t>(0, meeting.span + key - block);
-      const auto depth = kBlockQueries - first;
+      const auto depth = whole_rows - first;
       const auto into = (meeting.span + key) * width;
       add_product({s.weights + first * s.room + key, 1, s.room}, s.of_out + first * width, depth,
                   width, s.of_values + into);
@@ -340,10 +347,11 @@ void attention_backward(const AttentionTask<T>& task, float* scratch, const floa
                         std::int64_t normalizers_stride, const AttentionGradients<T>& gradients) {
   const auto length = task.length, dim = task.dim, width = rounded_up(dim, kLanes);
   const auto padded = rounded_up(length, kBlockQueries);
-  const BackwardScratch s{scratch, padded, width};
-  widened(task.k, length, dim, 1.0F, padded, width, s.keys);
-  transposed(task.k, length, dim, padded, width, s.transposed_keys);
-  transposed(task.v, length, dim, padded, width, s.transposed_values);
+  Cursor cursor{scratch};
+  const BackwardScratch s{cursor, padded, width};
+  widen(task.k, length, dim, 1.0F, padded, width, s.keys);
+  transpose(task.k, length, dim, padded, width, s.transposed_keys);
+  transpose(task.v, length, dim, padded, width, s.transposed_values);
   std::fill_n(s.of_keys, padded * width, 0.0F);
   std::fill_n(s.of_values, padded * width, 0.0F);
   for (std::int64_t head = 0; head < task.group; ++head) {
@@ -352,8 +360,8 @@ void attention_backward(const AttentionTask<T>& task, float* scratch, const floa
     const auto of_q = gradients.of_q.head(head, dim);
     for (std::int64_t block = 0; block < length; block += kBlockQueries) {
       const auto rows = std::min(kBlockQueries, length - block);
-      widened<T>({q.row(block), q.stride}, rows, dim, task.scale, kBlockQueries, width, s.queries);
-      widened<T>({of_out.row(block), of_out.stride}, rows, dim, 1.0F, kBlockQueries, width,
+      widen<T>({q.row(block), q.stride}, rows, dim, task.scale, kBlockQueries, width, s.queries);
+      widen<T>({of_out.row(block), of_out.stride}, rows, dim, 1.0F, kBlockQueries, width,
                  s.of_out);
       std::fill_n(s.dots, kBlockQueries, 0.0F);
       for (std::int64_t i = 0; i < rows; ++i) {
@@ -361,18 +369,19 @@ void attention_backward(const AttentionTask<T>& task, float* scratch, const floa
       }
       block_backward(s, normalizers + head * normalizers_stride + block, rows, block, padded,
                      width);
-      narrowed<T>(s.of_queries, rows, dim, width, task.scale, {of_q.row(block), of_q.stride});
+      narrow<T>(s.of_queries, rows, dim, width, task.scale, {of_q.row(block), of_q.stride});
     }
   }
-  narrowed(s.of_keys, length, dim, width, 1.0F, gradients.of_k);
-  narrowed(s.of_values, length, dim, width, 1.0F, gradients.of_v);
+  narrow(s.of_keys, length, dim, width, 1.0F, gradients.of_k);
+  narrow(s.of_values, length, dim, width, 1.0F, gradients.of_v);
 }
 
 inline std::int64_t attention_scratch(std::int64_t length, std::int64_t dim) {
   const auto padded = rounded_up(length, kBlockQueries), width = rounded_up(dim, kLanes);
-  float* const nowhere = nullptr;
-  return std::max(ForwardScratch{nowhere, padded, width}.end() - nowhere,
-                  BackwardScratch{nowhere, padded, width}.end() - nowhere);
+  Cursor forward, backward;
+  ForwardScratch{forward, padded, width};
+  BackwardScratch{backward, padded, width};
+  return std::max(forward.used, backward.used);
 }
 
 template <typename T>
