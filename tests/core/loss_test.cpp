@@ -107,7 +107,7 @@ TEST(HeadLoss, IsThatOfFloat64InNarrowTypes) {
 }
 
 TEST(HeadLoss, ChunksAddUp) {
-  // So many words that the rows take three chunks, the last of them not full.
+  // So many words that the rows take two chunks, the last of them not full.
   const HeadCase head{20, std::int64_t{1} << 21, 2, at::kFloat};
   const Reference reference{in_double(head), 1.0};
   const auto got = head_loss(head.hidden, head.weight, head.targets, {.with_gradient = true});

@@ -44,8 +44,8 @@ struct MicroBatchLimits {
 std::vector<std::pair<std::int64_t, std::int64_t>> plan_micro_batches(
     std::span<const std::int64_t> lengths, const MicroBatchLimits& limits);
 
-/// Rows of logits that head_loss() holds at once: 16 Mi numbers (64 MiB in float32) keep the
-/// products large.
+/// Rows of logits that head_loss() holds at once: 32 Mi numbers (128 MiB in float32) keep the
+/// products large, and the head's gradient is read and written for each chunk of them.
 std::int64_t head_loss_rows(std::int64_t vocab_size);
 
 }  // namespace hone
