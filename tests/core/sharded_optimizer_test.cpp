@@ -74,8 +74,10 @@ TEST_P(ShardedOptimizer, WorksWithMastersMomentumAndClipping) {
     const TrainerHarness::Extras narrow{.dtype = at::kBFloat16};
     options = sharded({});
     const auto rounded = trained_weights(model_.folder(), comm, unsharded(options), narrow);
+    // Sums in another order: where a weight is rounded the other way it is another by 1/256, and so are
+    // the gradients behind it.
     EXPECT_LT(relative_distance(trained_weights(model_.folder(), comm, options, narrow), rounded),
-              1e-4);
+              1e-3);
     return 0;
   });
 }
