@@ -43,20 +43,17 @@ std::filesystem::path find_cuda_module() {
   return {};
 }
 
-std::unique_ptr<Device> open_cuda_device(const std::filesystem::path& module, int index,
-                                         bool may_share) {
+std::unique_ptr<Device> open_cuda_device(const std::filesystem::path& module, int index) {
   auto* open = load(module);
   int num_devices = 0;
   std::string problem;
   std::unique_ptr<Device> device{open(index, &num_devices, &problem)};
-  if (device == nullptr && problem.empty() && may_share) {
+  if (device == nullptr && problem.empty() && num_devices > 0) {
     device.reset(open(index % num_devices, &num_devices, &problem));
   }
   if (device != nullptr) return device;
-  if (!problem.empty()) throw LaunchError{"no GPU can be used: " + problem};
-  throw LaunchError{"this rank is number " + std::to_string(index) + " of its node, counted from 0, "
-                    "which has " + std::to_string(num_devices) +
-                    " GPUs. Start one rank per GPU, or say --allow_shared_device"};
+  if (problem.empty()) problem = "this process sees none (CUDA_VISIBLE_DEVICES?)";
+  throw LaunchError{"no GPU can be used: " + problem + "; --use_cpu computes on the CPU"};
 }
 
 }  // namespace hone::distributed

@@ -179,7 +179,7 @@ void Watchdog::look_for_the_awaited(Time now, std::vector<Finding>& findings) {
     findings.push_back({.ends_job = false,
                         .rank = static_cast<int>(awaited_rank),
                         .code = ExitCode::Success,
-                        .text = text + "; the job ends at " + whole_seconds(limit)});
+                        .text = text + "; the limit (ddp_timeout) is " + whole_seconds(limit)});
   }
 }
 

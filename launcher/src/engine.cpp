@@ -76,7 +76,7 @@ void Engine::open_device(const EngineOptions& options, int local_rank, Logger& l
   if (!options.use_cpu && describe_machine().has_nvidia_driver) {
     const auto module = distributed::find_cuda_module();
     if (!module.empty()) {
-      device_ = distributed::open_cuda_device(module, local_rank, options.allow_shared_device);
+      device_ = distributed::open_cuda_device(module, local_rank);
       return;
     }
     log.warning("this machine has an NVIDIA driver, but hone was built without the GPU module "

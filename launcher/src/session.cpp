@@ -17,6 +17,7 @@
 #include "hone/launcher/cpu_topology.hpp"
 #include "hone/launcher/exit_record.hpp"
 #include "hone/launcher/failure.hpp"
+#include "hone/launcher/loop/run_lock.hpp"
 #include "hone/launcher/thread_plan.hpp"
 
 namespace hone::launcher {
@@ -43,7 +44,9 @@ std::string machine_of(const std::string& host_name) {
 
 Session::Session(const SessionOptions& options, const LaunchEnvironment& environment,
                  Screen& screen)
-    : screen_(screen), log_([&screen](std::string_view line) { screen.print_error(line); }) {
+    : screen_(screen),
+      log_([&screen](std::string_view line) { screen.print_error(line); }),
+      run_directory_(options.run_directory) {
   log_.set_rank(environment.rank, "");
   if (options.watch_signals) {
     signals_ = std::make_unique<SignalWatcher>([this](std::string_view note) { log_.info(note); });
@@ -57,6 +60,8 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
     start(options, environment, backend);
   } catch (const LaunchError&) {
     // The same on all ranks: they can still leave in order, with the error's own exit code.
+    const auto failure = describe_failure(std::current_exception());
+    write_record(failure.code, failure);
     if (control_) control_->close();
     mpi_->finalize();
     throw;
@@ -64,6 +69,7 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
     // One rank's own trouble: MpiEnvironment ends the job as the exception passes it.
     const auto failure = describe_failure(std::current_exception());
     report(failure);
+    write_record(failure.code, failure);
     if (control_) control_->fail(failure.code, tag() + failure.message);
     throw;
   }
@@ -145,12 +151,25 @@ void Session::bind_threads(const SessionOptions& options, const LaunchEnvironmen
   const ThreadPlan plan = plan_threads(inputs);
   num_threads_ = plan.num_threads;
   if (!plan.warning.empty()) log_.warning(plan.warning);
+  tell_of_others(cards, plan.warning);
   if (!plan.cpus.empty() && !bind_this_thread(plan.cpus)) {
     log_.warning("the kernel does not let this rank bind to cores " + print_cpus(plan.cpus));
   }
   log_.debug("cores " + print_cpus(affinity_of_this_process()) + ", " +
              counted(num_threads_, "thread"));
   if (options.set_num_threads) options.set_num_threads(num_threads_);
+}
+
+/// On rank 0: the first warning of each host, since other ranks' go to their logs alone. `cards` begin
+/// with the ranks' hosts.
+void Session::tell_of_others(const std::vector<std::string>& cards, const std::string& own) {
+  const auto warnings = all_gather_strings(*communicator_, own);
+  std::set<std::string> hosts;
+  for (std::size_t i = 0; i < cards.size() && is_root(); ++i) {
+    const std::string host = cards[i].substr(0, cards[i].find('\n'));
+    if (warnings[i].empty() || !hosts.insert(host).second || i == 0) continue;
+    log_.warning("rank " + std::to_string(i) + " @ " + host + ": " + warnings[i]);
+  }
 }
 
 distributed::Device& Session::device() { return engine_->device(); }
@@ -233,15 +252,17 @@ void Session::report(const Failure& failure) {
 
 void Session::write_record(int code, const std::optional<Failure>& failure) {
   const std::scoped_lock lock{record_mutex_};
-  if (output_dir_.empty()) return;
+  const bool has_begun = !output_dir_.empty();
+  const auto& folder = has_begun ? output_dir_ : run_directory_;
+  if (folder.empty() || (!has_begun && RunLock::is_held(folder))) return;
   const bool stopped = code == static_cast<int>(ExitCode::Stopped);
   const std::string reason = failure   ? failure->message
                              : stopped ? "stopped"
                              : code == 0 ? "finished"
                                          : "left with the others";
   const ExitRecord record{.code = code, .reason = reason, .step = recorder_.pulse().step};
-  if (!write_exit_record(output_dir_, rank(), record)) {
-    log_.warning("exit record not written: " + (output_dir_ / "exit").string());
+  if (!write_exit_record(folder, rank(), record) && has_begun) {
+    log_.warning("exit record not written: " + (folder / "exit").string());
   }
 }
 

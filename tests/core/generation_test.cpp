@@ -59,6 +59,25 @@ std::string name_of(const ::testing::TestParamInfo<Kind>& info) {
   return std::string{info.param.family} + (info.param.dtype == at::kFloat ? "" : c10::toString(info.param.dtype));
 }
 
+/// Notes how many tokens each forward is given.
+class CountedModel final : public LanguageModel {
+ public:
+  explicit CountedModel(LanguageModel& model) : model_(model) {}
+
+  const ModelShape& shape() const override { return model_.shape(); }
+  ParameterStore& parameters() override { return model_.parameters(); }
+  const at::Tensor& output_weight() override { return model_.output_weight(); }
+  at::Tensor forward(const TokenInput& tokens, Attention& attention) override {
+    counts.push_back(tokens.ids.size(0));
+    return model_.forward(tokens, attention);
+  }
+
+  std::vector<std::int64_t> counts;
+
+ private:
+  LanguageModel& model_;
+};
+
 class Generation : public ::testing::TestWithParam<Kind> {
  protected:
   Generation()
@@ -240,6 +259,19 @@ class GenerationInBFloat16 : public Generation {};
 TEST_P(GenerationInBFloat16, LogProbsAreNearThoseOfTheTrainingForward) {
   expect_log_probs(sampling_, 5e-2);
 }
+TEST(Decoding, SamplesOfAPromptShareItsPrefill) {
+  const FixtureModel folder{config_named("llama"), Fill::Random, /*seed=*/8};
+  const auto model = load_model(folder.folder());
+  CountedModel counted{*model};
+  const std::vector<PromptTokens> prompts{{{1, 5, 9, 13, 17}, 0}, {{1, 6, 11}, 1}};
+  const auto completions = generate(
+      counted, prompts, {.num_return_sequences = 3, .max_new_tokens = 4, .batch_size = 6}, kSeed, kCall);
+  EXPECT_EQ(completions.size(), 6U);
+  ASSERT_FALSE(counted.counts.empty());
+  EXPECT_EQ(counted.counts.front(), 5 + 3) << "each prompt once";
+  for (std::size_t i = 1; i < counted.counts.size(); ++i) EXPECT_LE(counted.counts[i], 6);
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, GenerationInBFloat16,
                          ::testing::Values(Kind{"llama", at::kBFloat16}, Kind{"t5", at::kBFloat16}),
                          name_of);

@@ -964,7 +964,7 @@ std::vector<std::string> after_spoiling(int ranks, const std::function<void(at::
     TrainerHarness harness{model().folder(), comm, checking};
     EXPECT_EQ(harness->step(samples(8)).updates, 2);
     const auto norm = harness.model().parameters().at("model.layers.0.input_layernorm.weight");
-    if (comm.rank() == 1) spoil(norm.detach());
+    if (comm.rank() == comm.size() - 1) spoil(norm.detach());
     EXPECT_EQ(harness->step(samples(4)).updates, 1) << "not looked at yet";
     try {
       harness->step(samples(4));
@@ -982,7 +982,9 @@ TEST(Trainer, ReplicasThatDivergeAreFoundAndNamed) {
   };
   for (const int ranks : {2, 3}) {
     const auto messages = after_spoiling(ranks, flip_a_bit);
-    EXPECT_THAT(messages[0], HasSubstr("after update 4 rank 1 holds another "));
+    EXPECT_THAT(messages[0],
+                HasSubstr("after update 4 rank " + std::to_string(ranks - 1) + " holds another "));
+    EXPECT_THAT(messages[0], HasSubstr("model.layers.0.input_layernorm.weight"));
     EXPECT_THAT(messages, Each(messages[0]));
   }
 }

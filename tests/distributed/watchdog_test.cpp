@@ -107,7 +107,7 @@ TEST_F(WatchdogTest, ARankThatOthersWaitForIsReportedThenEndsTheJob) {
   EXPECT_FALSE(reports[0].ends_job);
   EXPECT_THAT(reports[0].text,
               AllOf(HasSubstr("rank 1 @ a is waited for: it is in phase data"), HasSubstr("2 of 3 ranks"),
-                    HasSubstr("all_reduce(sum, 4 x float32), collective 4"), HasSubstr("ends at 30 s")));
+                    HasSubstr("all_reduce(sum, 4 x float32), collective 4"), HasSubstr("the limit (ddp_timeout) is 30 s")));
   EXPECT_THAT(pass(18, waiting), IsEmpty()) << "reported once";
   const auto end = pass(2, waiting);
   ASSERT_EQ(end.size(), 1U);
@@ -120,7 +120,7 @@ TEST_F(WatchdogTest, TheLimitFollowsWhatThePhaseTook) {
   const std::vector<std::optional<Pulse>> slow{in_collective(4), computing(3, "backward", 20.0), in_collective(4)};
   const auto findings = pass(99, slow);
   ASSERT_EQ(findings.size(), 1U);
-  EXPECT_THAT(findings[0].text, HasSubstr("ends at 100 s"));
+  EXPECT_THAT(findings[0].text, HasSubstr("the limit (ddp_timeout) is 100 s"));
   EXPECT_EQ(pass(2, slow).size(), 1U);
   restart({});
   const auto quick = pass(70, {in_collective(4), computing(3, "data", 0.01), in_collective(4)});
@@ -129,7 +129,7 @@ TEST_F(WatchdogTest, TheLimitFollowsWhatThePhaseTook) {
   restart({});
   const auto saving = pass(1700, {in_collective(4), computing(3, "checkpoint"), in_collective(4)});
   ASSERT_EQ(saving.size(), 1U);
-  EXPECT_THAT(saving[0].text, HasSubstr("ends at 1800 s")) << "who knows how long that takes";
+  EXPECT_THAT(saving[0].text, HasSubstr("the limit (ddp_timeout) is 1800 s")) << "who knows how long that takes";
 }
 
 TEST_F(WatchdogTest, ACollectiveThatNothingComesThroughIsReported) {

@@ -53,14 +53,14 @@ TEST_F(CudaDevice, NarrowsAndWidensAsLibTorchDoes) {
   EXPECT_TRUE(at::equal(wide, narrow.to(at::kFloat)));
 }
 
-TEST_F(CudaDevice, MoreRanksThanGpusAreRefusedUnlessTheyMayShare) {
-  const auto module = distributed::find_cuda_module();
-  EXPECT_THROW(distributed::open_cuda_device(module, 4096, false), LaunchError);
-  EXPECT_EQ(distributed::open_cuda_device(module, 4096, true)->kind(), "cuda");
+TEST_F(CudaDevice, RanksBeyondTheGpusBeginAgainWithTheFirst) {
+  // A power of two, and so a multiple of what nodes have.
+  const auto again = distributed::open_cuda_device(distributed::find_cuda_module(), 1 << 20);
+  EXPECT_EQ(again->uuid(), device_->uuid());
 }
 
 TEST(CudaModule, IsRefusedWithItsReasonWhereItCannotBeLoaded) {
-  EXPECT_THAT([] { distributed::open_cuda_device("/nowhere/libhone_cuda.so", 0, false); },
+  EXPECT_THAT([] { distributed::open_cuda_device("/nowhere/libhone_cuda.so", 0); },
               ::testing::ThrowsMessage<LaunchError>(::testing::AllOf(
                   ::testing::HasSubstr("/nowhere/libhone_cuda.so"), ::testing::HasSubstr("--use_cpu"))));
 }

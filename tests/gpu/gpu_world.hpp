@@ -19,7 +19,10 @@ inline std::unique_ptr<distributed::Device> gpu_or_reason(int index, std::string
     return nullptr;
   }
   try {
-    return distributed::open_cuda_device(module, index, /*may_share=*/false);
+    auto device = distributed::open_cuda_device(module, index);
+    if (device->index() == index) return device;
+    reason = "fewer GPUs than ranks";
+    return nullptr;
   } catch (const LaunchError& error) {
     reason = error.what();
     return nullptr;

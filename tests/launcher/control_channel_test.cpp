@@ -10,6 +10,7 @@
 #include <mutex>
 #include <thread>
 
+#include "address.hpp"
 #include "connection.hpp"
 #include "handshake.hpp"
 #include "hone/core/error.hpp"
@@ -23,10 +24,12 @@ namespace hone::launcher {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::StartsWith;
 using Clock = std::chrono::steady_clock;
 
 /// What one rank's hooks were told.
@@ -79,6 +82,34 @@ struct Rank {
 };
 
 constexpr std::chrono::seconds kSecond{1};
+
+std::string address_or_problem(bool one_host, const std::string& interface) {
+  try {
+    return control::control_address(one_host, interface);
+  } catch (const LaunchError& error) {
+    return error.what();
+  }
+}
+
+TEST(ControlAddress, IsThisHostsOwnWhereAllRanksAreOnIt) {
+  EXPECT_EQ(address_or_problem(/*one_host=*/true, ""), "127.0.0.1");
+}
+
+TEST(ControlAddress, IsThatOfTheInterfaceThatIsNamed) {
+  for (const bool one_host : {true, false}) {
+    EXPECT_EQ(address_or_problem(one_host, "lo"), "127.0.0.1");
+    EXPECT_THAT(address_or_problem(one_host, "nosuch0"),
+                AllOf(HasSubstr("there is no interface \"nosuch0\""), HasSubstr("lo (127.0.0.1)"),
+                      HasSubstr("--control_interface")));
+  }
+}
+
+TEST(ControlAddress, LeadsElsewhereWhereThereAreSeveralHosts) {
+  // A machine without a network says so instead.
+  EXPECT_THAT(address_or_problem(/*one_host=*/false, ""),
+              AnyOf(HasSubstr("no network interface leads to other hosts"),
+                    Not(StartsWith("127."))));
+}
 
 TEST(ControlChannel, RanksComeAndGoUnnoticed) {
   for (const int ranks : {1, 2, 4}) {
@@ -142,6 +173,25 @@ TEST(ControlChannel, ADeadRankIsNamedToAllWithinASecond) {
   }
 }
 
+TEST(ControlChannel, ADeadRankIsReportedWhereNothingIsToEndForIt) {
+  for (const int dying : {0, 2}) {
+    distributed::ThreadWorld{3}.run([&](Communicator& comm) {
+      Rank rank{comm, {.mode = WatchdogMode::Report, .heartbeat = std::chrono::milliseconds{20}}};
+      comm.barrier();
+      if (comm.rank() == dying) rank.channel.reset();
+      std::this_thread::sleep_for(std::chrono::milliseconds{600});
+      comm.barrier();
+      if (comm.rank() == dying) return;
+      EXPECT_THAT(rank.told.ends(), IsEmpty());
+      // Rank 0 finds out about all others, they about rank 0.
+      const bool finds_out = dying == 0 || comm.rank() == 0;
+      EXPECT_EQ(rank.told.reports().size(), finds_out ? 1U : 0U);
+      EXPECT_THAT(rank.told.reports(), Each(HasSubstr("died: its connection ended")));
+      rank.channel->close();
+    });
+  }
+}
+
 TEST(ControlChannel, RanksOutOfStepAreNamedWithinTwoSeconds) {
   distributed::ThreadWorld{3}.run([](Communicator& comm) {
     Rank rank{comm};
@@ -161,7 +211,7 @@ TEST(ControlChannel, WhoIsWaitedForIsReportedAndThenEndsTheJob) {
   const ControlOptions options{.watchdog = {.report_after = std::chrono::milliseconds{300},
                                             .timeout = std::chrono::milliseconds{900}},
                                .heartbeat = std::chrono::milliseconds{50}};
-  for (const auto mode : {WatchdogMode::Abort, WatchdogMode::Report, WatchdogMode::Off}) {
+  for (const auto mode : {WatchdogMode::Abort, WatchdogMode::Report}) {
     distributed::ThreadWorld{3}.run([&](Communicator& comm) {
       auto own = options;
       own.mode = mode;
@@ -178,7 +228,7 @@ TEST(ControlChannel, WhoIsWaitedForIsReportedAndThenEndsTheJob) {
       }
       comm.barrier();
       if (comm.rank() == 0) {
-        EXPECT_EQ(rank.told.reports().empty(), mode == WatchdogMode::Off);
+        EXPECT_THAT(rank.told.reports(), Not(IsEmpty()));
         EXPECT_THAT(rank.told.reports(), Each(HasSubstr("rank 1 @ here is waited for")));
       }
       rank.channel->close();

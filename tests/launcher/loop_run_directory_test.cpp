@@ -294,8 +294,10 @@ TEST_F(RunDirectoryTest, AKilledRunHoldsNothing) {
   char ready = 0;
   ASSERT_EQ(::read(pipe_ends[0], &ready, 1), 1);
   EXPECT_EQ(refusal().second, ExitCode::RunHeld);
+  EXPECT_TRUE(RunLock::is_held(run_));
   ::kill(owner, SIGKILL);
   ::waitpid(owner, nullptr, 0);
+  EXPECT_FALSE(RunLock::is_held(run_));
   EXPECT_EQ(refusal().first, "opened");
   ::close(pipe_ends[0]);
   ::close(pipe_ends[1]);

@@ -228,6 +228,16 @@ TEST_F(Sessions, EndTheJobWhereARankIsWaitedForTooLong) {
   EXPECT_EQ(orphans(), 0);
 }
 
+TEST_F(Sessions, GoOnWhereTheWatchdogOnlyReportsOrIsOff) {
+  const Ran reported = probe_on(2, "linger", "auto 12 report");
+  EXPECT_EQ(reported.code, 0) << reported.output;
+  EXPECT_THAT(reported.output, AllOf(HasSubstr("warning: rank 1 @ "),
+                                     HasSubstr("longer than the limit of 12 s")));
+  const Ran off = probe_on(2, "linger", "auto 12 off");
+  EXPECT_EQ(off.code, 0) << off.output;
+  EXPECT_THAT(off.output, Not(HasSubstr("rank 1 @ ")));
+}
+
 TEST_F(Sessions, NameRanksThatAreOutOfStep) {
   Ran ran;
   const double seconds = seconds_of([&] { ran = probe_on(2, "differ"); });

@@ -74,6 +74,11 @@ int dawdle(Session& session) {
   return wait_for_rank_1(session, [] { std::this_thread::sleep_for(std::chrono::minutes{5}); });
 }
 
+/// Longer than the watchdog is patient.
+int linger(Session& session) {
+  return wait_for_rank_1(session, [] { std::this_thread::sleep_for(std::chrono::seconds{14}); });
+}
+
 int differ(Session& session) {
   if (session.rank() == 1) {
     std::int64_t values[3] = {};
@@ -98,7 +103,8 @@ int run_scenario(const std::string& name, const SessionOptions& options, Screen&
   const std::map<std::string, int (*)(Session&)> scenarios{
       {"finish", finish}, {"stop", stop},     {"agreed", agreed}, {"alike", alike},
       {"alone", alone},   {"memory", memory}, {"warn", warn},
-      {"die", die},       {"stand_still", stand_still}, {"dawdle", dawdle}, {"differ", differ}};
+      {"die", die},       {"stand_still", stand_still}, {"dawdle", dawdle},
+      {"linger", linger}, {"differ", differ}};
   Session session{options, environment, screen};
   return session.run([&] { return scenarios.at(name)(session); });
 }
@@ -111,6 +117,7 @@ int main(int argc, char** argv) {
   SessionOptions options{.output_dir = argc > 2 ? argv[2] : ""};
   if (argc > 3) options.ddp_backend = argv[3];
   if (argc > 4) options.ddp_timeout = std::stod(argv[4]);
+  if (argc > 5) options.watchdog = argv[5];
   try {
     return run_scenario(argv[1], options, screen, environment);
   } catch (...) {

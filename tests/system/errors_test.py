@@ -92,9 +92,10 @@ class Options(TrainErrors):
                 )
                 says = f"{name} is {value} on rank 1 and {default} on rank 0"
                 self.assert_one_error(ended, says, f"--{name} {value}", f"--{name} {default}")
-                self.assertFalse((self.folder / "out").exists())
-        self.hone(*(*common, "--max_steps", 1, "--num_threads", 1), ":", "-np", 1, program,
-                  *(*common, "--max_steps", 1, "--num_threads", 2), ranks=1)
+                self.assertEqual([entry.name for entry in (self.folder / "out").iterdir()], ["exit"])
+        ended = self.hone(*(*common, "--max_steps", 1, "--num_threads", 1), ":", "-np", 1, program,
+                          *(*common, "--max_steps", 1, "--num_threads", 50), ranks=1)
+        self.assertRegex(ended.err, "warning: rank 1 @ .*: 50 threads in each of 2 ranks")
 
     def test_more_tokens_than_the_model_has_positions(self) -> None:
         make_model(self.folder / "gpt2", family="gpt2")
@@ -115,6 +116,10 @@ class Models(TrainErrors):
 
     def test_a_name_that_is_nowhere(self) -> None:
         self.refuse("tinny", 'Did you mean "tiny"?', "hone/models/tinny", code=MISSING, model="tinny")
+        for rank in (0, 1):
+            record = json.loads((self.folder / f"out/exit/rank-{rank}.json").read_text())
+            self.assertEqual(record["code"], MISSING)
+            self.assertIn('Did you mean "tiny"?', record["reason"])
 
     def change_config(self, **changes) -> None:
         file = self.folder / "tiny/config.json"
@@ -447,6 +452,7 @@ class RunningElsewhere(LoopErrors):
             ended = self.run_loop(output, *more, code=RUN_HELD)
             self.assert_one_error(ended, "out is in use by pid ", "--output_dir")
         self.assertEqual((output / "logs/rank-0.log").read_text(), logs, "its logs are its own")
+        self.assertFalse((output / "exit").exists(), "and so are its records")
         self.release()
         self.assertEqual(job.wait().code, 0, "the first run does not notice")
 

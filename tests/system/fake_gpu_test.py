@@ -66,6 +66,10 @@ class FakeGpu(SystemTest):
         for fault, ranks in (("r0:id", "rank 0: "), ("init", "rank 0, 1: ")):
             ended = self.on_gpus(*self.training("out"), FAKENCCL=f"{fault}:err=2", code=ENVIRONMENT)
             self.assert_one_error(ended, "NCCL cannot be initialised", ranks, "unhandled system error")
+            for rank in (0, 1):
+                record = json.loads((self.folder / f"out/exit/rank-{rank}.json").read_text())
+                self.assertEqual(record["code"], ENVIRONMENT)
+                self.assertIn("NCCL cannot be initialised", record["reason"])
         library = self.program.parent / "libnccl.so.2"
         library.unlink()
         library.write_text("no library")
@@ -79,7 +83,7 @@ class FakeGpu(SystemTest):
 
     def test_ranks_and_devices_fit(self) -> None:
         for number, (variables, more, parts) in enumerate((
-            ({"FAKEGPU_DEVICES": "1"}, (), ("this rank is number 1 of its node", "has 1 GPUs")),
+            ({"FAKEGPU_DEVICES": "1"}, (), ("ranks 0 and 1 compute on one device (fake-0)",)),
             ({"FAKEGPU_UUID": "one"}, (), ("ranks 0 and 1 compute on one device (one)",)),
             ({"FAKEGPU_DEVICES": "1"}, ("--allow_shared_device",), ("ranks that share a GPU cannot sum gradients",)),
             ({}, ("--ddp_backend", "mpi"), ("ddp_backend=mpi sums what is in host memory",)),
@@ -87,6 +91,9 @@ class FakeGpu(SystemTest):
             with self.subTest(parts[0]):
                 ended = self.on_gpus(*self.training(f"out-{number}", *more), code=ENVIRONMENT, **variables)
                 self.assert_one_error(ended, *parts)
+        # As a launcher shows each rank its own GPU alone.
+        ended = self.on_gpus(*self.training("own"), FAKEGPU_DEVICES="1", FAKEGPU_OWN="1")
+        self.assertIn(", nccl, ", ended.out)
         ended = self.on_gpus(*self.training("cpu", "--use_cpu"), FAKEGPU_DEVICES="1")
         self.assertIn(", mpi, ", ended.out)
 
@@ -102,7 +109,7 @@ class FakeGpu(SystemTest):
         ):
             with self.subTest(command[0]):
                 ended = self.on_gpus(*command, FAKEGPU_DEVICES="0", code=ENVIRONMENT)
-                self.assert_one_error(ended, "which has 0 GPUs")  # so it is asked
+                self.assert_one_error(ended, "this process sees none")  # so it is asked
                 self.on_gpus(*command)
 
 

@@ -13,7 +13,9 @@ int run_run(const CommandContext& context, Arguments arguments) {
   options.resolve(registry.config_path());
   const auto reward = make_reward(options.reward);
   reward->start();  // before MPI: a reward program is a child process
-  Session session{options.model.session_options(), context.environment, context.screen};
+  auto job = options.model.session_options();
+  job.run_directory = options.output_dir;
+  Session session{job, context.environment, context.screen};
   return session.run([&] {
     const auto yaml = registry.dump_yaml();
     require_equal_options(session.communicator(), yaml);

@@ -314,7 +314,9 @@ int run_train(const CommandContext& context, Arguments arguments) {
   options.bind(registry);
   if (!parse_options(context, registry, arguments)) return 0;
   options.resolve(registry.config_path());
-  Session session{options.model.session_options(), context.environment, context.screen};
+  auto job = options.model.session_options();
+  job.run_directory = options.output_dir;
+  Session session{job, context.environment, context.screen};
   return session.run([&] {
     const auto yaml = registry.dump_yaml();
     require_equal_options(session.communicator(), yaml);

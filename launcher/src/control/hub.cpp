@@ -143,7 +143,6 @@ asio::awaitable<void> Hub::watch() {
     const auto now = Clock::now();
     watchdog_.heard(0, recorder_.pulse(), now);
     for (const auto& finding : watchdog_.look(now)) {
-      if (options_.mode == WatchdogMode::Off) continue;
       if (finding.ends_job && options_.mode == WatchdogMode::Abort) {
         // Named: g++ 12 destroys an aggregate that it makes within co_await twice.
         const EndOfJob end{finding.rank, static_cast<int>(finding.code), finding.text,

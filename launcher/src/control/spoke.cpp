@@ -123,7 +123,11 @@ asio::awaitable<void> Spoke::watch() {
 
 asio::awaitable<void> Spoke::look_for_hub() {
   const auto findings = watchdog_->look(Clock::now());
-  if (findings.empty() || is_over_ || options_.mode != WatchdogMode::Abort) co_return;
+  if (findings.empty() || is_over_) co_return;
+  if (options_.mode == WatchdogMode::Report) {
+    if (hooks_.report) hooks_.report(findings[0].text);
+    co_return;
+  }
   const EndOfJob cause{0, static_cast<int>(findings[0].code), findings[0].text, /*told=*/false};
   // A stopped rank 0 reads that when mpirun wakes it to end it, and blames nobody who has left.
   connection_->send(FrameType::Fail, to_bytes(cause));

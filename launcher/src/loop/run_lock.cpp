@@ -60,4 +60,10 @@ RunLock::RunLock(const std::filesystem::path& directory, Logger& logger) {
   if (const int reason = write_all(file_.get(), owner)) throw file_error(path, "writing", reason);
 }
 
+bool RunLock::is_held(const std::filesystem::path& directory) noexcept {
+  const FileDescriptor file{
+      ::open((directory / ".lock").c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
+  return file.is_open() && ::flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
 }  // namespace hone::launcher

@@ -1,6 +1,6 @@
-// Updates of GPT-2 124M in float32 on random sequences: measure_hone REPEATS. Prints, for each
-// update, a line of JSON: its seconds, and those that the slowest rank spent on summing gradients.
-#include <ATen/Parallel.h>
+// Updates of GPT-2 124M in float32 on random sequences, with the products and the memory that the
+// program has: measure_hone REPEATS. Prints, for each update, a line of JSON: its seconds, and those
+// that the slowest rank spent on summing gradients.
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -17,6 +17,7 @@
 #include "hone/core/training/trainer.hpp"
 #include "hone/distributed/all_reduce_gradient_reducer.hpp"
 #include "hone/distributed/communicator_factory.hpp"
+#include "job/torch_settings.hpp"
 
 namespace {
 
@@ -64,9 +65,10 @@ hone::Batch batch() {
 
 int main(int argc, char** argv) {
   const int repeats = argc > 1 ? std::stoi(argv[1]) : 3;
-  at::set_num_threads(1);
+  hone::launcher::prepare_torch(1);
   const hone::distributed::MpiEnvironment mpi;
   const auto comm = hone::distributed::make_communicator(hone::distributed::Backend::Auto, mpi);
+  hone::launcher::choose_matmul_library(*comm);
   const auto model = random_gpt2();
   hone::distributed::AllReduceGradientReducer reducer{*comm};
   const hone::collators::PackingCollator packing;

@@ -22,8 +22,11 @@ class FakeGpu final : public FakeDevice {
   std::string_view kind() const override { return "cpu"; }  // where LibTorch computes
   int index() const override { return index_; }
   std::string uuid() const override {
-    const char* uuid = std::getenv("FAKEGPU_UUID");
-    return uuid != nullptr ? uuid : "fake-" + std::to_string(index_);
+    if (const char* uuid = std::getenv("FAKEGPU_UUID")) return uuid;
+    if (std::getenv("FAKEGPU_OWN") != nullptr) {
+      return std::string{"own-"} + std::getenv("OMPI_COMM_WORLD_RANK");
+    }
+    return "fake-" + std::to_string(index_);
   }
 
  private:

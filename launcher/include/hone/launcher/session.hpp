@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 #include <string_view>
 
 #include "hone/core/communicator.hpp"
@@ -34,6 +35,8 @@ struct SessionOptions {
   std::string ddp_backend = "auto";
   /// Of logs and exit records; may come later by open_logs().
   std::filesystem::path output_dir = {};
+  /// Where exit records go if the job ends before open_logs(), unless a run has the folder then.
+  std::filesystem::path run_directory = {};
   std::optional<std::int64_t> num_threads = {};
   bool bind_threads = true;  ///< share the node's cores out where the launcher has not
   bool allow_shared_device = false;  ///< two ranks may compute on one GPU
@@ -107,6 +110,7 @@ class Session {
   void start(const SessionOptions& options, const LaunchEnvironment& environment,
              distributed::Backend backend);
   void bind_threads(const SessionOptions& options, const LaunchEnvironment& environment);
+  void tell_of_others(const std::vector<std::string>& cards, const std::string& own);
   void watch_ranks(const SessionOptions& options);
   void end_now(const EndOfJob& end);
   int leave(int code, const std::optional<Failure>& failure);
@@ -126,6 +130,7 @@ class Session {
   /// Of the next and of exit records: the control channel's thread writes one too.
   std::mutex record_mutex_;
   std::filesystem::path output_dir_;
+  const std::filesystem::path run_directory_;
   int num_threads_ = 1;
   int num_nodes_ = 1;
   std::unique_ptr<ControlChannel> control_;  ///< ends before what it uses; null for one rank

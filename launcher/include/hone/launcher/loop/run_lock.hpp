@@ -15,6 +15,9 @@ class RunLock {
   /// with ExitCode::Io. A file system that knows no locks is a warning, and no lock.
   RunLock(const std::filesystem::path& directory, Logger& logger);
 
+  /// Whether a run has the directory now.
+  static bool is_held(const std::filesystem::path& directory) noexcept;
+
  private:
   FileDescriptor file_;
 };
