@@ -2,6 +2,8 @@
 // are early.
 #include "training/gradient_exchange.hpp"
 
+#include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -75,6 +77,34 @@ TEST_P(Exchange, OnlyTheLastMicroBatchOfAnUpdateSendsAnything) {
     EXPECT_EQ(one_by_one[update].size(), together[update].size()) << "each bucket is sent once";
   }
   EXPECT_GT(num_early(one_by_one[1]), 1);
+}
+
+/// The weights after three updates in which one parameter is frozen.
+at::Tensor trained_with_a_frozen_one(const std::filesystem::path& folder, Communicator& comm) {
+  PhaseTeller teller;
+  LateCommunicator late{comm, &teller};
+  TrainerHarness harness{folder, comm,
+                         {.updates_per_step = "one", .learning_rate = 1e-2},
+                         {.dtype = at::kDouble, .reduce_on = &late, .activity = &teller}};
+  const auto& all = harness.model().parameters().all();
+  const auto frozen = all[2].value;
+  frozen.set_requires_grad(false);
+  const auto before = frozen.clone();
+  for (int update = 0; update < 3; ++update) harness->step(law_samples());
+  EXPECT_TRUE(at::equal(frozen, before)) << all[2].name;
+  std::vector<at::Tensor> weights;
+  for (const auto& parameter : all) weights.push_back(parameter.value.detach().reshape({-1}).clone());
+  return at::cat(weights);
+}
+
+TEST_P(Exchange, LeavesAFrozenParameterAlone) {
+  const auto train = [&](Communicator& comm) {
+    return trained_with_a_frozen_one(model_.folder(), comm);
+  };
+  const auto alone = on_ranks(1, train)[0];
+  for (const auto& weights : on_ranks(2, train)) {
+    EXPECT_LT(relative_distance(weights, alone), 1e-6);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Exchange, ::testing::Values("llama", "gpt2", "t5_dropout"),
