@@ -63,6 +63,12 @@ auto rows_of(Tensor& x, const Part& part, std::int64_t group) {
   return HeadRows<Number>{data<T>(x) + offset, x.stride(0)};
 }
 
+/// Those of a part's heads, in rows of N. Shape: normalizers (H, N).
+template <typename Tensor>
+auto* normalizers_of(Tensor& normalizers, const Part& part, std::int64_t group) {
+  return data<float>(normalizers) + part.kv_head * group * normalizers.size(1) + part.begin;
+}
+
 /// Heads one behind another in each row, rows as far apart as they like.
 at::Tensor with_heads_together(const at::Tensor& x) {
   const bool is_together = x.stride(2) == 1 && x.stride(1) == x.size(2);
@@ -98,12 +104,12 @@ void attend(const Inputs& in, const std::vector<std::int64_t>& lengths, at::Tens
             at::Tensor& normalizers) {
   RECORD_FUNCTION("hone::attention", c10::ArrayRef<const c10::IValue>{});
   const auto parts = parts_of(lengths, in.k.size(1));
-  const auto group = in.group(), tokens = in.q.size(0);
+  const auto group = in.group();
   with_stored_type(in.q, [&]<typename T>(T) {
     over_parts(parts, in.scratch_size<T>(parts), [&](const Part& part, float* scratch) {
       kernels<T>().attention.forward(
           in.task<T>(part), scratch, rows_of<T>(out, part, group),
-          data<float>(normalizers) + part.kv_head * group * tokens + part.begin, tokens);
+          normalizers_of(normalizers, part, group), normalizers.size(1));
     });
   });
 }
@@ -132,12 +138,12 @@ struct PackedAttention : torch::autograd::Function<PackedAttention> {
     auto of_k = at::empty(in.k.sizes(), in.k.options());
     auto of_v = at::empty(in.v.sizes(), in.v.options());
     const auto parts = parts_of(context->saved_data["lengths"].toIntVector(), in.k.size(1));
-    const auto group = in.group(), tokens = in.q.size(0);
+    const auto group = in.group();
     with_stored_type(in.q, [&]<typename T>(T) {
       over_parts(parts, in.scratch_size<T>(parts), [&](const Part& part, float* scratch) {
         kernels<T>().attention.backward(
             in.task<T>(part), scratch,
-            data<float>(normalizers) + part.kv_head * group * tokens + part.begin, tokens,
+            normalizers_of(normalizers, part, group), normalizers.size(1),
             {.out = rows_of<T>(out, part, group),
              .of_out = rows_of<T>(of_out, part, group),
              .of_q = rows_of<T>(of_q, part, group),

@@ -17,8 +17,8 @@ namespace hone::detail {
 /// most of it. What does not fit together is for LibTorch, which says so.
 bool has_few_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
-/// Shape: x (N, in), weights (out, in) contiguous, biases (out) or undefined; returns one (N, out) for
-/// each layer.
+/// Shape: x (N, in), weights (out, in) contiguous, biases (out) or undefined; returns one (N, out)
+/// for each layer.
 std::vector<at::Tensor> products_of_few_rows(const at::Tensor& x,
                                              std::span<const LinearLayer> layers);
 

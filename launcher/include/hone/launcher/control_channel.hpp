@@ -37,8 +37,8 @@ struct EndOfJob {
 
 /// Called on the channel's own thread.
 struct ControlHooks {
-  /// Something about the job that people should know: on rank 0 about all ranks, on others the loss of
-  /// rank 0.
+  /// Something about the job that people should know: on rank 0 about all ranks, on others the
+  /// loss of rank 0.
   std::function<void(std::string_view)> report;
   /// On every rank: the process must leave now, whatever its other threads wait for.
   std::function<void(const EndOfJob&)> end;

@@ -21,16 +21,17 @@ at::Tensor look_up(const at::Tensor& weight, const at::Tensor& ids,
 /// Shape: x (N, in), weight (out, in), bias (out) or undefined; returns (N, out).
 at::Tensor linear_out_in(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
 
+/// Shape: weight (out, in), bias (out) or undefined.
 struct LinearLayer {
   at::Tensor weight, bias;
 };
 
-/// The same by each of some layers, all of the same x: where few rows are to be read weights for,
-/// threads share the work of all of them at once.
-/// Shape: x (N, in), layers as above; returns one (N, out) for each.
+/// linear_out_in() by each of some layers for the same x. For few rows, when generating, threads
+/// share the weights of all of them at once.
+/// Shape: x (N, in); returns one (N, out) for each layer.
 std::vector<at::Tensor> linears_out_in(const at::Tensor& x, std::span<const LinearLayer> layers);
 
-/// The same for weights as GPT-2 has them: (in, out). Source: transformers' Conv1D.
+/// linear_out_in() for weights as GPT-2 has them: (in, out). Source: transformers' Conv1D.
 at::Tensor linear_in_out(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
 /// sum += a b, where sum may be wider than both.
