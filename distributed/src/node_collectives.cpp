@@ -159,24 +159,13 @@ void NodeCollectives::reduce(const Place& place, std::int64_t first, std::int64_
     return reduce_in_order(buffers, results, first + slice.first, slice.count, dtype, op);
   }
   void* const mine = buffers[static_cast<std::size_t>(ranks_.my_place())];
-  const MPI_Datatype type = MpiReduceOps::type(dtype);
-  const MPI_Op mpi_op = ops_.op(dtype, op);
+  const auto root = owner ? std::optional{ranks_.node_of(*owner)} : std::nullopt;
   const ChunkPlan plan{slice.count, width, kChunkBytes};
   for (std::int64_t i = 0; i < plan.num_chunks(); ++i) {
     const auto [start, length] = plan.chunk(i);
     const auto begin = first + slice.first + start;
     reduce_in_order(buffers, {&mine, 1}, begin, length, dtype, op);
-    void* const here = bytes_of(mine, begin * width);
-    if (!owner) {
-      require_success(
-          MPI_Allreduce(MPI_IN_PLACE, here, length, type, mpi_op, ranks_.lane_comm()),
-          "MPI_Allreduce");
-    } else {
-      const void* from = on_my_node(*owner) ? MPI_IN_PLACE : here;
-      require_success(MPI_Reduce(from, here, length, type, mpi_op, ranks_.node_of(*owner),
-                                 ranks_.lane_comm()),
-                      "MPI_Reduce");
-    }
+    reduction_(bytes_of(mine, begin * width), length, dtype, op, ranks_.lane_comm(), root);
     copy_to(results, mine, begin * width, length * width);
   }
 }

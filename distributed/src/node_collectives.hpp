@@ -8,7 +8,7 @@
 
 #include "hone/core/communicator.hpp"
 #include "hone/distributed/collective_call.hpp"
-#include "mpi_reduce_ops.hpp"
+#include "mpi_reduction.hpp"
 #include "node_memory.hpp"
 #include "node_ranks.hpp"
 
@@ -29,8 +29,8 @@ struct Place {
 /// Throws: CommunicatorError.
 class NodeCollectives {
  public:
-  NodeCollectives(MPI_Comm comm, const MpiReduceOps& ops, std::optional<int> node)
-      : comm_(comm), ops_(ops), ranks_(comm, node) {}
+  NodeCollectives(MPI_Comm comm, MpiReduction& reduction, std::optional<int> node)
+      : comm_(comm), reduction_(reduction), ranks_(comm, node) {}
 
   void close() { ranks_.close(); }
 
@@ -63,7 +63,7 @@ class NodeCollectives {
   bool on_my_node(int rank) const { return ranks_.node_of(rank) == ranks_.my_node(); }
 
   MPI_Comm comm_;
-  const MpiReduceOps& ops_;
+  MpiReduction& reduction_;
   NodeRanks ranks_;
   std::vector<std::weak_ptr<NodeMemory>> allocations_;
   std::int64_t num_allocated_ = 0;

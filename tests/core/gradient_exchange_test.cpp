@@ -79,31 +79,41 @@ TEST_P(Exchange, OnlyTheLastMicroBatchOfAnUpdateSendsAnything) {
   EXPECT_GT(num_early(one_by_one[1]), 1);
 }
 
-/// The weights after three updates in which one parameter is frozen.
-at::Tensor trained_with_a_frozen_one(const std::filesystem::path& folder, Communicator& comm) {
+/// The weights after three updates, with weight decay, in which one parameter is frozen.
+at::Tensor trained_with_a_frozen_one(const std::filesystem::path& folder, Communicator& comm,
+                                     const std::string& optim, const std::string& sharding) {
   PhaseTeller teller;
   LateCommunicator late{comm, &teller};
   TrainerHarness harness{folder, comm,
-                         {.updates_per_step = "one", .learning_rate = 1e-2},
+                         {.updates_per_step = "one",
+                          .learning_rate = 1e-2,
+                          .weight_decay = 0.1,
+                          .optim = optim,
+                          .optimizer_sharding = sharding},
                          {.dtype = at::kDouble, .reduce_on = &late, .activity = &teller}};
   const auto& all = harness.model().parameters().all();
-  const auto frozen = all[2].value;
+  const auto decayed = std::ranges::find_if(all.begin() + 1, all.end(), &Parameter::decayed);
+  const auto frozen = decayed->value;
   frozen.set_requires_grad(false);
   const auto before = frozen.clone();
   for (int update = 0; update < 3; ++update) harness->step(law_samples());
-  EXPECT_TRUE(at::equal(frozen, before)) << all[2].name;
+  EXPECT_TRUE(at::equal(frozen, before)) << decayed->name;
   std::vector<at::Tensor> weights;
   for (const auto& parameter : all) weights.push_back(parameter.value.detach().reshape({-1}).clone());
   return at::cat(weights);
 }
 
 TEST_P(Exchange, LeavesAFrozenParameterAlone) {
-  const auto train = [&](Communicator& comm) {
-    return trained_with_a_frozen_one(model_.folder(), comm);
-  };
-  const auto alone = on_ranks(1, train)[0];
-  for (const auto& weights : on_ranks(2, train)) {
-    EXPECT_LT(relative_distance(weights, alone), 1e-6);
+  for (const std::string optim : {"adamw_torch", "sgd"}) {
+    for (const std::string sharding : {"none", "zero1"}) {
+      const auto train = [&](Communicator& comm) {
+        return trained_with_a_frozen_one(model_.folder(), comm, optim, sharding);
+      };
+      const auto alone = on_ranks(1, train)[0];
+      for (const auto& weights : on_ranks(2, train)) {
+        EXPECT_LT(relative_distance(weights, alone), 1e-6) << optim << " " << sharding;
+      }
+    }
   }
 }
 

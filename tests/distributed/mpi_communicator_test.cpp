@@ -1,7 +1,10 @@
 #include "hone/distributed/mpi_communicator.hpp"
 
+#include <algorithm>
+
 #include "distributed/communicator_contract.hpp"
 #include "distributed/mpi_test_main.hpp"
+#include "half_precision.hpp"
 #include "hone/distributed/communicator_factory.hpp"
 
 namespace hone::testing {
@@ -66,6 +69,23 @@ TEST(MpiCommunicator, WorksOnAGivenPartOfTheWorld) {
   std::int64_t value = mpi_environment().rank() + 1;
   comm.all_reduce(&value, 1, DType::Int64, ReduceOp::Max);
   EXPECT_EQ(value, size);
+}
+
+/// 256 + 1 is a tie that rounds back to 256 in bfloat16; 256 + 1 + 1 is 258.
+TEST(MpiCommunicator, SumsOfSixteenBitFloatsAreRoundedOnce) {
+  if (mpi_environment().size() < 3) GTEST_SKIP() << "two numbers are rounded once anyway";
+  MpiCommunicator comm;
+  const float mine = comm.rank() == 0 ? 256.0F : comm.rank() <= 2 ? 1.0F : 0.0F;
+  constexpr std::int64_t kCount = 600'001;  // more than one chunk
+  std::vector<std::uint16_t> values(kCount, distributed::detail::float_to_bfloat16(mine));
+  comm.all_reduce(values.data(), kCount, DType::BFloat16, ReduceOp::Sum);
+  const auto sum = distributed::detail::float_to_bfloat16(258.0F);
+  EXPECT_EQ(std::ranges::count(values, sum), kCount);
+
+  values.assign(kCount * comm.size(), distributed::detail::float_to_bfloat16(mine));
+  comm.reduce_scatter(values.data(), kCount, DType::BFloat16, ReduceOp::Sum);
+  const auto own = values.begin() + comm.rank() * kCount;
+  EXPECT_EQ(std::count(own, own + kCount, sum), kCount);
 }
 
 TEST(MpiCommunicator, AFailureNamesOperationNumberAndMpisReasonAndIsFinal) {

@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <array>
 #include <numeric>
 
@@ -71,6 +72,22 @@ std::vector<ParameterSlice> ParameterStore::whole() const {
     slices.push_back({i, {0, groups_[i].values.numel()}});
   }
   return slices;
+}
+
+std::vector<ParameterSlice> ParameterStore::trainable(const ParameterSlice& slice) const {
+  std::vector<ParameterSlice> runs;
+  std::int64_t begin = slice.range.begin;
+  const auto close_run = [&](std::int64_t end) {
+    if (begin < end) runs.push_back({slice.group, {begin, end - begin}});
+  };
+  for (std::size_t i = 0; i < places_.size(); ++i) {
+    const auto& place = places_[i];
+    if (place.group != slice.group || parameters_[i].value.requires_grad()) continue;
+    close_run(std::min(place.offset, slice.range.end()));
+    begin = std::max(begin, place.offset + place.count);
+  }
+  close_run(slice.range.end());
+  return runs;
 }
 
 void ParameterStore::enable_training(const Allocate& allocate) {

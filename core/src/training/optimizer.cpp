@@ -21,6 +21,12 @@ std::vector<at::Tensor> zeros_for(const ParameterStore& parameters,
   return zeros;
 }
 
+/// The part of a slice's state that belongs to one run of it.
+at::Tensor state_of(const ParameterSlice& run, const ParameterSlice& slice,
+                    const at::Tensor& state) {
+  return state.narrow(0, run.range.begin - slice.range.begin, run.range.count);
+}
+
 }  // namespace
 
 AdamW::AdamW(ParameterStore& parameters, AdamWOptions options, std::vector<ParameterSlice> slices)
@@ -37,13 +43,15 @@ void AdamW::step(double learning_rate) {
   for (std::size_t i = 0; i < groups.size(); ++i) {
     std::vector<at::Tensor> values, gradients, exp_avg, exp_avg_sq, steps;
     for (std::size_t j = 0; j < slices_.size(); ++j) {
-      if (slices_[j].group != i || slices_[j].range.count == 0) continue;
-      values.push_back(slices_[j].of(groups[i].trained()));
-      gradients.push_back(slices_[j].of(groups[i].gradients));
-      exp_avg.push_back(exp_avg_[j]);
-      exp_avg_sq.push_back(exp_avg_sq_[j]);
-      steps.push_back(at::full({}, static_cast<double>(num_steps_),
-                               values.back().options().dtype(at::kFloat)));
+      if (slices_[j].group != i) continue;
+      for (const auto& run : parameters_.trainable(slices_[j])) {
+        values.push_back(run.of(groups[i].trained()));
+        gradients.push_back(run.of(groups[i].gradients));
+        exp_avg.push_back(state_of(run, slices_[j], exp_avg_[j]));
+        exp_avg_sq.push_back(state_of(run, slices_[j], exp_avg_sq_[j]));
+        steps.push_back(at::full({}, static_cast<double>(num_steps_),
+                                 values.back().options().dtype(at::kFloat)));
+      }
     }
     if (values.empty()) continue;
     at::_fused_adamw_(values, gradients, exp_avg, exp_avg_sq, {}, steps, learning_rate,
@@ -66,15 +74,18 @@ void Sgd::step(double learning_rate) {
   const c10::NoGradGuard no_grad;
   ++num_steps_;
   for (std::size_t i = 0; i < slices_.size(); ++i) {
-    auto& group = parameters_.groups()[slices_[i].group];
-    auto values = slices_[i].of(group.trained());
-    auto gradients = slices_[i].of(group.gradients);
-    if (group.decayed && options_.weight_decay > 0) gradients.add_(values, options_.weight_decay);
-    auto direction = gradients;
-    if (!momentum_buffer_.empty()) {
-      direction = momentum_buffer_[i].mul_(options_.momentum).add_(gradients);
+    const auto& group = parameters_.groups()[slices_[i].group];
+    for (const auto& run : parameters_.trainable(slices_[i])) {
+      auto values = run.of(group.trained());
+      auto direction = run.of(group.gradients);
+      if (group.decayed && options_.weight_decay > 0) direction.add_(values, options_.weight_decay);
+      if (!momentum_buffer_.empty()) {
+        direction = state_of(run, slices_[i], momentum_buffer_[i])
+                        .mul_(options_.momentum)
+                        .add_(direction);
+      }
+      values.sub_(direction, learning_rate);
     }
-    values.sub_(direction, learning_rate);
   }
 }
 

@@ -15,7 +15,7 @@
 namespace hone::distributed {
 
 namespace detail {
-class MpiReduceOps;
+class MpiReduction;
 class NodeCollectives;
 struct Place;
 }  // namespace detail
@@ -35,11 +35,11 @@ struct NodeOptions {
 /// messages never meet other traffic and every failure comes back as an exception.
 ///
 /// Min and Max of floats are NaN on every rank where any operand is NaN. 16-bit floats are added in
-/// float and rounded after each addition.
+/// float32 and rounded once; in memory that ranks share once for each node, and once across nodes.
 ///
 /// Memory of allocate() is mapped by all ranks of a node, and collectives on a range of it work in
-/// place: each rank reduces a slice over the node's ranks (16-bit floats are rounded once), then
-/// with its counterparts on other nodes, where each has ranks for it. All ranks must pass the same
+/// place: each rank reduces a slice over the node's ranks, then with its counterparts on other
+/// nodes, where each has ranks for it. All ranks must pass the same
 /// range; what lies in any other memory goes through MPI's own operations. A rank that dies leaves
 /// nothing behind; pages are given back when the last rank of the node has let go of an allocation.
 ///
@@ -102,7 +102,7 @@ class MpiCommunicator final : public Communicator {
 
   MPI_Comm comm_ = MPI_COMM_NULL;
   NodeOptions node_options_;
-  std::unique_ptr<detail::MpiReduceOps> ops_;
+  std::unique_ptr<detail::MpiReduction> reduction_;
   std::unique_ptr<detail::NodeCollectives> node_;  ///< from the first allocate() on
   int rank_ = 0;
   int size_ = 1;

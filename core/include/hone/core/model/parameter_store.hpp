@@ -65,6 +65,8 @@ class ParameterStore {
 
   /// Makes every parameter a leaf that accumulates into its view of the gradients, which are
   /// allocated if there are none yet. Values narrower than float32 get masters if they have none.
+  /// One is frozen by `value.set_requires_grad(false)` after that, on every rank: it gets no
+  /// gradient, and optimizers pass it over, weight decay too.
   void enable_training(const Allocate& allocate = {});
   void zero_gradients();
   /// After the masters changed: the values follow. Nothing where there are none.
@@ -90,6 +92,8 @@ class ParameterStore {
     return {place.group, {place.offset, place.count}};
   }
   std::size_t group_of(std::size_t parameter) const { return places_[parameter].group; }
+  /// What of `slice` is not frozen: all of it, or the runs between the frozen parameters.
+  std::vector<ParameterSlice> trainable(const ParameterSlice& slice) const;
   /// All of every group, in their order.
   std::vector<ParameterSlice> whole() const;
 
