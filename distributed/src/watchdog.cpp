@@ -153,11 +153,13 @@ void Watchdog::look_for_the_awaited(Time now, std::vector<Finding>& findings) {
       awaited_rank = rank;
     }
   }
-  if (num_waiting == 0 || longest_wait < options_.report_after.count()) return;
+  if (num_waiting == 0) return;
   const auto& waiting = *std::ranges::find_if(
       peers_, [&](const Peer& peer) {
         return peer.presence == Presence::Here && peer.pulse.sequence == furthest;
       });
+  const double limit = limit_of(awaited != nullptr ? *awaited : waiting);
+  if (longest_wait < std::min(limit, options_.report_after.count())) return;
   const std::string where = numbered(furthest, waiting.pulse.recent.back());
   const std::string text =
       awaited != nullptr
@@ -166,7 +168,6 @@ void Watchdog::look_for_the_awaited(Time now, std::vector<Finding>& findings) {
                 " ranks wait in " + where + " for " + whole_seconds(longest_wait)
           : "all ranks are in " + where + " for " + whole_seconds(longest_wait) +
                 ": nothing comes through";
-  const double limit = limit_of(awaited != nullptr ? *awaited : waiting);
   if (longest_wait >= limit && ended_ != furthest) {
     ended_ = reported_ = furthest;
     findings.push_back({.ends_job = true,

@@ -116,6 +116,15 @@ TEST_F(WatchdogTest, ARankThatOthersWaitForIsReportedThenEndsTheJob) {
   EXPECT_THAT(end[0].text, AllOf(HasSubstr("rank 1 @ a"), HasSubstr("the limit of 30 s")));
 }
 
+TEST_F(WatchdogTest, AShortLimitIsNotWaitedForLonger) {
+  restart({.timeout = std::chrono::seconds{4}});
+  const std::vector<std::optional<Pulse>> waiting{in_collective(4), computing(3, "data"), in_collective(4)};
+  EXPECT_THAT(pass(3, waiting), IsEmpty());
+  const auto end = pass(2, waiting);
+  ASSERT_EQ(end.size(), 1U);
+  EXPECT_TRUE(end[0].ends_job);
+}
+
 TEST_F(WatchdogTest, TheLimitFollowsWhatThePhaseTook) {
   const std::vector<std::optional<Pulse>> slow{in_collective(4), computing(3, "backward", 20.0), in_collective(4)};
   const auto findings = pass(99, slow);

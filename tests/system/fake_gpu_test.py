@@ -3,16 +3,18 @@
 import json
 import os
 import shutil
+import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import ENVIRONMENT, Ended, SystemTest, read_metrics, write_lines
 
-STOPPED = 75
+STOPPED, INTERNAL = 75, 70
 ROWS = [{"text": text} for text in ("the cat sat", "a dog", "birds fly south in winter", "rain", "x y z")]
 
 
 @unittest.skipUnless("HONE_FAKE_CUDA_MODULE" in os.environ, "nothing can be preloaded before a sanitizer")
-class FakeGpu(SystemTest):
+class FakeGpuTest(SystemTest):
     def setUp(self) -> None:
         super().setUp()
         write_lines(self.folder / "rows.jsonl", ROWS)
@@ -24,9 +26,12 @@ class FakeGpu(SystemTest):
         (place / "libnccl.so.2").symlink_to(os.environ["HONE_FAKE_NCCL"])
         self.environment = {"LD_PRELOAD": os.environ["HONE_FAKE_DRIVER"], "LD_LIBRARY_PATH": str(place)}
 
-    def on_gpus(self, *arguments: object, ranks: int | None = 2, code: int = 0, **variables: str) -> Ended:
+    def on_gpus(
+        self, *arguments: object, ranks: int | None = 2, code: int = 0, program: str = "hone", **variables: str
+    ) -> Ended:
         environment = self.environment | variables
-        return self.hone(*arguments, ranks=ranks, code=code, program=str(self.program), environment=environment)
+        path = str(self.program.with_name(program))
+        return self.hone(*arguments, ranks=ranks, code=code, program=path, environment=environment)
 
     @staticmethod
     def training(output: str, *more: object) -> tuple:
@@ -45,6 +50,11 @@ class FakeGpu(SystemTest):
             for key in ("loss", "grad_norm"):
                 self.assertAlmostEqual(a[key], b[key], delta=1e-5 * a[key], msg=f"{key} of update {a['step']}")
 
+    def exit_record(self, output: str, rank: int) -> dict:
+        return json.loads((self.folder / output / f"exit/rank-{rank}.json").read_text())
+
+
+class FakeGpu(FakeGpuTest):
     def test_a_training_over_nccl_is_one_over_mpi(self) -> None:
         for sharding in ("none", "zero1"):
             options = ("--optimizer_sharding", sharding)
@@ -55,19 +65,12 @@ class FakeGpu(SystemTest):
             # Closed in order: else it says so.
             self.assertNotIn("NCCL", self.log(over_nccl))
 
-    def test_an_error_of_nccl_ends_the_job(self) -> None:
-        """In the sum of gradients of the second update: there is nothing else that goes over NCCL."""
-        ended = self.on_gpus(*self.training("out"), FAKENCCL="r1:op3:async=6", code=STOPPED)
-        self.assert_one_error(ended, "rank 1", "all_reduce(sum", "remote process exited")
-        record = json.loads((self.folder / "out/exit/rank-1.json").read_text())
-        self.assertEqual((record["code"], record["step"]), (STOPPED, 1))
-
     def test_nccl_that_does_not_begin_is_everybodys_error(self) -> None:
         for fault, ranks in (("r0:id", "rank 0: "), ("init", "rank 0, 1: ")):
             ended = self.on_gpus(*self.training("out"), FAKENCCL=f"{fault}:err=2", code=ENVIRONMENT)
             self.assert_one_error(ended, "NCCL cannot be initialised", ranks, "unhandled system error")
             for rank in (0, 1):
-                record = json.loads((self.folder / f"out/exit/rank-{rank}.json").read_text())
+                record = self.exit_record("out", rank)
                 self.assertEqual(record["code"], ENVIRONMENT)
                 self.assertIn("NCCL cannot be initialised", record["reason"])
         library = self.program.parent / "libnccl.so.2"
@@ -111,6 +114,59 @@ class FakeGpu(SystemTest):
                 ended = self.on_gpus(*command, FAKEGPU_DEVICES="0", code=ENVIRONMENT)
                 self.assert_one_error(ended, "this process sees none")  # so it is asked
                 self.on_gpus(*command)
+
+    def test_sums_are_measured_over_nccl_too(self) -> None:
+        ended = self.on_gpus("bench", "allreduce", "--max_bytes", 16384, "--repeats", 1, "--json")
+        rows = [(line["bytes"], line["memory"], line["backend"]) for line in json.loads(ended.out)["results"]]
+        memories = (("any", "mpi"), ("own", "mpi"), ("device", "nccl"))
+        self.assertEqual(rows, [(size, *memory) for size in (4096, 16384) for memory in memories])
+
+
+class FakeGpuFaults(FakeGpuTest):
+    """The watchdog and NCCL's own watch, in whole jobs that leave no process behind: Job.wait() looks for them."""
+
+    def test_an_error_ends_the_job(self) -> None:
+        """In the sum of gradients of the second update: there is nothing else that goes over NCCL. Also where
+        ncclCommAbort does not come back."""
+        for number, (abort, limit, end) in enumerate((("", 10.0, ""), (";abort:hang", 15.0, "ncclCommAbort hangs, too"))):
+            began = time.monotonic()
+            ended = self.on_gpus(*self.training(f"out-{number}"), FAKENCCL=f"r1:op3:async=6{abort}", code=STOPPED)
+            self.assertLess(time.monotonic() - began, limit, str(ended))
+            self.assert_one_error(ended, "rank 1", "all_reduce(sum", "remote process exited", end)
+            record = self.exit_record(f"out-{number}", 1)
+            self.assertEqual((record["code"], record["step"]), (STOPPED, 1))
+
+    def test_a_sum_that_hangs_ends_the_job_at_its_limit(self) -> None:
+        """All ranks wait in one sum, so that none is to blame: any of the first and the second update."""
+
+        def run(operation: int) -> tuple[float, Ended]:
+            began = time.monotonic()
+            output = f"out-{operation}"
+            command = self.training(output, "--ddp_timeout", 3)
+            ended = self.on_gpus(*command, FAKENCCL=f"r1:op{operation}:hang", code=STOPPED)
+            return time.monotonic() - began, ended
+
+        with ThreadPoolExecutor(2) as pool:
+            for operation, (seconds, ended) in enumerate(pool.map(run, (1, 2, 3, 4)), start=1):
+                self.assertLess(seconds, 15.0, str(ended))
+                self.assert_one_error(ended, "all ranks are in ", "nothing comes through", "the limit of 3 s")
+                for rank in (0, 1):
+                    record = self.exit_record(f"out-{operation}", rank)
+                    self.assertEqual((record["code"], record["step"]), (STOPPED, (operation - 1) // 2))
+
+    def test_ranks_out_of_step_are_named(self) -> None:
+        """One rank sums a number of its own, while it computes gradients; NCCL itself would only hang."""
+        shutil.copy(os.environ["HONE_PHASE_VICTIM"], self.program.parent)
+        for rank in (0, 1):
+            output = self.folder / f"out-{rank}"
+            arguments = (self.folder / "tiny", output, rank, 0, "backward", 1)
+            ended = self.on_gpus(*arguments, program="phase_victim", code=INTERNAL)
+            self.assertLess(time.time() - (output / "fault").stat().st_mtime, 4.0, str(ended))
+            self.assert_one_error(
+                ended, "the ranks are out of step", f"rank {rank} @", "makes all_reduce(sum, 1 x float32)", "160 x float32"
+            )
+            for record in (self.exit_record(f"out-{rank}", 0), self.exit_record(f"out-{rank}", 1)):
+                self.assertEqual(record["code"], INTERNAL)
 
 
 if __name__ == "__main__":

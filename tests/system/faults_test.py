@@ -44,10 +44,16 @@ class Case:
     victim: int
     ranks: int = 2
     count: int = 1  # at which entry of the phase
+    inside: bool = False  # in the phase's first collective, waiting for the others
 
     @property
     def name(self) -> str:
-        return f"{self.number.name}-{self.phase}-{self.count}-rank-{self.victim}-of-{self.ranks}"
+        place = f"{'inside-' if self.inside else ''}{self.phase}-{self.count}"
+        return f"{self.number.name}-{place}-rank-{self.victim}-of-{self.ranks}"
+
+    @property
+    def fault(self) -> tuple:
+        return self.victim, int(self.number), self.phase, self.count, *(("inside",) if self.inside else ())
 
 
 class FaultTest(SystemTest):
@@ -59,17 +65,17 @@ class FaultTest(SystemTest):
         """Runs so many jobs at a time, and prints what each took."""
         with ThreadPoolExecutor(at_once) as pool:
             rows = list(pool.map(self.checked, cases))
-        print(f"\n{'signal':8} {'phase':11} {'entry':>5} {'victim':>6} {'ranks':>5} {'named s':>8} {'over s':>7}")
+        print(f"\n{'signal':8} {'phase':14} {'entry':>5} {'victim':>6} {'ranks':>5} {'named s':>8} {'over s':>7}")
         for case, named, over in rows:
             print(
-                f"{case.number.name:8} {case.phase:11} {case.count:5} {case.victim:6} {case.ranks:5} "
+                f"{case.number.name:8} {case.phase + (', inside' if case.inside else ''):14} {case.count:5} {case.victim:6} {case.ranks:5} "
                 f"{named:8.2f} {over:7.2f}"
             )
 
     def checked(self, case: Case) -> tuple[Case, float, float]:
         run = self.folder / case.name
         # wait() fails where a process is left behind.
-        ended = self.train(run, case.victim, int(case.number), case.phase, case.count, ranks=case.ranks)
+        ended = self.train(run, *case.fault, ranks=case.ranks)
         ended_at = time.time()
         about = f"{case.name}\n{ended}"
         self.assertTrue((run / "fault").exists(), f"no fault: {about}")
@@ -94,6 +100,8 @@ class FaultTest(SystemTest):
         }[case.number]
         updates = {"start": 0, "checkpoint": SOUND_STEPS + 1}.get(case.phase, SOUND_STEPS)
         place = rf"in phase {case.phase} for \d+ s, after update {updates}"
+        if case.inside:
+            place += r", in all_"
         cause = rf"rank {case.victim} @ \S+ {how}; last heard of {place}"
         told = [line for line in ended.err.splitlines() if line.startswith("error: ")]
         self.assertEqual(len(told), 1, f"{case.name}\n{ended}")
@@ -128,23 +136,22 @@ class FaultTest(SystemTest):
 class Killed(FaultTest):
     def test_in_every_phase(self) -> None:
         cases = [Case(phase, signal.SIGKILL, victim=i % 2) for i, phase in enumerate(PHASES)]
-        self.check(cases, at_once=3)
+        inside = [Case("reduce", signal.SIGKILL, victim=i % 2, count=i, inside=True) for i in (1, 2, 3)]
+        self.check(cases + inside, at_once=3)
         self.assert_resumes(cases[PHASES.index("checkpoint")])
         newest = self.folder / cases[PHASES.index("reduce")].name / f"checkpoint-{SOUND_STEPS}"
         self.hone("inspect", newest)
 
 
 class Stopped(FaultTest):
-    def test_in_phases_of_all_kinds(self) -> None:
-        """Alone, before others wait, while they wait, and in what has no usual length."""
+    def test_in_every_phase(self) -> None:
+        """Half of them before the others wait, half while they wait: rank 0, and the last of three."""
         cases = [
-            Case("start", signal.SIGSTOP, victim=1),
-            Case("generate", signal.SIGSTOP, victim=0, ranks=3),
-            Case("backward", signal.SIGSTOP, victim=2, ranks=3),
-            Case("reduce", signal.SIGSTOP, victim=0, count=2),
-            Case("checkpoint", signal.SIGSTOP, victim=0),
+            Case(phase, signal.SIGSTOP, victim=0 if i % 2 == 0 else 2, ranks=2 if i % 2 == 0 else 3)
+            for i, phase in enumerate(PHASES)
         ]
-        self.check(cases, at_once=len(cases))
+        inside = [Case("reduce", signal.SIGSTOP, victim=i % 2, count=i, inside=True) for i in (2, 3)]
+        self.check(cases + inside, at_once=6)
         self.assert_resumes(cases[-1])
 
 
@@ -158,6 +165,7 @@ class EveryPhaseNightly(FaultTest):
                     for phase, count in entries
                     for victim in (0, ranks - 1)
                 ]
+                cases += [Case("reduce", number, ranks - 1, ranks, count, inside=True) for count in (1, 2, 3)]
                 self.check(cases, at_once)
                 for case in cases:
                     self.assert_resumes(case)

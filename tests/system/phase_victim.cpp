@@ -1,8 +1,13 @@
 // An iterative training as a user of the library writes it, with everything in it that a rank turns
-// to. The rank that is named signals itself when it turns to a phase; faults_test.py looks at what
-// becomes of the job.
+// to. The rank that is named signals itself when it turns to a phase, or, where the signal is 0, sums
+// fewer gradients than the others; faults_test.py and fake_gpu_test.py look at what becomes of the job.
 //
-//   phase_victim MODEL_FOLDER OUTPUT_FOLDER [RANK SIGNAL PHASE COUNT]
+//   phase_victim MODEL_FOLDER OUTPUT_FOLDER [RANK SIGNAL PHASE COUNT [inside]]
+//
+// With "inside" it signals itself a little later, while it waits for the others in the phase's first
+// collective.
+#include <unistd.h>
+
 #include <chrono>
 #include <csignal>
 #include <fstream>
@@ -26,16 +31,21 @@ constexpr std::chrono::milliseconds kUntilTold{1300};
 
 struct Fault {
   int rank = -1;
-  int signal = 0;
+  int signal = 0;  ///< 0: the rank sums what no other does
   std::string phase;
   int count = 1;  ///< at which entry of the phase
+  bool is_inside = false;
 };
 
 /// Tells another Activity of everything, and commits the fault when its phase comes.
 class FaultyActivity final : public Activity {
  public:
-  FaultyActivity(Activity& inner, Fault fault, std::filesystem::path note)
-      : inner_(inner), fault_(std::move(fault)), note_(std::move(note)) {}
+  FaultyActivity(launcher::Session& session, Fault fault, std::filesystem::path note)
+      : inner_(session.activity()),
+        comm_(session.device_communicator()),
+        is_victim_(session.rank() == fault.rank),
+        fault_(std::move(fault)),
+        note_(std::move(note)) {}
 
   /// Entries count from here on.
   void arm() { is_armed_ = true; }
@@ -43,13 +53,38 @@ class FaultyActivity final : public Activity {
   void enter(std::string_view phase, bool is_regular) override {
     inner_.enter(phase, is_regular);
     if (!is_armed_ || phase != fault_.phase || --fault_.count != 0) return;
-    std::this_thread::sleep_for(kUntilTold);
-    std::ofstream{note_} << phase << '\n';  // its time is that of the fault
-    raise(fault_.signal);
+    if (fault_.is_inside) {
+      be_hit_inside();
+    } else if (is_victim_) {
+      std::this_thread::sleep_for(kUntilTold);
+      commit();
+    }
   }
 
  private:
+  void be_hit_inside() {
+    if (is_victim_) {
+      std::thread{[this] {
+        std::this_thread::sleep_for(kUntilTold);
+        commit();
+      }}.detach();
+    } else {
+      std::this_thread::sleep_for(2 * kUntilTold);
+    }
+  }
+  void commit() {
+    std::ofstream{note_} << fault_.phase << '\n';  // its time is that of the fault
+    if (fault_.signal != 0) {
+      kill(getpid(), fault_.signal);
+    } else {
+      comm_.start_all_reduce(&summed_, 1, DType::Float32, ReduceOp::Sum);
+    }
+  }
+
   Activity& inner_;
+  Communicator& comm_;
+  bool is_victim_;
+  float summed_ = 0.0F;
   Fault fault_;
   std::filesystem::path note_;
   bool is_armed_ = false;
@@ -88,13 +123,12 @@ Batch scored(Communicator& comm, const std::vector<Completion>& drafts, std::int
 ExitCode train(launcher::Session& session, const std::filesystem::path& model_folder,
                const std::filesystem::path& output, const Fault& fault) {
   auto& comm = session.communicator();
-  FaultyActivity activity{session.activity(), session.rank() == fault.rank ? fault : Fault{},
-                          output / "fault"};
+  FaultyActivity activity{session, fault, output / "fault"};
   if (fault.phase == "start") activity.arm();
   activity.enter("start", false);
 
   const auto loaded = launcher::load_for_session(session, model_folder);
-  distributed::AllReduceGradientReducer reducer{comm};
+  distributed::AllReduceGradientReducer reducer{session.device_communicator()};
   const collators::PackingCollator collator;
   checkpoints::Hdf5CheckpointStore store{comm, session.log(), {.run_directory = output}};
   TrainerParts parts{.model = *loaded.model,
@@ -135,9 +169,11 @@ ExitCode train(launcher::Session& session, const std::filesystem::path& model_fo
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3 && argc != 7) return static_cast<int>(ExitCode::Usage);
+  if (argc != 3 && argc != 7 && argc != 8) return static_cast<int>(ExitCode::Usage);
   Fault fault;
-  if (argc == 7) fault = {std::stoi(argv[3]), std::stoi(argv[4]), argv[5], std::stoi(argv[6])};
+  if (argc >= 7) {
+    fault = {std::stoi(argv[3]), std::stoi(argv[4]), argv[5], std::stoi(argv[6]), argc == 8};
+  }
   const std::filesystem::path output = argv[2];
   return launcher::run_in_session({.output_dir = output}, [&](launcher::Session& session) {
     return train(session, argv[1], output, fault);

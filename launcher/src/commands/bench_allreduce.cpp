@@ -92,10 +92,9 @@ std::vector<nlohmann::ordered_json> measure_each_memory(Session& session, std::i
   if (const auto memory = host.allocate(bytes); memory != nullptr) {
     results.push_back(measure({host, host, "own", floats(memory)}, repeats));
   }
-  if (session.device().kind() != "cpu" && session.size() > 1) {
+  if (auto& comm = session.device_communicator(); &comm != &host) {
     const auto memory = session.device().allocate(bytes);
-    results.push_back(
-        measure({session.device_communicator(), host, "device", floats(memory)}, repeats));
+    results.push_back(measure({comm, host, "device", floats(memory)}, repeats));
   }
   return results;
 }
