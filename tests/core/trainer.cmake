@@ -1,6 +1,8 @@
 # Plans and samples: no tensor library.
 hone_add_test(plans_test SOURCES plans_test.cpp LINK hone::base)
 hone_add_test(buffer_partition_test SOURCES buffer_partition_test.cpp LINK hone::base)
+hone_add_test(bucket_countdown_test SOURCES bucket_countdown_test.cpp LINK hone::base)
+target_include_directories(bucket_countdown_test PRIVATE ${PROJECT_SOURCE_DIR}/core/src)
 hone_add_property_test(plans_property_test CASES 500
   SOURCES plans_property_test.cpp LINK hone::base)
 hone_add_test(lr_schedule_test SOURCES lr_schedule_test.cpp LINK hone::base)
