@@ -6,7 +6,7 @@ import statistics
 
 import models
 import worker
-from table import Way, table
+from table import Way, spread, table
 from worker import flags
 
 MODEL = "SmolLM2-135M"
@@ -98,8 +98,11 @@ class Case:
         middle = statistics.median(self.bandwidth[kind])
         text += f"hone reads weights at {middle:.0f} % of the memory's read bandwidth\n"
         if way == "greedy":
+            published = LLAMA_CPP[self.bf16][batch]
+            ratio = [speed / published for speed in self.hone[kind].speeds]
             text += (
-                f"llama.cpp, published, not of this run: {LLAMA_CPP[self.bf16][batch]} tokens/s\n"
+                f"llama.cpp, published, not of this run: {published} tokens/s, "
+                f"hone x {spread(ratio, 5, 2)}\n"
             )
         print(text, flush=True)
         return [{"what": title, **vars(entry)} for entry in ways]

@@ -6,9 +6,12 @@ import statistics
 
 import models
 import worker
-from table import Way, ratios, spread, table
+from table import GB, Way, ratios, spread, table
 from worker import flags
 
+# Measured after the others, which take all memory together; in rounds of their own.
+SETTLED = "trl_settled"
+SETTLED_ROUNDS = 2
 LENGTHS = [111, 306, 347, 172, 183, 102, 77, 78]
 
 
@@ -24,11 +27,13 @@ class Case:
         both = options.threads > 1
         self.hone = Way(f"hone, 1 process x {options.threads}")
         self.split = Way(f"hone, {options.threads} processes x 1") if both else None
+        self.beside_settled = Way("hone, 1 process, in the rounds of TRL with hone's settings")
         self.workers: dict[str, worker.Worker] = {}
         self.ways = {
             "trl": Way("TRL IterativeSFTTrainer"),
             "loop": Way("best Python loop"),
             "products": Way("matrix products alone"),
+            SETTLED: Way("TRL, hone's settings"),
         }
 
     def hone_step(self, threads: int, ranks: int) -> dict:
@@ -42,17 +47,23 @@ class Case:
     def start(self, key: str, onednn: bool, variables: dict[str, str] | None = None) -> None:
         arguments = [str(self.model), *self.common(), *flags(onednn=onednn)]
         log = self.model / f"{key}-{'bfloat16' if self.bf16 else 'float32'}.log"
-        started = worker.Worker(f"{key}_step.py", arguments, self.options.threads, log, variables)
+        program = f"{key.split('_')[0]}_step.py"
+        started = worker.Worker(program, arguments, self.options.threads, log, variables)
         self.workers[key] = started
         self.ways[key].note = started.ready.get("note", "")
         if key != "products":
             self.ways[key].first_steps.append(started.ready["first_step"])
 
     def start_all(self) -> None:
-        onednn = self.hone_step(self.options.threads, 1)["products_by"] == "oneDNN"
+        self.onednn = self.hone_step(self.options.threads, 1)["products_by"] == "oneDNN"
         self.start("trl", onednn=False)
-        self.start("loop", onednn, worker.KEEP_MEMORY)
-        self.start("products", onednn)
+        self.start("loop", self.onednn, worker.KEEP_MEMORY)
+        self.start("products", self.onednn)
+
+    def close_all(self) -> None:
+        for started in self.workers.values():
+            started.close()
+        self.workers.clear()
 
     def measure_hone(self, way: Way, threads: int, ranks: int) -> None:
         answer = self.hone_step(threads, ranks)
@@ -65,26 +76,38 @@ class Case:
 
     def round(self, number: int) -> None:
         turns = [lambda: self.measure_hone(self.hone, self.options.threads, 1)]
-        turns += [lambda key=key: self.measure_peer(key) for key in self.ways]
+        turns += [lambda key=key: self.measure_peer(key) for key in self.workers]
         if self.split:
             turns.append(lambda: self.measure_hone(self.split, 1, self.options.threads))
         for i in range(len(turns)):
             turns[(i + number) % len(turns)]()
+
+    def settled_round(self, number: int) -> None:
+        """Beside its own speed, that of hone in the same round is kept."""
+        self.measure_peer(SETTLED)
+        answer = self.hone_step(self.options.threads, 1)
+        self.beside_settled.add(sum(self.lengths) / answer["seconds"], answer)
 
     def run(self) -> None:
         try:
             self.start_all()
             for number in range(self.options.rounds):
                 self.round(number)
+            self.close_all()
+            self.start(SETTLED, self.onednn, worker.KEEP_MEMORY)
+            for number in range(min(SETTLED_ROUNDS, self.options.rounds)):
+                self.settled_round(number)
         finally:
-            for started in self.workers.values():
-                started.close()
+            self.close_all()
 
     def hones(self) -> list[Way]:
         return [self.hone, *([self.split] if self.split else [])]
 
     def all_ways(self) -> list[Way]:
-        return [*self.hones(), *self.ways.values()]
+        return [*self.hones(), *(way for key, way in self.ways.items() if key != SETTLED)]
+
+    def apart(self) -> list[Way]:
+        return [self.beside_settled, self.ways[SETTLED]]
 
     def title(self) -> str:
         dtype = "bfloat16" if self.bf16 else "float32"
@@ -102,17 +125,21 @@ class Case:
             f"products {spread(share, 3, 0)} %\n"
         )
 
-    def beside_trl(self) -> str:
+    def beside_trl(self, way: Way) -> str:
         trl = self.ways["trl"]
-        first = statistics.median(self.hone.first_steps)
+        first = statistics.median(way.first_steps)
         return (
-            f"beside TRL: {100 * self.hone.memory / trl.memory:.0f} % of the memory, "
-            f"{100 * first / trl.first_steps[0]:.0f} % of the time to the first step\n"
+            f"{way.name}: {100 * way.memory / trl.memory:.0f} % of TRL's memory each, "
+            f"{100 * first / trl.first_steps[0]:.0f} % of the time to its first step\n"
         )
 
     def text(self) -> str:
         text = table(self.title(), self.all_ways())
-        return text + "".join(map(self.compared, self.hones())) + self.beside_trl()
+        text += "".join(map(self.compared, self.hones()))
+        text += "".join(map(self.beside_trl, self.hones()))
+        settled = spread(ratios(*self.apart()), 5, 2)
+        memory = self.ways[SETTLED].memory * GB
+        return text + f"TRL with hone's settings, in rounds of its own: x {settled}, {memory:.2f} GB\n"
 
 
 def cases(options: argparse.Namespace) -> list[tuple[str, bool]]:
@@ -127,5 +154,6 @@ def run(options: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
         case = Case(options, folder, model, bf16)
         case.run()
         print(case.text(), flush=True)
-        records += [{"what": case.title(), **vars(way)} for way in case.all_ways()]
+        ways = [*case.all_ways(), *case.apart()]
+        records += [{"what": case.title(), **vars(way)} for way in ways]
     return records
