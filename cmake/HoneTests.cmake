@@ -32,6 +32,22 @@ function(hone_add_test name)
   set_property(GLOBAL APPEND PROPERTY HONE_TEST_SOURCES ${ARG_SOURCES})
 endfunction()
 
+# hone_also_as_program(name...): name.as_program runs the same test with what the program sets up: tensors that
+# keep their memory, the faster library for products, two threads.
+function(hone_also_as_program)
+  foreach(name ${ARGN})
+    target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/as_program.cpp)
+    target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/launcher/src)
+    target_link_libraries(${name} PRIVATE hone::launcher)
+    get_test_property(${name} TIMEOUT limit)
+    get_test_property(${name} LABELS labels)
+    get_test_property(${name} ENVIRONMENT environment)
+    add_test(NAME ${name}.as_program COMMAND ${name})
+    set_tests_properties(${name}.as_program PROPERTIES TIMEOUT ${limit} LABELS "${labels}" PROCESSORS 2
+      ENVIRONMENT "${environment};OMP_NUM_THREADS=2;HONE_TEST_AS_PROGRAM=2")
+  endforeach()
+endfunction()
+
 # hone_add_property_test(name CASES 100 SOURCES ... LINK ...): tries each property on so many random
 # cases, always the same ones; name.nightly on 20 times as many new ones. RC_PARAMS="seed=7
 # max_success=1000" before the binary does as it says.

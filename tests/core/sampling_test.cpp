@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <random>
 #include <vector>
 
 namespace hone {
@@ -15,6 +17,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::Pointwise;
 using Values = std::vector<float>;
+constexpr float kExcluded = -std::numeric_limits<float>::infinity();
 
 Values softmax(Values logits) {
   double total = 0.0;
@@ -108,7 +111,47 @@ TEST(Sampling, PickNeverTakesTheImpossible) {
   EXPECT_EQ(pick(Values{.3F, .6999F, 0}, 1.0 - 1e-12), 1);
 }
 
-TEST(Sampling, GreedyTakesTheFirstOfEquals) { EXPECT_EQ(pick_greedy(Values{1, 3, 3, 2}), 1); }
+/// A vocabulary's worth, with equals: by the definitions, in the plainest way.
+TEST(Sampling, ManyTokensAreProcessedAsTheDefinitionsSay) {
+  std::mt19937_64 random{1};
+  std::normal_distribution<float> normal;
+  for (int round = 0; round < 20; ++round) {
+    Values logits(3000 + 7 * static_cast<std::size_t>(round));
+    for (auto& logit : logits) logit = std::round(normal(random) * 400.0F) / 50.0F;
+    EXPECT_EQ(pick_greedy(logits), std::ranges::max_element(logits) - logits.begin());
+
+    auto kept = logits, sorted = logits;
+    keep_top_k(kept, 40);
+    std::ranges::sort(sorted, std::greater<>{});
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      ASSERT_EQ(kept[i], logits[i] >= sorted[39] ? logits[i] : kExcluded) << i;
+    }
+
+    auto likeliest = kept;
+    keep_top_p(likeliest, 0.6);
+    const auto before = softmax(kept), after = softmax(likeliest);
+    double mass = 0.0;
+    float least = 1.0F;
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      if (likeliest[i] == kExcluded) continue;
+      mass += static_cast<double>(before[i]);
+      least = std::min(least, before[i]);
+    }
+    EXPECT_GE(mass, 0.6 - 1e-6);
+    EXPECT_LT(mass - static_cast<double>(least), 0.6 + 1e-6) << "the last one was needed";
+
+    const double uniform = std::uniform_real_distribution<>{}(random);
+    std::size_t token = 0;
+    for (double sum = static_cast<double>(after[0]); sum <= uniform;) sum += static_cast<double>(after[++token]);
+    EXPECT_EQ(pick(after, uniform), static_cast<std::int64_t>(token));
+  }
+}
+
+TEST(Sampling, GreedyTakesTheFirstOfEquals) {
+  EXPECT_EQ(pick_greedy(Values{1, 3, 3, 2}), 1);
+  EXPECT_EQ(pick_greedy(Values{kExcluded, kExcluded}), 0);
+  EXPECT_EQ(pick_greedy(Values{NAN, NAN}), 0);
+}
 
 }  // namespace
 }  // namespace hone

@@ -37,6 +37,8 @@ endforeach()
 foreach(unit resume new_round sharded_optimizer)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support hone::checkpoints)
 endforeach()
+hone_also_as_program(law_test law_property_test golden_test generation_test recomputed_test determinism_test
+  bfloat16_test gradient_exchange_test sharded_optimizer_test)
 
 hone_add_mpi_test(law_nccl_test RANKS 2 3 4
   SOURCES law_nccl_test.cpp ${PROJECT_SOURCE_DIR}/tests/distributed/mpi_test_main.cpp

@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/logsumexp.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
@@ -20,6 +19,7 @@
 #include "hone/core/tokenizer.hpp"
 #include "hone/core/training/micro_batches.hpp"
 #include "hone/core/training/plans.hpp"
+#include "model/kernels/row_functions.hpp"
 
 namespace hone {
 namespace {
@@ -142,17 +142,14 @@ class Decoder {
 
   /// One token for each row from `first` on. Shape: hidden (rows, C).
   void draw(const at::Tensor& hidden, std::size_t first) {
-    const auto logits =
-        linear_out_in(hidden, model_.output_weight()).to(at::kFloat).to(at::kCPU);
-    const auto normalizers = at::logsumexp(logits, {1});
+    auto logits = linear_out_in(hidden, model_.output_weight()).to(at::kFloat).to(at::kCPU);
     const auto chosen = choose(logits, first);
+    const auto losses = detail::cross_entropy_by_rows(logits, at::tensor(chosen, at::kLong),
+                                                      /*smoothing=*/0.0, /*factors=*/{});
     for (std::size_t i = 0; i < chosen.size(); ++i) {
       auto& completion = completions_[rows_[first + i]];
-      const auto row = static_cast<std::int64_t>(i);
       completion.ids.push_back(chosen[i]);
-      completion.log_probs.push_back(
-          static_cast<double>(logits.const_data_ptr<float>()[row * logits.size(1) + chosen[i]]) -
-          static_cast<double>(normalizers.const_data_ptr<float>()[row]));
+      completion.log_probs.push_back(-losses.const_data_ptr<double>()[i]);
     }
     retire(first);
   }
