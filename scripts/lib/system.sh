@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Debian packages and the Rust toolchain.
 
-readonly DEBIAN_PACKAGES=(
+DEBIAN_PACKAGES=(
   ca-certificates git g++ cmake ninja-build ccache mold
   libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools
   libboost-dev libspdlog-dev libyaml-cpp-dev

@@ -1,18 +1,12 @@
 // SIGKILL of the shipping writer at each of its calls to the file system, and in between: whatever save()
 // answered for is found, and nothing bad is.
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <chrono>
-#include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <set>
-#include <sstream>
-#include <thread>
 
 #include "checkpoint_fixture.hpp"
 #include "hone/checkpoints/inspect.hpp"
+#include "victim.hpp"
 
 namespace hone::testing {
 namespace {
@@ -20,62 +14,9 @@ namespace {
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
-constexpr int kRanks = 2;
-constexpr long kNever = -1;
-constexpr std::int64_t kFirstStep = 3;
-constexpr long kNumSaves = 3;  // the third one removes the first
+constexpr int kNumKills = HONE_NUM_KILLS;
 /// None, older ones that make room, and some that are saved again.
 const std::vector<std::vector<std::int64_t>> kThere{{}, {1, 2}, {kFirstStep, kFirstStep + 1}};
-constexpr int kNumKills = HONE_NUM_KILLS;
-
-/// What became of a victim.
-struct Life {
-  std::int64_t saved = -1;  ///< the newest step that save() answered for; -1: none
-  std::string at;           ///< the kind of call that it died in; empty: it did not die in one
-  bool was_killed = false;
-};
-
-struct Fault {
-  long call = kNever;
-  std::string when = "before";
-  std::chrono::microseconds after{0};  ///< killed from outside then; 0: not
-};
-
-Life live(const fs::path& run, std::int64_t first_step, const Fault& fault) {
-  int ends[2];
-  if (::pipe(ends) != 0) std::abort();
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::dup2(ends[1], STDOUT_FILENO);
-    ::close(ends[0]);
-    ::execl(HONE_KILL_VICTIM, HONE_KILL_VICTIM, run.c_str(), std::to_string(kRanks).c_str(),
-            std::to_string(first_step).c_str(), std::to_string(kNumSaves).c_str(),
-            std::to_string(fault.call).c_str(), fault.when.c_str(), nullptr);
-    ::_exit(127);
-  }
-  ::close(ends[1]);
-  if (fault.after.count() > 0) {
-    std::this_thread::sleep_for(fault.after);
-    ::kill(child, SIGKILL);
-  }
-  std::string told;
-  char buffer[256];
-  for (ssize_t count = 0; (count = ::read(ends[0], buffer, sizeof buffer)) > 0;) {
-    told.append(buffer, static_cast<std::size_t>(count));
-  }
-  ::close(ends[0]);
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  Life life;
-  life.was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-  EXPECT_TRUE(life.was_killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) << status;
-  std::istringstream lines{told};
-  for (std::string word, value; lines >> word >> value;) {
-    if (word == "saved") life.saved = std::stoll(value);
-    if (word == "at") life.at = value;
-  }
-  return life;
-}
 
 class KillTest : public CheckpointTest {
  protected:
@@ -98,17 +39,18 @@ class KillTest : public CheckpointTest {
 
   /// Dies at every call of saves of kFirstStep and on, in a run directory that has these
   /// checkpoints; the number of calls.
-  int sweep(const std::string& when, const std::vector<std::int64_t>& there) {
+  int sweep(const std::string& end, const std::vector<std::int64_t>& there) {
     for (long call = 0;; ++call) {
       fs::remove_all(run_);
       for (const auto step : there) save(step, static_cast<unsigned>(step), kRanks);
-      const auto life = live(run_, kFirstStep, {.call = call, .when = when});
-      if (!life.was_killed) {
+      const auto life = live(run_, kFirstStep, {.call = call, .end = end});
+      if (!life.was_killed()) {
+        EXPECT_TRUE(life.exited_with(0)) << life.status;
         EXPECT_EQ(life.saved, kFirstStep + kNumSaves - 1);
         return static_cast<int>(call);
       }
       kinds_.insert(life.at);
-      SCOPED_TRACE("killed " + when + " call " + std::to_string(call) + ", " + life.at);
+      SCOPED_TRACE("killed " + end + " call " + std::to_string(call) + ", " + life.at);
       expect_sound(std::max(life.saved, there.empty() ? -1 : there.back()), 50);
       if (HasFailure()) return static_cast<int>(call);
     }
@@ -119,10 +61,10 @@ class KillTest : public CheckpointTest {
 
 TEST_F(KillTest, NothingThatSaveAnsweredForIsLost) {
   int num_kills = 0;
-  for (const std::string when : {"before", "during"}) {
+  for (const std::string end : {"before", "during"}) {
     for (const auto& there : kThere) {
-      const int num_calls = sweep(when, there);
-      std::printf("%s each of %d calls, %zu checkpoints there\n", when.c_str(), num_calls,
+      const int num_calls = sweep(end, there);
+      std::printf("%s each of %d calls, %zu checkpoints there\n", end.c_str(), num_calls,
                   there.size());
       EXPECT_GT(num_calls, 100);
       num_kills += num_calls;
@@ -139,6 +81,7 @@ TEST_F(KillTest, NothingThatSaveAnsweredForIsLost) {
     state = state * 6364136223846793005U + 1442695040888963407U;
     const std::chrono::microseconds moment{1000 + static_cast<long>((state >> 33) % 40000)};
     const auto life = live(run_, step, {.after = moment});
+    EXPECT_TRUE(life.was_killed() || life.exited_with(0)) << life.status;
     durable = std::max(durable, life.saved);
     SCOPED_TRACE("killed after " + std::to_string(moment.count()) + " us");
     expect_sound(durable, step + kNumSaves);

@@ -1,9 +1,16 @@
-// A run that saves checkpoints by the shipping store, and ends itself by SIGKILL in the midst of one of
-// its calls to the file system. kill_test.cpp looks at what it leaves.
+// A run that saves checkpoints by the shipping store, and ends in the midst of one of its calls to the
+// file system. kill_test.cpp and power_test.cpp look at what it leaves.
 //
-//   kill_victim RUN_DIRECTORY RANKS FIRST_STEP NUM_SAVES CALL before|during
+//   kill_victim RUN_DIRECTORY RANKS FIRST_STEP NUM_SAVES CALL END [LACKS]
+//
+// END: before or during (the call; then SIGKILL), or cut-log or cut (before the call the file system is
+// shut down with its journal written out, or not: nothing that is in memory alone comes to the disk).
+// LACKS: files or folders, whose fsync does nothing then.
 //
 // Standard output: "saved STEP" for each save that returned; before the end "at KIND" of the call.
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -28,11 +35,27 @@ void tell(const std::string& line) {
   if (::write(STDOUT_FILENO, text.data(), text.size()) < 0) _exit(1);
 }
 
-/// The real file system up to one call. "before": that call is not made; "during": it is made, a
-/// write by half, and nobody hears of it.
+/// ext4's and XFS's, one number.
+constexpr unsigned long kShutdown = _IOR('X', 125, std::uint32_t);
+constexpr std::uint32_t kWithJournal = 1, kWithoutJournal = 2;
+
+/// As a power cut: what follows on that file system fails.
+[[noreturn]] void cut_power(const fs::path& run, std::uint32_t flags) {
+  const int folder = ::open(run.parent_path().c_str(), O_RDONLY | O_DIRECTORY);
+  const bool is_cut = folder >= 0 && ::ioctl(folder, kShutdown, &flags) == 0;
+  _exit(is_cut ? 9 : 1);
+}
+
+bool is_folder(int fd) {
+  struct stat status {};
+  return ::fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+/// The real file system up to one call.
 class DeadlyFileOps final : public checkpoints::FileOps {
  public:
-  DeadlyFileOps(long call, bool during) : call_(call), during_(during) {}
+  DeadlyFileOps(fs::path run, long call, std::string end, std::string lacks)
+      : run_(std::move(run)), call_(call), end_(std::move(end)), lacks_(std::move(lacks)) {}
 
   int open(const fs::path& path, int flags) override {
     return pass("open", [&] { return real_.open(path, flags); });
@@ -55,7 +78,10 @@ class DeadlyFileOps final : public checkpoints::FileOps {
     return pass("size", [&] { return real_.size(fd); });
   }
   int fsync(int fd) override {
-    return pass("fsync", [&] { return real_.fsync(fd); });
+    return pass("fsync", [&] {
+      const bool is_lacking = lacks_ == (is_folder(fd) ? "folders" : "files");
+      return is_lacking ? 0 : real_.fsync(fd);
+    });
   }
   int rename(const fs::path& from, const fs::path& to) override {
     return pass("rename", [&] { return real_.rename(from, to); });
@@ -82,15 +108,18 @@ class DeadlyFileOps final : public checkpoints::FileOps {
   auto pass(std::string_view kind, Call call, Half half) -> decltype(call()) {
     if (num_calls_++ != call_) return call();
     tell("at " + std::string{kind});
-    if (during_) half();
+    if (end_ == "cut-log") cut_power(run_, kWithJournal);
+    if (end_ == "cut") cut_power(run_, kWithoutJournal);
+    if (end_ == "during") half();
     ::kill(::getpid(), SIGKILL);
     std::abort();  // nothing comes behind a SIGKILL to oneself
   }
 
   checkpoints::FileOps& real_ = checkpoints::real_file_ops();
   std::atomic<long> num_calls_{0};
+  fs::path run_;
   long call_;
-  bool during_;
+  std::string end_, lacks_;
 };
 
 class Silence final : public Logger {
@@ -101,11 +130,11 @@ class Silence final : public Logger {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 7) return 64;
+  if (argc != 7 && argc != 8) return 64;
   const fs::path run = argv[1];
   const int ranks = std::atoi(argv[2]);
   const long first_step = std::atol(argv[3]), num_saves = std::atol(argv[4]);
-  DeadlyFileOps files{std::atol(argv[5]), std::string_view{argv[6]} == "during"};
+  DeadlyFileOps files{run, std::atol(argv[5]), argv[6], argc == 8 ? argv[7] : ""};
   Silence log;
   distributed::ThreadWorld{ranks}.run([&](Communicator& comm) {
     checkpoints::Hdf5CheckpointStore store{comm, log, {run, /*save_total_limit=*/2}, &files};
