@@ -39,7 +39,8 @@ File File::create(FileOps& files, const std::filesystem::path& path) {
 }
 
 File File::open(FileOps& files, const std::filesystem::path& path) {
-  return File{files, path, O_RDONLY | O_NOFOLLOW, "open"};
+  // A pipe in the place of a file would be waited for.
+  return File{files, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, "open"};
 }
 
 File File::open_directory(FileOps& files, const std::filesystem::path& path) {

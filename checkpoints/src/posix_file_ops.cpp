@@ -65,7 +65,8 @@ class PosixFileOps final : public FileOps {
 
   std::int64_t size(int fd) override {
     struct stat status {};
-    return ::fstat(fd, &status) == 0 ? static_cast<std::int64_t>(status.st_size) : -errno;
+    if (::fstat(fd, &status) != 0) return -errno;
+    return S_ISREG(status.st_mode) ? static_cast<std::int64_t>(status.st_size) : -EINVAL;
   }
 
   int fsync(int fd) override {

@@ -1,5 +1,7 @@
 // Checkpoints damaged at random, in all the ways that disks, copies and people do it: each is refused, or
 // what is loaded of it is proven to be what was saved; and the newest good one is always found.
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -105,6 +107,11 @@ class MutationTest : public CheckpointTest {
     fs::remove(path);
     fs::create_symlink(other_of(path), path);
   }
+  void make_a_pipe_of_a_file() {
+    const auto path = any();
+    fs::remove(path);
+    ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  }
   void add_a_file() { write_file(checkpoint(kNew) / "rank-00002-of-00003.h5", "x"); }
   void rename_the_folder() {
     fs::remove_all(checkpoint(kNew + 1));
@@ -129,6 +136,7 @@ class MutationTest : public CheckpointTest {
             {"ranks swapped", &MutationTest::swap_ranks},
             {"a folder for a file", &MutationTest::make_a_folder_of_a_file},
             {"a link for a file", &MutationTest::link_to_an_older_file},
+            {"a pipe for a file", &MutationTest::make_a_pipe_of_a_file},
             {"a file more", &MutationTest::add_a_file},
             {"another name", &MutationTest::rename_the_folder}};
   }

@@ -39,9 +39,9 @@ class RoundTripTest : public CheckpointTest {
 };
 
 TEST_F(RoundTripTest, AnyNumberOfRanksLoadsWhatAnyOtherWrote) {
-  for (int writers = 1; writers <= 4; ++writers) {
+  for (int writers = 1; writers <= 6; ++writers) {
     save(writers, 10U + static_cast<unsigned>(writers), writers);
-    for (int readers = 1; readers <= 4; ++readers) {
+    for (int readers = 1; readers <= 6; ++readers) {
       const auto salt = 10U + static_cast<unsigned>(writers);
       ThreadWorld{readers}.run([&](Communicator& comm) {
         Hdf5CheckpointStore store{comm, logger_, options()};
@@ -148,11 +148,11 @@ void RoundTripTest::save_dealt(int writers) {
 }
 
 TEST_F(RoundTripTest, PiecesOfManyRanksAreReadByAnyOtherNumberOfRanks) {
-  for (int writers = 1; writers <= 4; ++writers) {
+  for (int writers = 1; writers <= 6; ++writers) {
     save_dealt(writers);
     const auto summary = checkpoints::inspect_checkpoint(checkpoint(writers));
     EXPECT_TRUE(summary.verified()) << summary.problem.value_or("");
-    for (int readers = 1; readers <= 5; ++readers) {
+    for (int readers = 1; readers <= 6; ++readers) {
       ThreadWorld{readers}.run([&](Communicator& comm) {
         Hdf5CheckpointStore store{comm, logger_, options()};
         auto loaded = dealt_tensors();

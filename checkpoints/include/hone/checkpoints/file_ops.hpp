@@ -37,7 +37,7 @@ class FileOps {
   /// Reserves space, so that a full disk shows before the first byte is written. Succeeds without
   /// doing anything on file systems that cannot reserve.
   virtual int allocate(int fd, std::int64_t bytes) = 0;
-  /// Units: bytes.
+  /// Units: bytes. -EINVAL for what is not a file.
   virtual std::int64_t size(int fd) = 0;
   virtual int fsync(int fd) = 0;
   virtual int rename(const std::filesystem::path& from, const std::filesystem::path& to) = 0;
