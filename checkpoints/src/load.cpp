@@ -73,7 +73,7 @@ ElementRange bytes_asked(const TensorBytes& wanted) {
 /// Reads an entry, all of which its digest covers, and keeps what of it is wanted.
 void read_entry(const File& file, const TensorEntry& entry, const TensorBytes& wanted) {
   const auto held = bytes_held(entry), asked = bytes_asked(wanted);
-  Digest digest;
+  Digest digest{kind_of_digest(entry.digest).value()};
   std::vector<std::byte> aside;
   for (auto begin = held.begin; begin < held.end(); begin += kChunkBytes) {
     const ElementRange piece{begin, std::min<std::int64_t>(kChunkBytes, held.end() - begin)};
@@ -90,7 +90,7 @@ void read_entry(const File& file, const TensorEntry& entry, const TensorBytes& w
     std::copy_n(chunk.begin() + (kept.begin - begin), kept.count,
                 wanted.bytes.begin() + (kept.begin - asked.begin));
   }
-  if (digest.finish() != entry.sha256) {
+  if (digest.finish() != entry.digest) {
     throw CheckpointError{entry.file + ": tensor " + entry.name + " does not match its digest"};
   }
 }

@@ -1,6 +1,5 @@
 #include "manifest.hpp"
 
-#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -14,19 +13,19 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json to_json(const RankFileEntry& entry) {
-  return {{"file", entry.file}, {"bytes", entry.bytes}, {"layout_sha256", entry.layout_sha256}};
+  return {{"file", entry.file}, {"bytes", entry.bytes}, {"layout_digest", entry.layout_digest}};
 }
 
 Json to_json(const TensorEntry& entry) {
   Json json{{"name", entry.name},     {"dtype", name_of(entry.dtype)}, {"shape", entry.shape},
             {"file", entry.file},     {"offset", entry.offset},        {"bytes", entry.bytes},
-            {"sha256", entry.sha256}};
+            {"digest", entry.digest}};
   if (entry.is_piece()) json["first"] = entry.first;
   return json;
 }
 
 Json to_json(const OtherFileEntry& entry) {
-  return {{"file", entry.file}, {"bytes", entry.bytes}, {"sha256", entry.sha256}};
+  return {{"file", entry.file}, {"bytes", entry.bytes}, {"digest", entry.digest}};
 }
 
 std::string line(std::string_view key, const Json& value) {
@@ -43,10 +42,6 @@ std::string lines(std::string_view key, const std::vector<Entry>& entries) {
     separator = ",\n  ";
   }
   return text + "\n]";
-}
-
-bool has_pieces(const Manifest& manifest) {
-  return std::ranges::any_of(manifest.tensors, &TensorEntry::is_piece);
 }
 
 }  // namespace
@@ -70,7 +65,7 @@ std::int64_t bytes_of(const std::vector<std::int64_t>& shape, DType dtype) {
 std::string write_manifest(const Manifest& manifest) {
   try {
     std::string text = "{\n" + line("format", kFormatName);
-    text += ",\n" + line("format_version", has_pieces(manifest) ? 2 : 1);
+    text += ",\n" + line("format_version", kFormatVersion);
     text += ",\n" + line("hone_version", manifest.hone_version);
     text += ",\n" + line("step", manifest.step);
     text += ",\n" + line("world_size", manifest.world_size);
@@ -78,7 +73,7 @@ std::string write_manifest(const Manifest& manifest) {
     text += ",\n" + lines("tensors", manifest.tensors);
     text += ",\n" + lines("other_files", manifest.other_files);
     text += ",\n" + line("state", manifest.state_json);
-    const std::string digest = digest_of(text);
+    const std::string digest = sha256_of(text);
     return text.append(kDigestHead).append(digest).append(kDigestTail);
   } catch (const nlohmann::json::exception& error) {  // a name that is not UTF-8
     throw CheckpointError{std::string{"the manifest cannot be written: "} + error.what(),

@@ -11,16 +11,15 @@ namespace hone::checkpoints::detail {
 
 inline constexpr std::string_view kManifestName = "manifest.json";
 inline constexpr std::string_view kFormatName = "hone-checkpoint";
-/// Raised when an older reader would misread the folder; see FORMAT.md. A manifest says the lowest
-/// version that can describe it.
-inline constexpr int kFormatVersion = 2;
+/// Raised when an older reader would misread the folder; see FORMAT.md.
+inline constexpr int kFormatVersion = 3;
 inline constexpr std::int64_t kMaxManifestBytes = std::int64_t{256} << 20;
 
-/// One HDF5 file. `layout_sha256` covers every byte of it that belongs to no tensor, in file order.
+/// One HDF5 file. `layout_digest` covers every byte of it that belongs to no tensor, in file order.
 struct RankFileEntry {
   std::string file;
   std::int64_t bytes = 0;
-  std::string layout_sha256;
+  std::string layout_digest;
 };
 
 /// Where a tensor's bytes are, or those of a run of its elements: [offset, offset + bytes) of
@@ -32,7 +31,7 @@ struct TensorEntry {
   std::string file;
   std::int64_t offset = 0;
   std::int64_t bytes = 0;
-  std::string sha256;
+  std::string digest;
   std::int64_t first = 0;  ///< element of the tensor that they begin with
 
   bool is_piece() const;
@@ -42,7 +41,7 @@ struct TensorEntry {
 struct OtherFileEntry {
   std::string file;
   std::int64_t bytes = 0;
-  std::string sha256;
+  std::string digest;
 };
 
 /// The table of contents of a checkpoint, and what makes it one.

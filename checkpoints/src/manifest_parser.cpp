@@ -23,14 +23,14 @@ constexpr int kMaxWorldSize = 99'999;  // five digits in a file name
 
 /// Cuts the trailing digest off and checks it. Returns the whole text as JSON.
 Json parse_authentic(std::string_view text) {
-  const std::size_t tail = kDigestHead.size() + kDigestCharacters + kDigestTail.size();
+  const std::size_t tail = kDigestHead.size() + kSha256Characters + kDigestTail.size();
   if (text.size() < tail || !text.ends_with(kDigestTail) ||
       text.substr(text.size() - tail, kDigestHead.size()) != kDigestHead) {
     refuse("does not end with its own digest (cut off, or not written by hone)");
   }
   const auto body = text.substr(0, text.size() - tail);
-  const auto digest = text.substr(body.size() + kDigestHead.size(), kDigestCharacters);
-  if (digest != digest_of(body)) refuse("its own digest does not match: the text was changed");
+  const auto digest = text.substr(body.size() + kDigestHead.size(), kSha256Characters);
+  if (digest != sha256_of(body)) refuse("its own digest does not match: the text was changed");
   return Json::parse(text);
 }
 
@@ -42,9 +42,16 @@ std::int64_t integer(const Json& object, const char* key) {
   return number;
 }
 
-std::string digest_text(const Json& object, const char* key) {
-  auto text = object.at(key).get<std::string>();
-  if (text.size() != kDigestCharacters) refuse(std::string{key} + " is not a digest: " + text);
+/// `name`: in what it is called now, "digest" or "layout_digest"; before version 3 it was SHA-256 and
+/// said so.
+std::string digest_text(const Json& object, std::string name, std::int64_t version) {
+  std::string kind;
+  if (version < 3) {
+    name.replace(name.find("digest"), std::string::npos, "sha256");
+    kind = "sha256:";
+  }
+  auto text = kind + object.at(name).get<std::string>();
+  if (!kind_of_digest(text)) refuse(name + " is not a digest: " + text);
   return text;
 }
 
@@ -69,7 +76,7 @@ TensorEntry parse_tensor(const Json& json, std::int64_t version) {
   entry.file = json.at("file").get<std::string>();
   entry.offset = integer(json, "offset");
   entry.bytes = integer(json, "bytes");
-  entry.sha256 = digest_text(json, "sha256");
+  entry.digest = digest_text(json, "digest", version);
   const bool may_be_piece = version >= 2 && json.contains("first");
   if (may_be_piece) entry.first = integer(json, "first");
   const auto whole = bytes_of(entry.shape, entry.dtype);
@@ -82,9 +89,9 @@ TensorEntry parse_tensor(const Json& json, std::int64_t version) {
   return entry;
 }
 
-OtherFileEntry parse_other_file(const Json& json) {
+OtherFileEntry parse_other_file(const Json& json, std::int64_t version) {
   OtherFileEntry entry{json.at("file").get<std::string>(), integer(json, "bytes"),
-                       digest_text(json, "sha256")};
+                       digest_text(json, "digest", version)};
   const std::filesystem::path path{entry.file};
   const bool climbs = std::find(path.begin(), path.end(), "..") != path.end();
   if (entry.file.empty() || path.is_absolute() || climbs) {
@@ -93,11 +100,12 @@ OtherFileEntry parse_other_file(const Json& json) {
   return entry;
 }
 
-std::vector<RankFileEntry> parse_rank_files(const Json& json, int world_size) {
+std::vector<RankFileEntry> parse_rank_files(const Json& json, int world_size,
+                                            std::int64_t version) {
   std::vector<RankFileEntry> entries;
   for (const auto& item : json) {
     entries.push_back({item.at("file").get<std::string>(), integer(item, "bytes"),
-                       digest_text(item, "layout_sha256")});
+                       digest_text(item, "layout_digest", version)});
     const int rank = static_cast<int>(entries.size()) - 1;
     if (entries.back().file != rank_file_name(rank, world_size)) {
       refuse("rank file " + std::to_string(rank) + " is called " + entries.back().file);
@@ -145,12 +153,12 @@ Manifest parse_fields(const Json& json) {
   const auto world_size = integer(json, "world_size");
   if (world_size < 1 || world_size > kMaxWorldSize) refuse("world_size is out of range");
   manifest.world_size = static_cast<int>(world_size);
-  manifest.rank_files = parse_rank_files(json.at("rank_files"), manifest.world_size);
+  manifest.rank_files = parse_rank_files(json.at("rank_files"), manifest.world_size, version);
   for (const auto& item : json.at("tensors")) {
     manifest.tensors.push_back(parse_tensor(item, version));
   }
   for (const auto& item : json.at("other_files")) {
-    manifest.other_files.push_back(parse_other_file(item));
+    manifest.other_files.push_back(parse_other_file(item, version));
   }
   manifest.state_json = json.at("state").get<std::string>();
   return manifest;

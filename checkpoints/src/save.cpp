@@ -59,7 +59,7 @@ std::string fingerprint(const CheckpointContent& content) {
   for (const auto& tensor : common_tensors(content)) {
     table.push_back({tensor.name, name_of(tensor.dtype), tensor.shape});
   }
-  return digest_of(table.dump());
+  return sha256_of(table.dump());
 }
 
 /// What this rank alone has, and of the common tensors about as many bytes as every other rank.
@@ -82,9 +82,9 @@ std::string encode(const RankContribution& mine) {
   auto tensors = nlohmann::json::array();
   for (const auto& tensor : mine.tensors) {
     tensors.push_back({tensor.name, static_cast<int>(tensor.dtype), tensor.shape, tensor.offset,
-                       tensor.bytes, tensor.sha256, tensor.first});
+                       tensor.bytes, tensor.digest, tensor.first});
   }
-  return nlohmann::json{mine.file.file, mine.file.bytes, mine.file.layout_sha256, tensors}.dump();
+  return nlohmann::json{mine.file.file, mine.file.bytes, mine.file.layout_digest, tensors}.dump();
 }
 
 /// Adds one rank's part to the manifest.
@@ -124,7 +124,7 @@ OtherFileEntry sync_and_digest(FileOps& files, const std::filesystem::path& fold
     digest.update(chunk);
     offset += count;
   }
-  entry.sha256 = digest.finish();
+  entry.digest = digest.finish();
   file.close();
   return entry;
 }

@@ -21,9 +21,9 @@ std::optional<std::string> length_problem_of(FileOps& files,
          std::to_string(bytes);
 }
 
-std::string digest_of_ranges(const File& file, std::span<const Range> ranges,
+std::string digest_of_ranges(const File& file, std::span<const Range> ranges, DigestKind kind,
                              std::span<std::byte> buffer) {
-  Digest digest;
+  Digest digest{kind};
   for (auto [offset, bytes] : ranges) {
     while (bytes > 0) {
       const auto count = std::min<std::int64_t>(bytes, static_cast<std::int64_t>(buffer.size()));
@@ -50,14 +50,14 @@ std::vector<DigestedRegion> regions_of(const Manifest& manifest) {
   for (const auto& tensor : manifest.tensors) {
     const Range range{tensor.offset, tensor.bytes};
     tensors_of_file[tensor.file].push_back(range);
-    regions.push_back({"tensor " + tensor.name, tensor.file, {range}, tensor.sha256});
+    regions.push_back({"tensor " + tensor.name, tensor.file, {range}, tensor.digest});
   }
   for (const auto& file : manifest.rank_files) {
     regions.push_back({"the HDF5 structure", file.file,
-                       complement(tensors_of_file[file.file], file.bytes), file.layout_sha256});
+                       complement(tensors_of_file[file.file], file.bytes), file.layout_digest});
   }
   for (const auto& file : manifest.other_files) {
-    regions.push_back({"the content", file.file, {{0, file.bytes}}, file.sha256});
+    regions.push_back({"the content", file.file, {{0, file.bytes}}, file.digest});
   }
   return regions;
 }
@@ -98,7 +98,8 @@ std::optional<std::string> digest_problem(FileOps& files, const std::filesystem:
   try {
     for (const auto& region : regions) {
       const File file = File::open(files, checkpoint / region.file);
-      if (digest_of_ranges(file, region.ranges, buffer) != region.sha256) {
+      const auto kind = kind_of_digest(region.digest).value();
+      if (digest_of_ranges(file, region.ranges, kind, buffer) != region.digest) {
         return region.file + ": " + region.label + " does not match its digest";
       }
     }

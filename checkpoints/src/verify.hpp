@@ -19,7 +19,7 @@ struct DigestedRegion {
   std::string label;  ///< what it is to a reader: "tensor a/b", "the HDF5 structure"
   std::string file;
   std::vector<Range> ranges;
-  std::string sha256;
+  std::string digest;
 
   std::int64_t bytes() const;
 };

@@ -5,7 +5,7 @@ DEBIAN_PACKAGES=(
   ca-certificates git g++ cmake ninja-build ccache mold
   libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools
   libboost-dev libspdlog-dev libyaml-cpp-dev
-  nlohmann-json3-dev libre2-dev libssl-dev libgtest-dev libgmock-dev librapidcheck-dev jq
+  nlohmann-json3-dev libre2-dev libssl-dev libgtest-dev libgmock-dev librapidcheck-dev libxxhash-dev jq
   python3 python3-venv
 )
 readonly MIN_CARGO="1.85"

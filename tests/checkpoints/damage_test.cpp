@@ -60,7 +60,7 @@ class DamageTest : public CheckpointTest {
     const auto at = text.find(from);
     ASSERT_NE(at, std::string::npos) << from;
     text.replace(at, from.size(), to);
-    const auto digest = checkpoints::detail::digest_of(text);
+    const auto digest = checkpoints::detail::sha256_of(text);
     write_file(manifest(), text.append(checkpoints::detail::kDigestHead)
                                .append(digest)
                                .append(checkpoints::detail::kDigestTail));
@@ -185,8 +185,8 @@ TEST_F(DamageTest, EditedManifest) {
 }
 
 TEST_F(DamageTest, ManifestOfALaterFormat) {
-  forge("\"format_version\": 1", "\"format_version\": 3");
-  expect_fallback("has format version 3");
+  forge("\"format_version\": 3", "\"format_version\": 4");
+  expect_fallback("has format version 4");
 }
 
 TEST_F(DamageTest, ForgedManifestsStayInsideTheirFolderAndFiles) {
@@ -209,11 +209,11 @@ TEST_F(DamageTest, ForgedManifestsStayInsideTheirFolderAndFiles) {
       {"\"name\":\"model/wte.weight\"", "\"name\":\"exp_avg/wte.weight\""},
       {"\"dtype\":\"float32\"", "\"dtype\":\"complex64\""},
       {"\"other_files\": [\n]",
-       "\"other_files\": [{\"file\":\"../../x\",\"bytes\":1,\"sha256\":\"" + std::string(64, '0') +
+       "\"other_files\": [{\"file\":\"../../x\",\"bytes\":1,\"digest\":\"xxh128:" + std::string(32, '0') +
            "\"}]"},
       {"\"other_files\": [\n]",
-       "\"other_files\": [{\"file\":\"/etc/hostname\",\"bytes\":1,\"sha256\":\"" +
-           std::string(64, '0') + "\"}]"},
+       "\"other_files\": [{\"file\":\"/etc/hostname\",\"bytes\":1,\"digest\":\"xxh128:" +
+           std::string(32, '0') + "\"}]"},
       {"\"state\": ", "\"state\": 1, \"rest\": "},
       {"\"format\": \"hone-checkpoint\"", "\"format\": \"other\""},
       {"\"tensors\": [", "\"tensors\": [["},

@@ -399,7 +399,7 @@ TEST_F(RoundTripTest, TheManifestIsPlainJson) {
   save(12, 1, 2);
   const auto json = nlohmann::json::parse(read_file(checkpoint(12) / "manifest.json"));
   EXPECT_EQ(json.at("format"), "hone-checkpoint");
-  EXPECT_EQ(json.at("format_version"), 1);
+  EXPECT_EQ(json.at("format_version"), 3);
   EXPECT_EQ(json.at("step"), 12);
   EXPECT_EQ(json.at("world_size"), 2);
   EXPECT_EQ(json.at("tensors").size(), 9U);
