@@ -424,22 +424,32 @@ class RewardPrograms(LoopErrors):
 class RunningElsewhere(LoopErrors):
     """What happens to the run directory while a job runs in it."""
 
-    def test_a_checkpoint_that_cannot_be_written(self) -> None:
-        self.write_loop(save={"strategy": "steps", "steps": 1})
-        output = self.folder / "out"
-        self.hold_at(self.folder / "tiny")
-        job = self.start_loop(output)
-        self.wait_until_held(job)
-        blocking = output / "checkpoint-1"
-        blocking.write_text("in the way")
-        self.release()
-        ended = job.wait()
-        self.assertEqual(ended.code, IO, str(ended))
-        self.assert_one_error(ended, "saving checkpoint-1", str(output))
-        self.assertEqual(blocking.read_text(), "in the way")
-        self.unhold()
-        blocking.unlink()
-        self.run_loop(output, *AUTO)
+    def test_checkpoints_that_cannot_be_written(self) -> None:
+        """One that fails is told of and done without; three in a row end the run."""
+        for number, blocked in enumerate(((1,), (1, 2, 3))):
+            output = self.folder / f"out-{number}"
+            self.write_loop(save={"strategy": "steps", "steps": 1})
+            (self.folder / "go").unlink(missing_ok=True)
+            self.hold_at(self.folder / "tiny")
+            job = self.start_loop(output)
+            self.wait_until_held(job)
+            in_the_way = [output / f"checkpoint-{step}" for step in blocked]
+            for file in in_the_way:
+                file.write_text("in the way")
+            self.release()
+            ended = job.wait()
+            if len(blocked) < 3:
+                self.assertEqual(ended.code, 0, str(ended))
+                self.assertIn("Training goes on without it", ended.err)
+            else:
+                self.assertEqual(ended.code, IO, str(ended))
+                self.assert_one_error(ended, f"saving {in_the_way[-1].name}", str(output))
+                self.assertEqual(ended.err.count("Training goes on without it"), 2)
+            for file in in_the_way:
+                self.assertEqual(file.read_text(), "in the way")
+                file.unlink()
+            self.unhold()
+            self.run_loop(output, *AUTO)
 
     def test_the_folder_of_a_running_job(self) -> None:
         self.write_loop()

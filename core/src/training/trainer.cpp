@@ -476,7 +476,7 @@ void Trainer::save_if_due(const Update& update, StopRequest asked) {
                    state_.global_step % options_.save_steps == 0;
   if (parts_.checkpoints != nullptr && (due || asked != StopRequest::None)) {
     clock_.enter(Phase::Checkpoint);
-    save();
+    save_as_asked(asked);
     clock_.enter(Phase::Reduce);
     asked = std::max(asked, agreed_request());  // on_save may have asked
   }

@@ -331,7 +331,7 @@ void Trainer::look_past_end() {
 
 bool Trainer::stop_if_asked() {
   const auto asked = agreed_request();
-  if (parts_.checkpoints != nullptr && asked != StopRequest::None) save();
+  if (parts_.checkpoints != nullptr && asked != StopRequest::None) save_as_asked(asked);
   if (asked == StopRequest::SaveAndStop) stopped_ = true;
   return stopped_;
 }

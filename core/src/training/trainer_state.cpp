@@ -17,6 +17,8 @@
 namespace hone {
 namespace {
 
+constexpr int kMostFailedSaves = 3;
+
 /// One line per field, so that writing and reading cannot differ.
 template <typename Visitor>
 void visit_numbers(TrainerState& state, Visitor&& visit) {
@@ -117,12 +119,37 @@ std::filesystem::path Trainer::save() {
       copy_model_files(parts_.model, parts_.model_folder, folder);
     };
   }
-  const auto folder = parts_.checkpoints->save(content);
-  saves_obeyed_ = saves_agreed_;
+  saves_obeyed_ = saves_agreed_;  // by a save that fails, too: it is not tried again at every update
   saves_obeyed_at_ = detail::now_seconds();
+  const auto folder = parts_.checkpoints->save(content);
+  failed_saves_ = 0;
   tell(&TrainerCallback::on_save, folder);
   agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   return folder;
+}
+
+bool Trainer::try_save() {
+  try {
+    save();
+    return true;
+  } catch (const CheckpointError& error) {  // on all ranks alike
+    const bool is_disk = error.exit_code() == ExitCode::RunHeld || error.exit_code() == ExitCode::Io;
+    if (!is_disk || ++failed_saves_ == kMostFailedSaves) throw;
+    if (parts_.communicator.rank() == 0) {
+      parts_.log.warning(std::string{error.what()} + " Training goes on without it; it ends where " +
+                         std::to_string(kMostFailedSaves) + " saves in a row fail");
+    }
+    return false;
+  }
+}
+
+/// A run that ends needs its checkpoint.
+void Trainer::save_as_asked(StopRequest asked) {
+  if (asked == StopRequest::SaveAndStop) {
+    save();
+  } else {
+    try_save();
+  }
 }
 
 bool Trainer::resume(const std::optional<std::filesystem::path>& checkpoint) {

@@ -200,7 +200,12 @@ void IterativeLoop::end_round(RoundFigures& figures) {
   }
   report_.log_round(figures);
   trainer().set_user_state(report_.state());
-  if (options_.save_strategy != "no") trainer().save();
+  if (options_.save_strategy == "no") return;
+  if (is_last) {
+    trainer().save();
+  } else {
+    trainer().try_save();
+  }
 }
 
 /// Rounds that train no more: done, or cut off by max_steps.

@@ -135,6 +135,9 @@ class Trainer {
   /// Writes checkpoint-<step>. Returns its folder. Throws: DivergedError for weights that are not
   /// finite.
   std::filesystem::path save();
+  /// save() for a run that can do without: where the disk fails it warns and returns false, and what
+  /// was there stays; the third time in a row it throws. Collective.
+  bool try_save();
   /// Writes the model as a Hugging Face folder; rank 0 writes, all return when it is there.
   void save_model(const std::filesystem::path& folder);
 
@@ -217,6 +220,7 @@ class Trainer {
   bool evaluate_if_due(const Update& update, StepStats& stats);
   void note_best(const Metrics& metrics);
   void save_if_due(const Update& update, StopRequest asked);
+  void save_as_asked(StopRequest asked);
   std::vector<std::int64_t> replica_digests_if_due(const Update& update);
   StopRequest agree_behind(const Update& update);
   [[noreturn]] void fail_diverged(const std::vector<std::int64_t>& digests);
@@ -247,6 +251,7 @@ class Trainer {
   std::int64_t saves_requested_ = 0;  ///< of this rank, since it began
   std::int64_t saves_agreed_ = 0;     ///< the most of any rank; equal on all, as the next
   std::int64_t saves_obeyed_ = 0;     ///< of them, what the last save() came behind
+  int failed_saves_ = 0;              ///< in a row
   double saves_obeyed_at_ = 0.0;
   std::vector<TrainerCallback*> callbacks_;
   std::vector<GlobalRows> eval_rows_;  ///< of the evaluation sets
