@@ -2,18 +2,18 @@
 
 #include <chrono>
 #include <cstdio>
-#include <map>
 #include <set>
-#include <string_view>
 #include <sstream>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "agreed.hpp"
+#include "file_io.hpp"
 #include "load.hpp"
 #include "run_directory.hpp"
 #include "save.hpp"
-#include "verify.hpp"
 
 namespace hone::checkpoints {
 namespace {
@@ -46,6 +46,10 @@ Hdf5CheckpointStore::Hdf5CheckpointStore(Communicator& communicator, Logger& log
     throw ConfigError{"save_total_limit is " + std::to_string(*options_.save_total_limit) +
                       ": at least 1 checkpoint has to stay; leave it out (null) to keep all"};
   }
+  if (options_.save_keep_steps.value_or(1) < 1) {
+    throw ConfigError{"save_keep_steps is " + std::to_string(*options_.save_keep_steps) +
+                      ": it counts updates; leave it out (null) to keep the newest alone"};
+  }
 }
 
 std::filesystem::path Hdf5CheckpointStore::save(const CheckpointContent& content) {
@@ -58,7 +62,7 @@ std::filesystem::path Hdf5CheckpointStore::save(const CheckpointContent& content
     if (communicator_.rank() == 0) {
       logger_.info("saved " + path.filename().string() + ": " + extent + seconds);
     }
-    agreed(communicator_, [&, &written = path] { retain(written); });
+    agreed(communicator_, [&, &written = path] { retain(written, content.best_step); });
     return path;
   } catch (const CheckpointError& error) {
     std::string advice;
@@ -105,12 +109,17 @@ std::pair<std::filesystem::path, std::string> Hdf5CheckpointStore::write_and_pub
 }
 
 /// The new checkpoint is durable: whatever fails from here on is a warning.
-void Hdf5CheckpointStore::retain(const std::filesystem::path& written) {
+void Hdf5CheckpointStore::retain(const std::filesystem::path& written,
+                                 std::optional<std::int64_t> best_step) {
   if (communicator_.rank() != 0) return;
+  set_left_ones_aside(written);
   if (options_.save_total_limit) {
     try {
-      detail::trash_surplus(files_, options_.run_directory, *options_.save_total_limit, written,
-                            refused_);
+      detail::trash_surplus(files_, options_.run_directory,
+                            {.limit = *options_.save_total_limit,
+                             .every = options_.save_keep_steps,
+                             .best_step = best_step},
+                            written, refused_);
     } catch (const CheckpointError& error) {
       logger_.warning(std::string{"more checkpoints than save_total_limit stay: "} + error.what());
     }
@@ -119,22 +128,82 @@ void Hdf5CheckpointStore::retain(const std::filesystem::path& written) {
 }
 
 std::optional<std::filesystem::path> Hdf5CheckpointStore::find_newest() {
+  std::optional<std::filesystem::path> newest;
+  load_newest([&](const std::filesystem::path& checkpoint) { newest = checkpoint; });
+  return newest;
+}
+
+/// Why a checkpoint is not usable; none where `load` has loaded it and the rest is as it should be.
+std::optional<std::string> Hdf5CheckpointStore::problem_of(const std::filesystem::path& checkpoint,
+                                                           const Load& load) {
+  verified_.clear();
+  has_misfit_ = false;
+  try {
+    const auto manifest = detail::read_manifest_everywhere(communicator_, files_, checkpoint);
+    detail::require_plausible(communicator_, files_, checkpoint, manifest);
+    load(checkpoint);
+    return detail::problem_of_rest(communicator_, files_, checkpoint, manifest, verified_);
+  } catch (const CheckpointError& error) {  // on every rank alike
+    const bool is_of_file = error.exit_code() == ExitCode::InvalidData ||
+                            error.exit_code() == ExitCode::Io ||
+                            error.exit_code() == ExitCode::MissingInput;
+    if (has_misfit_ || !is_of_file) throw;
+    return error.what();
+  }
+}
+
+bool Hdf5CheckpointStore::load_newest(const Load& load) {
   const auto names = list_everywhere();
   std::string reasons;
   for (const auto& name : names) {
     const auto path = options_.run_directory / name;
-    const auto problem = detail::find_problem(communicator_, files_, path);
-    if (!problem) return path;
+    const auto problem = problem_of(path, load);
+    if (!problem) return true;
     reasons += "\n  " + name + ": " + *problem;
     if (communicator_.rank() == 0) {
       refused_.insert(path);
       logger_.warning("refused " + path.string() + ": " + *problem);
     }
   }
-  if (names.empty()) return std::nullopt;
+  if (names.empty()) return false;
   throw CheckpointError{"no checkpoint in " + options_.run_directory.string() +
                         " is usable:" + reasons +
                         "\nMove them away to start from step 0, or restore one from a copy."};
+}
+
+void Hdf5CheckpointStore::go_on_from(const std::filesystem::path& checkpoint) {
+  agreed(communicator_, [&] {
+    left_.clear();
+    if (communicator_.rank() != 0) return;
+    const auto folder = std::filesystem::weakly_canonical(checkpoint / ".");
+    const auto step = detail::step_of(folder.filename().string());
+    std::error_code none;
+    const bool is_own =
+        std::filesystem::equivalent(folder.parent_path(), options_.run_directory, none);
+    if (!step || !is_own) return;
+    for (const auto& found : detail::find_checkpoints(files_, options_.run_directory)) {
+      if (found.step > *step) left_.push_back(found.path);
+    }
+  });
+}
+
+/// Those whose manifest this program does not read stay: they may be a later version's.
+void Hdf5CheckpointStore::set_left_ones_aside(const std::filesystem::path& written) {
+  bool any = false;
+  for (const auto& path : std::exchange(left_, {})) {
+    try {
+      if (path == written || !detail::has_manifest(files_, path)) continue;
+      const auto step = detail::step_of(path.filename().string());
+      const auto aside = detail::set_aside(files_, {step.value(), path});
+      refused_.erase(path);
+      any = true;
+      logger_.warning(path.string() + " is of a branch that the run has left, or bad: it is moved aside, to " +
+                      aside.filename().string());
+    } catch (const CheckpointError& error) {
+      logger_.warning(std::string{"a checkpoint that is not this run's stays: "} + error.what());
+    }
+  }
+  if (any) detail::sync_directory(files_, options_.run_directory);
 }
 
 std::vector<std::string> Hdf5CheckpointStore::list_everywhere() {
@@ -159,8 +228,11 @@ std::string Hdf5CheckpointStore::load_state(const std::filesystem::path& checkpo
 void Hdf5CheckpointStore::load_tensors(const std::filesystem::path& checkpoint,
                                        std::span<const TensorBytes> tensors) {
   const auto manifest = detail::read_manifest_everywhere(communicator_, files_, checkpoint);
+  has_misfit_ = true;
+  agreed(communicator_, [&] { detail::require_fit(checkpoint, manifest, tensors); });
+  has_misfit_ = false;
   agreed(communicator_,
-         [&] { detail::read_tensors(files_, checkpoint, manifest, tensors); });
+         [&] { detail::read_tensors(files_, checkpoint, manifest, tensors, verified_); });
 }
 
 }  // namespace hone::checkpoints

@@ -20,11 +20,7 @@ void describe(const detail::Manifest& manifest, CheckpointSummary& summary) {
   }
 }
 
-}  // namespace
-
-bool TensorSummary::is_piece() const { return bytes != detail::bytes_of(shape, dtype); }
-
-CheckpointSummary inspect_checkpoint(const std::filesystem::path& checkpoint) {
+CheckpointSummary summarize(const std::filesystem::path& checkpoint, bool reads_all) {
   FileOps& files = real_file_ops();
   detail::require_folder(files, checkpoint);
   CheckpointSummary summary;
@@ -32,14 +28,26 @@ CheckpointSummary inspect_checkpoint(const std::filesystem::path& checkpoint) {
   try {
     const auto manifest = detail::read_manifest(files, checkpoint);
     describe(manifest, summary);
-    summary.problem = detail::length_problem(files, checkpoint, manifest);
-    if (!summary.problem) {
+    summary.problem = detail::plausibility_problem(files, checkpoint, manifest);
+    if (!summary.problem && reads_all) {
       summary.problem = detail::digest_problem(files, checkpoint, detail::regions_of(manifest));
     }
   } catch (const CheckpointError& error) {
     summary.problem = error.what();
   }
   return summary;
+}
+
+}  // namespace
+
+bool TensorSummary::is_piece() const { return bytes != detail::bytes_of(shape, dtype); }
+
+CheckpointSummary summarize_checkpoint(const std::filesystem::path& checkpoint) {
+  return summarize(checkpoint, /*reads_all=*/false);
+}
+
+CheckpointSummary inspect_checkpoint(const std::filesystem::path& checkpoint) {
+  return summarize(checkpoint, /*reads_all=*/true);
 }
 
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& run_directory) {

@@ -10,7 +10,6 @@
 #include "file_io.hpp"
 #include "hone/core/buffer_partition.hpp"
 #include "placement.hpp"
-#include "run_directory.hpp"
 #include "verify.hpp"
 
 namespace hone::checkpoints::detail {
@@ -46,20 +45,10 @@ std::string misfit(const TensorIndex& index, const TensorBytes& wanted) {
   return {};
 }
 
-void require_fit(const std::filesystem::path& checkpoint, const TensorIndex& index,
-                 std::span<const TensorBytes> tensors) {
-  constexpr int kMostShown = 6;
-  std::string misfits;
-  int count = 0;
-  for (const auto& tensor : tensors) {
-    const auto problem = misfit(index, tensor);
-    if (problem.empty() || ++count > kMostShown) continue;
-    misfits += problem;
-  }
-  if (count == 0) return;
-  if (count > kMostShown) misfits += "\n  and " + std::to_string(count - kMostShown) + " more";
-  throw CheckpointError{checkpoint.string() + " does not fit what is being trained:" + misfits +
-                        "\nResume with the model and the options that wrote it."};
+TensorIndex index_of(const Manifest& manifest) {
+  TensorIndex index;
+  for (const auto& entry : manifest.tensors) index[entry.name].push_back(&entry);
+  return index;
 }
 
 /// The bytes of a tensor, in row-major order, that an entry holds or a caller asks for.
@@ -96,8 +85,8 @@ void read_entry(const File& file, const TensorEntry& entry, const TensorBytes& w
 }
 
 /// The part of the regions that this rank reads, about as many bytes as every other's.
-std::vector<DigestedRegion> share_of(const Manifest& manifest, int rank, int num_ranks) {
-  auto regions = regions_of(manifest);
+std::vector<DigestedRegion> share_of(std::vector<DigestedRegion> regions, int rank,
+                                     int num_ranks) {
   std::vector<std::int64_t> bytes;
   for (const auto& region : regions) bytes.push_back(region.bytes());
   const auto owners = assign_by_bytes(bytes, num_ranks);
@@ -106,19 +95,6 @@ std::vector<DigestedRegion> share_of(const Manifest& manifest, int rank, int num
     if (owners[i] == rank) mine.push_back(std::move(regions[i]));
   }
   return mine;
-}
-
-/// What the manifest and the lengths of the files say, on rank 0.
-void require_plausible(FileOps& files, const std::filesystem::path& checkpoint,
-                       const Manifest& manifest) {
-  const auto step = step_of(checkpoint.filename().string());
-  if (step && *step != manifest.step) {
-    throw CheckpointError{std::string{kManifestName} + " is that of step " +
-                          std::to_string(manifest.step)};
-  }
-  if (const auto problem = length_problem(files, checkpoint, manifest)) {
-    throw CheckpointError{*problem};
-  }
 }
 
 }  // namespace
@@ -137,32 +113,58 @@ Manifest read_manifest_everywhere(Communicator& communicator, FileOps& files,
   return manifest;
 }
 
-std::optional<std::string> find_problem(Communicator& communicator, FileOps& files,
-                                        const std::filesystem::path& checkpoint) {
-  std::string mine;
-  try {
-    const auto manifest = read_manifest_everywhere(communicator, files, checkpoint);
-    agreed(communicator, [&] {
-      if (communicator.rank() == 0) require_plausible(files, checkpoint, manifest);
-    });
-    agreed(communicator, [&] {
-      const auto regions = share_of(manifest, communicator.rank(), communicator.size());
-      mine = digest_problem(files, checkpoint, regions).value_or("");
-    });
-  } catch (const CheckpointError& error) {  // on every rank alike
-    return error.what();
+void require_plausible(Communicator& communicator, FileOps& files,
+                       const std::filesystem::path& checkpoint, const Manifest& manifest) {
+  agreed(communicator, [&] {
+    if (communicator.rank() != 0) return;
+    const auto problem = plausibility_problem(files, checkpoint, manifest);
+    if (problem) throw CheckpointError{*problem};
+  });
+}
+
+std::optional<std::string> problem_of_rest(Communicator& communicator, FileOps& files,
+                                           const std::filesystem::path& checkpoint,
+                                           const Manifest& manifest,
+                                           const VerifiedEntries& verified) {
+  std::vector<std::uint8_t> is_verified;
+  for (const auto& entry : manifest.tensors) {
+    is_verified.push_back(verified.contains({entry.name, entry.first}) ? 1 : 0);
   }
+  communicator.all_reduce(is_verified.data(), static_cast<std::int64_t>(is_verified.size()),
+                          DType::UInt8, ReduceOp::Max);
+  std::string mine;
+  agreed(communicator, [&] {
+    const auto regions =
+        share_of(regions_of(manifest, is_verified), communicator.rank(), communicator.size());
+    mine = digest_problem(files, checkpoint, regions).value_or("");
+  });
   for (const auto& problem : all_gather_strings(communicator, mine)) {
     if (!problem.empty()) return problem;
   }
   return std::nullopt;
 }
 
+void require_fit(const std::filesystem::path& checkpoint, const Manifest& manifest,
+                 std::span<const TensorBytes> tensors) {
+  const auto index = index_of(manifest);
+  constexpr int kMostShown = 6;
+  std::string misfits;
+  int count = 0;
+  for (const auto& tensor : tensors) {
+    const auto problem = misfit(index, tensor);
+    if (problem.empty() || ++count > kMostShown) continue;
+    misfits += problem;
+  }
+  if (count == 0) return;
+  if (count > kMostShown) misfits += "\n  and " + std::to_string(count - kMostShown) + " more";
+  throw CheckpointError{checkpoint.string() + " does not fit what is being trained:" + misfits +
+                        "\nResume with the model and the options that wrote it."};
+}
+
 void read_tensors(FileOps& files, const std::filesystem::path& checkpoint,
-                  const Manifest& manifest, std::span<const TensorBytes> tensors) {
-  TensorIndex index;
-  for (const auto& entry : manifest.tensors) index[entry.name].push_back(&entry);
-  require_fit(checkpoint, index, tensors);
+                  const Manifest& manifest, std::span<const TensorBytes> tensors,
+                  VerifiedEntries& verified) {
+  const auto index = index_of(manifest);
   std::map<std::string, File> open_files;
   for (const auto& tensor : tensors) {
     for (const auto* entry : index.at(tensor.name)) {
@@ -172,6 +174,7 @@ void read_tensors(FileOps& files, const std::filesystem::path& checkpoint,
         file = open_files.emplace(entry->file, File::open(files, checkpoint / entry->file)).first;
       }
       read_entry(file->second, *entry, tensor);
+      verified.insert({entry->name, entry->first});
     }
   }
 }

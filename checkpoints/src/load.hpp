@@ -2,8 +2,10 @@
 
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "hone/checkpoints/file_ops.hpp"
 #include "hone/core/checkpoint_store.hpp"
@@ -17,15 +19,31 @@ namespace hone::checkpoints::detail {
 Manifest read_manifest_everywhere(Communicator& communicator, FileOps& files,
                                   const std::filesystem::path& checkpoint);
 
-/// Why a checkpoint-<step> is not usable, in words; none where every byte matches its digest. The
-/// ranks share the reading. Collective; the same answer everywhere.
-std::optional<std::string> find_problem(Communicator& communicator, FileOps& files,
-                                        const std::filesystem::path& checkpoint);
+/// That the folder's name, the manifest and the lengths of the files fit together; rank 0 looks.
+/// Collective. Throws: CheckpointError on every rank.
+void require_plausible(Communicator& communicator, FileOps& files,
+                       const std::filesystem::path& checkpoint, const Manifest& manifest);
 
-/// Fills the buffers by name and checks each digest; local to one rank.
-/// Throws: CheckpointError that lists every tensor that is missing or has another shape or dtype,
-/// before any buffer is touched; or names the first whose bytes do not match their digest.
+/// Entries of tensors, by name and first element, all of which this rank has read and compared with
+/// their digest.
+using VerifiedEntries = std::set<std::pair<std::string, std::int64_t>>;
+
+/// The first digest that does not match, in words, of all but what any rank has `verified`; none
+/// where all match. The ranks share the reading. Collective; the same answer everywhere.
+std::optional<std::string> problem_of_rest(Communicator& communicator, FileOps& files,
+                                           const std::filesystem::path& checkpoint,
+                                           const Manifest& manifest,
+                                           const VerifiedEntries& verified);
+
+/// Throws: CheckpointError that lists every tensor that is missing or has another shape or dtype.
+void require_fit(const std::filesystem::path& checkpoint, const Manifest& manifest,
+                 std::span<const TensorBytes> tensors);
+
+/// Fills the buffers by name, checks each digest and adds to `verified`; local to one rank. Requires:
+/// they fit.
+/// Throws: CheckpointError that names the first tensor whose bytes do not match their digest.
 void read_tensors(FileOps& files, const std::filesystem::path& checkpoint,
-                  const Manifest& manifest, std::span<const TensorBytes> tensors);
+                  const Manifest& manifest, std::span<const TensorBytes> tensors,
+                  VerifiedEntries& verified);
 
 }  // namespace hone::checkpoints::detail

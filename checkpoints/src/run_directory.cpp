@@ -17,6 +17,7 @@ constexpr std::string_view kCheckpointPrefix = "checkpoint-";
 constexpr std::string_view kTemporaryPrefix = ".tmp-checkpoint-";
 constexpr std::string_view kReplacedPrefix = ".replaced-checkpoint-";
 constexpr std::string_view kTrashPrefix = ".trash-";
+constexpr std::string_view kAsidePrefix = ".aside-checkpoint-";
 
 /// The names of the folders in the run directory; none where it does not exist.
 std::vector<std::string> folder_names(FileOps& files, const std::filesystem::path& run_directory) {
@@ -48,10 +49,9 @@ std::filesystem::path with_prefix(const std::filesystem::path& run_directory,
   return run_directory / (std::string{prefix} + std::to_string(step) + '-' + nonce);
 }
 
-bool has_manifest(FileOps& files, const std::filesystem::path& checkpoint) {
+bool is_plausible(FileOps& files, const std::filesystem::path& checkpoint) {
   try {
-    read_manifest(files, checkpoint);
-    return true;
+    return !plausibility_problem(files, checkpoint, read_manifest(files, checkpoint));
   } catch (const CheckpointError&) {
     return false;
   }
@@ -156,17 +156,36 @@ std::filesystem::path publish(FileOps& files, const std::filesystem::path& run_d
   return target;
 }
 
-void trash_surplus(FileOps& files, const std::filesystem::path& run_directory, int limit,
-                   const std::filesystem::path& written,
+void trash_surplus(FileOps& files, const std::filesystem::path& run_directory,
+                   const Retention& retention, const std::filesystem::path& written,
                    const std::set<std::filesystem::path>& refused) {
+  const auto is_kept_beside = [&](std::int64_t step) {
+    return step == retention.best_step || (retention.every && step % *retention.every == 0);
+  };
+  const int limit = std::max(retention.limit, Retention::kLeast);
   int kept = 1;
   std::vector<std::filesystem::path> surplus;
-  for (const auto& found : find_checkpoints(files, run_directory)) {
-    const auto& path = found.path;
-    if (path == written || refused.contains(path) || !has_manifest(files, path)) continue;
-    if (++kept > limit) surplus.push_back(path);
+  for (const auto& [step, path] : find_checkpoints(files, run_directory)) {
+    if (path == written || refused.contains(path) || !is_plausible(files, path)) continue;
+    if (++kept > limit && !is_kept_beside(step)) surplus.push_back(path);
   }
   move_to_trash(files, run_directory, surplus);
+}
+
+bool has_manifest(FileOps& files, const std::filesystem::path& checkpoint) {
+  try {
+    read_manifest(files, checkpoint);
+    return true;
+  } catch (const CheckpointError&) {
+    return false;
+  }
+}
+
+std::filesystem::path set_aside(FileOps& files, const FoundCheckpoint& checkpoint) {
+  const auto aside =
+      with_prefix(checkpoint.path.parent_path(), kAsidePrefix, checkpoint.step, make_nonce());
+  rename(files, checkpoint.path, aside);
+  return aside;
 }
 
 }  // namespace hone::checkpoints::detail

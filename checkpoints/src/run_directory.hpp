@@ -16,6 +16,7 @@
 ///   .tmp-checkpoint-<step>-<nonce>       being written
 ///   .replaced-checkpoint-<step>-<nonce>  the old one of a step that is published again; whole
 ///   .trash-<nonce>                       being deleted
+///   .aside-checkpoint-<step>-<nonce>     newer than where a run went on; for people alone
 namespace hone::checkpoints::detail {
 
 struct FoundCheckpoint {
@@ -55,11 +56,27 @@ std::filesystem::path publish(FileOps& files, const std::filesystem::path& run_d
                               const std::filesystem::path& temporary, std::int64_t step,
                               const std::string& nonce);
 
-/// Renames checkpoints beyond the `limit` newest into the trash; remove_leftovers() deletes them.
-/// `written` stays and counts as one. Folders without a manifest of hone and `refused` ones stay
-/// and do not count.
-void trash_surplus(FileOps& files, const std::filesystem::path& run_directory, int limit,
-                   const std::filesystem::path& written,
+/// Which checkpoints stay after a save.
+struct Retention {
+  int limit = kLeast;                       ///< so many of the newest, but never fewer than kLeast
+  std::optional<std::int64_t> every;        ///< beside them those of a step that this divides
+  std::optional<std::int64_t> best_step{};  ///< and this one
+
+  static constexpr int kLeast = 2;  ///< where the newest turns out to be bad, there is another
+};
+
+/// Renames what `retention` does not keep into the trash; remove_leftovers() deletes it. `written`
+/// stays and counts as one. What cannot be a checkpoint by its manifest and the lengths of its
+/// files, and `refused` ones, stay and do not count.
+void trash_surplus(FileOps& files, const std::filesystem::path& run_directory,
+                   const Retention& retention, const std::filesystem::path& written,
                    const std::set<std::filesystem::path>& refused);
+
+/// Whether there is a manifest that this program reads.
+bool has_manifest(FileOps& files, const std::filesystem::path& checkpoint);
+
+/// Renames a checkpoint aside, where nothing takes it for one any more.
+/// Returns: its new name, not yet durable.
+std::filesystem::path set_aside(FileOps& files, const FoundCheckpoint& checkpoint);
 
 }  // namespace hone::checkpoints::detail

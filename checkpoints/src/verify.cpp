@@ -8,6 +8,7 @@
 
 #include "digest.hpp"
 #include "file_io.hpp"
+#include "run_directory.hpp"
 
 namespace hone::checkpoints::detail {
 namespace {
@@ -44,12 +45,15 @@ std::int64_t DigestedRegion::bytes() const {
                          [](std::int64_t sum, const Range& range) { return sum + range.bytes; });
 }
 
-std::vector<DigestedRegion> regions_of(const Manifest& manifest) {
+std::vector<DigestedRegion> regions_of(const Manifest& manifest,
+                                       std::span<const std::uint8_t> is_left_out) {
   std::vector<DigestedRegion> regions;
   std::unordered_map<std::string, std::vector<Range>> tensors_of_file;
-  for (const auto& tensor : manifest.tensors) {
+  for (std::size_t i = 0; i < manifest.tensors.size(); ++i) {
+    const auto& tensor = manifest.tensors[i];
     const Range range{tensor.offset, tensor.bytes};
     tensors_of_file[tensor.file].push_back(range);
+    if (!is_left_out.empty() && is_left_out[i] != 0) continue;
     regions.push_back({"tensor " + tensor.name, tensor.file, {range}, tensor.digest});
   }
   for (const auto& file : manifest.rank_files) {
@@ -89,6 +93,16 @@ std::optional<std::string> length_problem(FileOps& files, const std::filesystem:
   } catch (const CheckpointError& error) {
     return error.what();
   }
+}
+
+std::optional<std::string> plausibility_problem(FileOps& files,
+                                                const std::filesystem::path& checkpoint,
+                                                const Manifest& manifest) {
+  const auto step = step_of((checkpoint / ".").parent_path().filename().string());
+  if (step && *step != manifest.step) {
+    return std::string{kManifestName} + " is that of step " + std::to_string(manifest.step);
+  }
+  return length_problem(files, checkpoint, manifest);
 }
 
 std::optional<std::string> digest_problem(FileOps& files, const std::filesystem::path& checkpoint,

@@ -24,7 +24,9 @@ struct DigestedRegion {
   std::int64_t bytes() const;
 };
 
-std::vector<DigestedRegion> regions_of(const Manifest& manifest);
+/// `is_left_out` of a tensor's entry, by its number in the manifest: no region for that. Empty: none.
+std::vector<DigestedRegion> regions_of(const Manifest& manifest,
+                                       std::span<const std::uint8_t> is_left_out = {});
 
 /// Throws: CheckpointError (MissingInput) where there is no such folder.
 void require_folder(FileOps& files, const std::filesystem::path& checkpoint);
@@ -37,6 +39,11 @@ Manifest read_manifest(FileOps& files, const std::filesystem::path& checkpoint);
 /// can.
 std::optional<std::string> length_problem(FileOps& files, const std::filesystem::path& checkpoint,
                                           const Manifest& manifest);
+
+/// The same, and whether a folder checkpoint-<step> is of another step.
+std::optional<std::string> plausibility_problem(FileOps& files,
+                                                const std::filesystem::path& checkpoint,
+                                                const Manifest& manifest);
 
 /// The first region whose bytes are not those of its digest, in words; none where all are.
 std::optional<std::string> digest_problem(FileOps& files, const std::filesystem::path& checkpoint,

@@ -27,6 +27,7 @@ std::span<const Command> commands() {
       Command{"verify", "shows that a step does not depend on ranks, micro-batches and padding",
               run_verify},
       Command{"export", "a checkpoint as a Hugging Face folder", run_export},
+      Command{"checkpoint", "lists, verifies and repairs the checkpoints of a run", run_checkpoint},
       Command{"inspect", "what is in a checkpoint or a run directory, and whether it is whole",
               run_inspect},
       Command{"plan", "memory and traffic of each rank, before anything runs", run_plan},

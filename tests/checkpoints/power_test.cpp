@@ -129,3 +129,11 @@ INSTANTIATE_TEST_SUITE_P(Disks, PowerTest,
 
 }  // namespace
 }  // namespace hone::testing
+
+/// 77 where nothing ran: ctest calls that skipped.
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  const int result = RUN_ALL_TESTS();
+  const auto& tests = *::testing::UnitTest::GetInstance();
+  return result == 0 && tests.skipped_test_count() == tests.test_to_run_count() ? 77 : result;
+}

@@ -222,7 +222,7 @@ TEST_P(Resume, Row34_SavesAsOftenAsAskedAndFromAnyOfThese) {
       first.trainer->step(samples(0));
       first.trainer->step(samples(1));
     }
-    for (const int step : {2, 4, 6}) {
+    for (const int step : {6, 4, 2}) {  // each moves what is newer aside
       const auto checkpoint = folder_.path() / ("checkpoint-" + std::to_string(step));
       EXPECT_TRUE(std::filesystem::exists(checkpoint / "config.json")) << step;
       TrainingRun again{folder_.path(), comm, options()};

@@ -21,7 +21,7 @@ target_link_libraries(hone_test_support
          GTest::gtest rapidcheck)
 
 foreach(unit layers sampling loss packed_batch parameter_store golden law trainer generation recomputed
-        dropout determinism bfloat16 packed_attention promises model_sizes memory_growth)
+        dropout determinism bfloat16 packed_attention promises model_sizes memory_growth save_times)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support)
 endforeach()
 hone_add_property_test(law_property_test CASES 300

@@ -12,7 +12,8 @@ from markdown import PAGES, SOURCE, anchor, blocks, first_cells, rows, sections
 from tiny_model import make_model
 
 PROGRAM = os.environ["HONE_PROGRAM"]
-COMMANDS = ["run", "train", "generate", "eval", "verify", "export", "inspect", "plan", "bench", "bench allreduce",
+COMMANDS = ["run", "train", "generate", "eval", "verify", "export", "checkpoint", "checkpoint list",
+            "checkpoint verify", "checkpoint repair", "inspect", "plan", "bench", "bench allreduce",
             "bench step", "bench generate", "env"]
 PROMPTS = [("What is 2 + 3?", 5), ("What is 4 + 4?", 8), ("What is 1 + 1?", 2)]
 
@@ -306,9 +307,9 @@ class Examples(unittest.TestCase):
         self.run_page(SOURCE / "docs/checkpoints.md")
 
     def test_checkpoints(self) -> None:
-        # A run of four updates that keeps its newest checkpoint, as the README's does.
+        # A run of four updates that keeps its newest checkpoints, as the README's does.
         self.place.shell("mpirun -np 2 build/hone train --model_name_or_path SmolLM2-135M-Instruct --train_file "
-                         "samples.jsonl --output_dir runs/mine --max_steps 4 --save_steps 1 --save_total_limit 1")
+                         "samples.jsonl --output_dir runs/mine --max_steps 4 --save_steps 1 --save_total_limit 2")
         self.run_page(SOURCE / "docs/checkpoints.md")
         self.assertTrue((self.place.path / "exported/model.safetensors").exists())
 

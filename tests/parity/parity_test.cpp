@@ -207,7 +207,7 @@ TEST_P(Parity, SavedModelLoadsAsTheSame) {
   const auto folder = folder_ / "saved";
   fs::remove_all(folder);
   auto model = load_model(folder_ / "model");
-  save_model(*model, folder_ / "model", folder, /*max_shard_bytes=*/20'000);
+  save_model(*model, folder_ / "model", folder, {.max_shard_bytes = 20'000});
   auto again = load_model(folder);
   const auto before = model->parameters().groups(), after = again->parameters().groups();
   for (std::size_t i = 0; i < before.size(); ++i) {

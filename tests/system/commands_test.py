@@ -133,6 +133,16 @@ class Checkpoints(LoopTest):
             (self.folder / "older/model.safetensors").read_bytes(), (self.output / "model.safetensors").read_bytes()
         )
 
+    def test_export_in_another_type_and_in_several_files(self) -> None:
+        self.hone("export", self.newest, "--output_dir", "half", "--dtype", "bfloat16", "--max_shard_size", 2e-5)
+        self.assertEqual(json.loads((self.folder / "half/config.json").read_text())["torch_dtype"], "bfloat16")
+        index = json.loads((self.folder / "half/model.safetensors.index.json").read_text())
+        files = {self.folder / "half" / name for name in index["weight_map"].values()}
+        self.assertGreater(len(files), 1)
+        whole = (self.output / "model.safetensors").stat().st_size
+        self.assertLess(sum(file.stat().st_size for file in files), 0.7 * whole)
+        self.hone("eval", "--model_name_or_path", "half", "--eval_file", write_lines(self.folder / "rows.jsonl", [{"text": "a"}]))
+
     def test_export_of_a_damaged_newest(self) -> None:
         """The run's newest whole checkpoint is taken, and nothing is changed in the run."""
         flip_a_byte(self.newest)
@@ -143,6 +153,30 @@ class Checkpoints(LoopTest):
         flip_a_byte(self.output / f"checkpoint-{self.steps[0]}")
         ended = self.hone("export", self.output, "--output_dir", "other", code=65)
         self.assert_one_error(ended, "no checkpoint in", *(f"checkpoint-{step}: " for step in self.steps))
+
+    def test_list_verify_and_repair(self) -> None:
+        listed = self.hone("checkpoint", "list", self.output)
+        self.assertEqual(len(listed.out.splitlines()), len(self.steps))
+        self.assertIn(f"checkpoint-{self.steps[-1]}  step {self.steps[-1]}, ", listed.out.splitlines()[0])
+        self.hone("checkpoint", "verify", self.output)
+        self.hone("checkpoint", "verify", self.newest)
+        self.assertEqual(self.hone("checkpoint", "repair", self.output).out, "nothing to repair: all checkpoints are whole\n")
+        flip_a_byte(self.newest)
+        self.hone("checkpoint", "list", self.output)  # which does not read it
+        ended = self.hone("checkpoint", "verify", self.output, "--json", code=65)
+        problems = [line["problem"] for line in json.loads(ended.out)["checkpoints"]]
+        self.assertIn("does not match its digest", problems[0])
+        self.assertEqual(problems[1:], [None] * (len(self.steps) - 1))
+        self.assertIn(f"checkpoint-{self.steps[-1]} is bad", self.hone("checkpoint", "repair", self.output).out)
+        self.assertEqual(checkpoints(self.output), self.steps[:-1])
+        self.hone("checkpoint", "verify", self.output)
+
+    def test_what_checkpoint_refuses(self) -> None:
+        ended = self.hone("checkpoint", "mend", self.output, code=64)
+        self.assert_one_error(ended, "list, verify, repair", '"mend"')
+        self.assert_one_error(self.hone("checkpoint", code=64), "action")
+        self.assert_one_error(self.hone("checkpoint", "repair", "nowhere", code=66), "nowhere is not a folder")
+        self.assert_one_error(self.hone("checkpoint", "list", "tiny", code=65), "tiny is no checkpoint")
 
     def test_export_writes_over_a_model_only_if_told(self) -> None:
         ended = self.hone("export", self.newest, "--output_dir", "tiny", code=64)

@@ -121,24 +121,40 @@ class FaultTest(SystemTest):
         for step in steps:
             self.assertIn(step, checkpoints(run), case.name)
 
-    def assert_resumes(self, case: Case) -> None:
-        """The run goes on from there and ends as one that nothing befell."""
-        run = self.folder / case.name
-        ended = self.train(run, ranks=case.ranks)
-        self.assertEqual(ended.code, 0, str(ended))
-        self.assertEqual(checkpoints(run)[-1], LAST_STEP)
-        undisturbed = self.folder / f"undisturbed-{case.ranks}"
-        if not undisturbed.exists():
-            self.assertEqual(self.train(undisturbed, ranks=case.ranks).code, 0)
-        self.assert_same_weights(undisturbed, run)
+    def assert_resume(self, cases: list[Case], at_once: int = 1) -> None:
+        """Each run goes on from there and ends, bit by bit, as one that nothing befell."""
+        for ranks in {case.ranks for case in cases}:
+            undisturbed = self.folder / f"undisturbed-{ranks}"
+            if not undisturbed.exists():
+                self.assertEqual(self.train(undisturbed, ranks=ranks).code, 0)
+
+        def resume(case: Case) -> None:
+            run = self.folder / case.name
+            ended = self.train(run, ranks=case.ranks)
+            self.assertEqual(ended.code, 0, f"{case.name}\n{ended}")
+            self.assertEqual(checkpoints(run)[-1], LAST_STEP)
+            self.assert_same_weights(self.folder / f"undisturbed-{case.ranks}", run)
+
+        with ThreadPoolExecutor(at_once) as pool:
+            for job in [pool.submit(resume, case) for case in cases]:
+                job.result()
+
+
+ENTRIES = [(phase, 1) for phase in PHASES] + [("reduce", 2), ("reduce", 3)]
 
 
 class Killed(FaultTest):
-    def test_in_every_phase(self) -> None:
-        cases = [Case(phase, signal.SIGKILL, victim=i % 2) for i, phase in enumerate(PHASES)]
-        inside = [Case("reduce", signal.SIGKILL, victim=i % 2, count=i, inside=True) for i in (1, 2, 3)]
-        self.check(cases + inside, at_once=3)
-        self.assert_resumes(cases[PHASES.index("checkpoint")])
+    def test_rank_0_in_every_phase(self) -> None:
+        self.kill_and_resume(victim=0)
+
+    def test_the_last_rank_in_every_phase(self) -> None:
+        self.kill_and_resume(victim=1)
+
+    def kill_and_resume(self, victim: int) -> None:
+        cases = [Case(phase, signal.SIGKILL, victim, count=count) for phase, count in ENTRIES]
+        cases += [Case("reduce", signal.SIGKILL, victim, count=count, inside=True) for count in (1, 2, 3)]
+        self.check(cases, at_once=3)
+        self.assert_resume(cases, at_once=2)
         newest = self.folder / cases[PHASES.index("reduce")].name / f"checkpoint-{SOUND_STEPS}"
         self.hone("inspect", newest)
 
@@ -152,23 +168,21 @@ class Stopped(FaultTest):
         ]
         inside = [Case("reduce", signal.SIGSTOP, victim=i % 2, count=i, inside=True) for i in (2, 3)]
         self.check(cases + inside, at_once=6)
-        self.assert_resumes(cases[-1])
+        self.assert_resume(cases[-2:])
 
 
 class EveryPhaseNightly(FaultTest):
     def test_every_signal_and_victim(self) -> None:
-        entries = [(phase, 1) for phase in PHASES] + [("reduce", 2), ("reduce", 3)]
         for number, at_once in ((signal.SIGKILL, 1), (signal.SIGSTOP, 4)):
-            for ranks in (2, 3):
+            for ranks in (2, 3, 4, 5):
                 cases = [
                     Case(phase, number, victim, ranks, count)
-                    for phase, count in entries
+                    for phase, count in ENTRIES
                     for victim in (0, ranks - 1)
                 ]
                 cases += [Case("reduce", number, ranks - 1, ranks, count, inside=True) for count in (1, 2, 3)]
                 self.check(cases, at_once)
-                for case in cases:
-                    self.assert_resumes(case)
+                self.assert_resume(cases)
 
     def test_sixteen_ranks(self) -> None:
         """In what every rank does: there are fewer samples than ranks."""
@@ -178,7 +192,7 @@ class EveryPhaseNightly(FaultTest):
             for victim in (0, 15)
         ]
         self.check(cases, at_once=1)
-        self.assert_resumes(cases[-1])
+        self.assert_resume(cases[-1:])
 
 
 # Signals the rank that it scores for, where that is FAULT_RANK, once there is a checkpoint.

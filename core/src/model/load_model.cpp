@@ -157,12 +157,13 @@ const char* config_name(at::ScalarType type) {
 
 /// Makes a copied config.json true of the weights beside it: their type, and a head of its own
 /// (families differ in their default, so the key is written out).
-void fit_config(LanguageModel& model, const std::filesystem::path& config_file) {
+void fit_config(LanguageModel& model, const std::filesystem::path& config_file,
+                at::ScalarType dtype) {
   auto config = nlohmann::ordered_json::parse(read_text_file(config_file));
   const auto before = config;
   for (const char* key : {"torch_dtype", "dtype"}) {
     if (config.contains(key)) {
-      config[key] = config_name(model.parameters().trained(0).scalar_type());
+      config[key] = config_name(dtype);
     }
   }
   const bool untied = model.parameters().contains("lm_head.weight");
@@ -222,7 +223,7 @@ ModelSizes sizes_of(LanguageModel& model, std::int64_t length, bool on_gpu) {
 }
 
 void copy_model_files(LanguageModel& model, const std::filesystem::path& source_folder,
-                      const std::filesystem::path& folder) {
+                      const std::filesystem::path& folder, std::optional<at::ScalarType> dtype) {
   namespace fs = std::filesystem;
   fs::create_directories(folder);
   for (const char* name :
@@ -234,22 +235,24 @@ void copy_model_files(LanguageModel& model, const std::filesystem::path& source_
     // The next save must be able to replace what came from a read-only folder.
     fs::permissions(folder / name, fs::perms::owner_write, fs::perm_options::add);
   }
-  fit_config(model, folder / "config.json");
+  fit_config(model, folder / "config.json",
+             dtype.value_or(model.parameters().trained(0).scalar_type()));
 }
 
 void save_model(LanguageModel& model, const std::filesystem::path& source_folder,
-                const std::filesystem::path& folder, std::int64_t max_shard_bytes) {
-  copy_model_files(model, source_folder, folder);
+                const std::filesystem::path& folder, const SaveOptions& options) {
+  copy_model_files(model, source_folder, folder, options.dtype);
   std::vector<SafetensorsEntry> entries;
   std::vector<at::Tensor> on_host;  // keeps copies from a device alive until they are written
   const auto& parameters = model.parameters();
   for (std::size_t i = 0; i < parameters.all().size(); ++i) {
-    on_host.push_back(parameters.trained(i).detach().cpu());
+    const auto trained = parameters.trained(i).detach();
+    on_host.push_back(trained.to(at::kCPU, options.dtype.value_or(trained.scalar_type())));
     const auto& value = on_host.back();
     entries.push_back({parameters.all()[i].name, dtype_of(value.scalar_type()), value.sizes().vec(),
                        {static_cast<const std::byte*>(value.const_data_ptr()), value.nbytes()}});
   }
-  write_safetensors(folder, entries, max_shard_bytes);
+  write_safetensors(folder, entries, options.max_shard_bytes);
 }
 
 }  // namespace hone

@@ -22,14 +22,13 @@ std::int64_t num_elements_of(std::span<const std::int64_t> shape) {
 
 ParameterStore::ParameterStore(std::span<const ParameterSpec> specs, at::TensorOptions options,
                                bool with_masters) {
-  const std::int64_t align =
-      kAlignmentBytes / static_cast<std::int64_t>(options.dtype().itemsize());
+  align_ = kAlignmentBytes / static_cast<std::int64_t>(options.dtype().itemsize());
   std::array<std::int64_t, 2> sizes{0, 0};
   for (const auto& spec : specs) {
     const std::size_t group = spec.decayed ? 0 : 1;
     const std::int64_t count = num_elements_of(spec.shape);
     places_.push_back({group, sizes[group], count});
-    sizes[group] += (count + align - 1) / align * align;
+    sizes[group] += (count + align_ - 1) / align_ * align_;
   }
   for (std::size_t group = 0; group < sizes.size(); ++group) {
     groups_.push_back(
@@ -84,7 +83,8 @@ std::vector<ParameterSlice> ParameterStore::trainable(const ParameterSlice& slic
     const auto& place = places_[i];
     if (place.group != slice.group || parameters_[i].value.requires_grad()) continue;
     close_run(std::min(place.offset, slice.range.end()));
-    begin = std::max(begin, place.offset + place.count);
+    // Behind the padding: vectors and their ends lie as they do without a frozen parameter.
+    begin = std::max(begin, (place.offset + place.count + align_ - 1) / align_ * align_);
   }
   close_run(slice.range.end());
   return runs;

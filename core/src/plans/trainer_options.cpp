@@ -180,6 +180,9 @@ void TrainerOptions::validate() const {
           "logging_steps below 1 is a share of max_steps, which is not set");
   require(seed >= 0, "seed must be >= 0" + got(seed));
   require(save_steps >= 0, "save_steps must be >= 0" + got(save_steps));
+  require(save_minutes >= 0, "save_minutes must be >= 0" + got(save_minutes));
+  require(save_max_overhead >= 0 && save_max_overhead < 1,
+          "save_max_overhead must be in [0, 1)" + got(save_max_overhead));
   require(replica_check_steps >= 0, "replica_check_steps must be >= 0" + got(replica_check_steps));
 }
 
@@ -196,6 +199,8 @@ std::string TrainerOptions::to_lines() const {
   rest.add("metric_for_best_model", &copy.metric_for_best_model, "");
   rest.add("greater_is_better", &copy.greater_is_better, "");
   rest.add("save_steps", &copy.save_steps, "");
+  rest.add("save_minutes", &copy.save_minutes, "");
+  rest.add("save_max_overhead", &copy.save_max_overhead, "");
   return registry.dump_yaml();
 }
 

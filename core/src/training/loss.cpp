@@ -83,6 +83,7 @@ HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& weight, const at:
   const auto chunk = head_loss_rows(weight.size(0));
   HeadLoss result{at::zeros({}, hidden.options().dtype(at::kDouble)), {}};
   if (options.with_gradient) result.hidden_gradient = at::empty_like(hidden);
+  const bool is_trained = weight.requires_grad();  // else frozen
   for (std::int64_t begin = 0; begin < rows; begin += chunk) {
     const auto count = std::min(chunk, rows - begin);
     const auto h = hidden.narrow(0, begin, count);
@@ -98,7 +99,7 @@ HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& weight, const at:
     const auto& logits_gradient = part.logits_gradient;
     auto hidden_part = result.hidden_gradient.narrow(0, begin, count);
     at::mm_out(hidden_part, logits_gradient, weight);
-    add_product(weight.grad(), logits_gradient.t(), h);
+    if (is_trained) add_product(weight.grad(), logits_gradient.t(), h);
   }
   return result;
 }

@@ -444,13 +444,16 @@ StopRequest Trainer::agreed_request(const std::vector<std::int64_t>& replica_dig
   if (now_seconds() - saves_obeyed_at_ > 1.0) {
     saves_requested_ = std::max(saves_requested_, saves_obeyed_);
   }
-  saves_requested_ += mine == StopRequest::SaveAndContinue ? 1 : 0;
+  const bool wants_save = mine == StopRequest::SaveAndContinue || save_time_is_up();
+  saves_requested_ += wants_save ? 1 : 0;
   const auto digest = detail::folded(replica_digests);
   std::int64_t all[] = {stop_requested_ ? 1 : 0, saves_requested_, failure_.happened() ? 1 : 0,
-                        digest, ~digest};  // the largest and, turned over, the smallest
+                        digest, ~digest,  // the largest and, turned over, the smallest
+                        saves_should_wait() ? 1 : 0};
   parts_.communicator.all_reduce(all, std::size(all), DType::Int64, ReduceOp::Max);
   if (all[2] > 0) agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   if (all[3] != ~all[4]) fail_diverged(replica_digests);
+  saves_wait_ = all[5] > 0;
   if (all[0] > 0) return StopRequest::SaveAndStop;
   saves_agreed_ = all[1];
   return saves_agreed_ > saves_obeyed_ ? StopRequest::SaveAndContinue : StopRequest::None;
@@ -472,13 +475,15 @@ bool Trainer::evaluate_if_due(const Update& update, StepStats& stats) {
 }
 
 void Trainer::save_if_due(const Update& update, StopRequest asked) {
-  const bool due = update.applies() && options_.save_steps > 0 &&
-                   state_.global_step % options_.save_steps == 0;
-  if (parts_.checkpoints != nullptr && (due || asked != StopRequest::None)) {
+  save_is_due_ = save_is_due_ || (update.applies() && options_.save_steps > 0 &&
+                                  state_.global_step % options_.save_steps == 0);
+  const bool saves = (save_is_due_ && !saves_wait_) || asked != StopRequest::None;
+  if (parts_.checkpoints != nullptr && saves) {
     clock_.enter(Phase::Checkpoint);
-    save_as_asked(asked);
+    const bool is_saved = save_as_asked(asked);
     clock_.enter(Phase::Reduce);
     asked = std::max(asked, agreed_request());  // on_save may have asked
+    if (asked == StopRequest::SaveAndStop && !is_saved) save();
   }
   if (asked == StopRequest::SaveAndStop) stopped_ = true;
 }

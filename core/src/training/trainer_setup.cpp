@@ -10,6 +10,7 @@
 #include "hone/core/training/trainer.hpp"
 #include "training/gradient_exchange.hpp"
 #include "training/parameter_digest.hpp"
+#include "training/now.hpp"
 
 namespace hone {
 namespace {
@@ -116,6 +117,7 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
   parts_.model.set_gradient_checkpointing(options_.gradient_checkpointing);
   prepare_optimizer();
   detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());
+  save_began_at_ = detail::now_seconds();
   for (const auto& set : parts_.eval_sets) {
     const auto same_name = [&](const EvalSet& other) { return other.name == set.name; };
     if (std::ranges::count_if(parts_.eval_sets, same_name) > 1) {

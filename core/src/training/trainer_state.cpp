@@ -86,8 +86,8 @@ SavedState from_json(const std::string& text) {
     state.user = json.at("user");
     return saved;
   } catch (const nlohmann::json::exception& error) {
-    throw CheckpointError{std::string{"the checkpoint's trainer state cannot be read: "} +
-                          error.what()};
+    // Its digest has matched: it is not damaged but another program's.
+    throw InputError{std::string{"the checkpoint's trainer state cannot be read: "} + error.what()};
   }
 }
 
@@ -113,18 +113,38 @@ std::filesystem::path Trainer::save() {
                             .state_json = to_json({state_, optimizer_->num_steps(),
                                                    {options_.on_new_round, options_.updates_per_step,
                                                     options_.shuffle_dataset}}),
-                            .add_files = {}};
+                            .add_files = {},
+                            .best_step = state_.best_metric ? std::optional{state_.best_step}
+                                                            : std::nullopt};
   if (!parts_.model_folder.empty()) {
     content.add_files = [&](const std::filesystem::path& folder) {
       copy_model_files(parts_.model, parts_.model_folder, folder);
     };
   }
-  saves_obeyed_ = saves_agreed_;  // by a save that fails, too: it is not tried again at every update
-  saves_obeyed_at_ = detail::now_seconds();
-  const auto folder = parts_.checkpoints->save(content);
+  const auto folder = store(content);
   failed_saves_ = 0;
   tell(&TrainerCallback::on_save, folder);
   agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
+  return folder;
+}
+
+/// Whether it succeeds or not, what was asked for is done: it is not tried again at every update.
+std::filesystem::path Trainer::store(const CheckpointContent& content) {
+  save_began_at_ = detail::now_seconds();
+  saves_obeyed_ = saves_agreed_;
+  save_is_due_ = false;
+  std::filesystem::path folder;
+  const auto keep_times = [&] {
+    saves_obeyed_at_ = detail::now_seconds();
+    save_seconds_ = saves_obeyed_at_ - save_began_at_;
+  };
+  try {
+    folder = parts_.checkpoints->save(content);
+  } catch (...) {
+    keep_times();
+    throw;
+  }
+  keep_times();
   return folder;
 }
 
@@ -134,7 +154,7 @@ bool Trainer::try_save() {
     return true;
   } catch (const CheckpointError& error) {  // on all ranks alike
     const bool is_disk = error.exit_code() == ExitCode::RunHeld || error.exit_code() == ExitCode::Io;
-    if (!is_disk || ++failed_saves_ == kMostFailedSaves) throw;
+    if (!is_disk || ++failed_saves_ >= kMostFailedSaves) throw;
     if (parts_.communicator.rank() == 0) {
       parts_.log.warning(std::string{error.what()} + " Training goes on without it; it ends where " +
                          std::to_string(kMostFailedSaves) + " saves in a row fail");
@@ -143,22 +163,40 @@ bool Trainer::try_save() {
   }
 }
 
+/// Whether another save would now take more of the time than it may: rank 0's view.
+bool Trainer::saves_should_wait() const {
+  const double since = detail::now_seconds() - save_began_at_;
+  return parts_.communicator.rank() == 0 && save_seconds_ > options_.save_max_overhead * since &&
+         options_.save_max_overhead > 0;
+}
+
+bool Trainer::save_time_is_up() const {
+  return parts_.communicator.rank() == 0 && options_.save_minutes > 0 && !saves_should_wait() &&
+         detail::now_seconds() - save_began_at_ >= 60.0 * options_.save_minutes;
+}
+
 /// A run that ends needs its checkpoint.
-void Trainer::save_as_asked(StopRequest asked) {
-  if (asked == StopRequest::SaveAndStop) {
-    save();
-  } else {
-    try_save();
-  }
+bool Trainer::save_as_asked(StopRequest asked) {
+  if (asked != StopRequest::SaveAndStop) return try_save();
+  save();
+  return true;
 }
 
 bool Trainer::resume(const std::optional<std::filesystem::path>& checkpoint) {
   if (parts_.checkpoints == nullptr) {
     throw ConfigError{"resume: the trainer was built without a checkpoint store"};
   }
-  const auto chosen = checkpoint ? checkpoint : parts_.checkpoints->find_newest();
-  if (!chosen) return false;
-  restore(*chosen);
+  auto chosen = checkpoint;
+  const auto load = [&](const std::filesystem::path& newest) {
+    restore(newest);
+    chosen = newest;
+  };
+  if (checkpoint) {
+    restore(*checkpoint);
+  } else if (!parts_.checkpoints->load_newest(load)) {
+    return false;
+  }
+  parts_.checkpoints->go_on_from(*chosen);
   return true;
 }
 

@@ -12,6 +12,8 @@ namespace {
 
 struct ExportOptions {
   std::filesystem::path checkpoint, output_dir;
+  std::string dtype = "float32";
+  double max_shard_size = 5.0;
   bool overwrite_output_dir = false;
 
   void bind(OptionRegistry& registry) {
@@ -21,6 +23,11 @@ struct ExportOptions {
         .required();
     auto output = registry.group("Output");
     output.add("output_dir", &output_dir, "The Hugging Face folder to write.").required();
+    output.add_choice("dtype", &dtype, "Of the weights; checkpoints hold float32.",
+                      {"float32", "bfloat16"});
+    output.add("max_shard_size", &max_shard_size,
+               "Gigabytes of a safetensors file; a larger model is written in several, with an index.",
+               positive());
     output.add("overwrite_output_dir", &overwrite_output_dir,
                "Write over a model that is there already.");
   }
@@ -63,7 +70,9 @@ int run_export(const CommandContext& context, Arguments arguments) {
   const auto model = build_model(folder);
   HostCopies copies;
   store.load_tensors(folder, model_tensors(*model, copies));
-  save_model(*model, folder, options.output_dir);
+  save_model(*model, folder, options.output_dir,
+             {.dtype = options.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat,
+              .max_shard_bytes = static_cast<std::int64_t>(options.max_shard_size * 1e9)});
   context.screen.print(folder.string() + " -> " + options.output_dir.string() + '\n');
   return 0;
 }

@@ -4,10 +4,9 @@
 #include <vector>
 
 #include "commands/checkpoint_folder.hpp"
+#include "commands/checkpoint_text.hpp"
 #include "hone/checkpoints/inspect.hpp"
-#include "hone/core/error.hpp"
 #include "hone/core/printable.hpp"
-#include "counted.hpp"
 #include "hone/launcher/commands.hpp"
 
 namespace hone::launcher {
@@ -38,19 +37,6 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   std::string text = "[";
   for (const auto extent : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(extent);
   return text + ']';
-}
-
-std::string megabytes(std::int64_t bytes) {
-  const std::int64_t tenths = (bytes + 50'000) / 100'000;
-  return std::to_string(tenths / 10) + '.' + std::to_string(tenths % 10) + " MB";
-}
-
-std::string one_line(const CheckpointSummary& summary) {
-  std::string text = printable(summary.path.string(), 1000) + "  ";
-  if (summary.problem) return text + "BAD: " + printable(*summary.problem, 1000) + '\n';
-  return text + "step " + std::to_string(summary.step) + ", " +
-         std::to_string(summary.tensors.size()) + " tensors, " + megabytes(summary.tensor_bytes) +
-         ", " + counted(summary.world_size, "rank") + ", whole\n";
 }
 
 std::string full_text(const CheckpointSummary& summary) {
@@ -94,14 +80,6 @@ ordered_json to_json(const CheckpointSummary& summary) {
   if (summary.problem) json["problem"] = *summary.problem;
   if (json["state"].is_discarded()) json["state"] = nullptr;
   return json;
-}
-
-std::string dumped(const ordered_json& json) {
-  return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + '\n';
-}
-
-int exit_code_of(bool all_whole) {
-  return all_whole ? 0 : static_cast<int>(ExitCode::InvalidData);
 }
 
 int inspect_one(const InspectOptions& options, Screen& screen) {

@@ -29,7 +29,8 @@ struct TrainCommandOptions {
   std::int64_t eval_steps = 0;
   bool keep_best_model = false;
   std::int64_t save_steps = 500;
-  std::optional<std::int64_t> save_total_limit;
+  double save_minutes = 0.0, save_max_overhead = 0.0;
+  std::optional<std::int64_t> save_total_limit, save_keep_steps;
   std::int64_t seed = 42;
 
   void bind(OptionRegistry& registry) {
@@ -54,8 +55,16 @@ struct TrainCommandOptions {
             "Write the model with the lowest eval_loss so far to output_dir/best.");
     run.add("save_steps", &save_steps, "Updates between checkpoints; 0: only at the end.",
             non_negative());
-    run.add("save_total_limit", &save_total_limit, "Newest checkpoints that stay; null: all.",
-            at_least(1));
+    run.add("save_minutes", &save_minutes, "A checkpoint after so many minutes without; 0: none.",
+            non_negative());
+    run.add("save_max_overhead", &save_max_overhead,
+            "Checkpoints that are due wait where the last one would be more than this share of "
+            "the time; 0: they never wait.",
+            from_below(0.0, 1.0));
+    run.add("save_total_limit", &save_total_limit,
+            "Newest checkpoints that stay, at least two; null: all.", at_least(1));
+    run.add("save_keep_steps", &save_keep_steps,
+            "Beside them those after a multiple of so many updates; null: none.", at_least(1));
     resume.bind(run);
     register_trainer_options(registry, train);
   }
@@ -65,6 +74,8 @@ struct TrainCommandOptions {
     if (!eval_file.empty()) eval_file = resolve_beside(eval_file, config);
     train.seed = seed;
     train.save_steps = save_steps;
+    train.save_minutes = save_minutes;
+    train.save_max_overhead = save_max_overhead;
     encoding.append_eos = train.append_eos;
     if (!eval_file.empty()) train.eval_strategy = eval_steps > 0 ? "steps" : "end";
     train.eval_steps = static_cast<double>(eval_steps);
@@ -120,7 +131,8 @@ class FileTraining final : private TrainerCallback {
     job_ = std::make_unique<TrainingJob>(
         session, std::move(loaded), trainer_options(),
         checkpoints::StoreOptions{.run_directory = options.output_dir,
-                                  .save_total_limit = options.save_total_limit},
+                                  .save_total_limit = options.save_total_limit,
+                                  .save_keep_steps = options.save_keep_steps},
         std::move(eval_sets));
   }
 

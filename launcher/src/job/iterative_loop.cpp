@@ -76,7 +76,9 @@ IterativeLoop::IterativeLoop(Session& session, const LoopOptions& options, Rewar
       directory_(session.communicator(), options.output_dir, options.resume.resume_from_checkpoint,
                  session.log()),
       job_(session, load(config), options.train,
-           {.run_directory = options.output_dir, .save_total_limit = options.save_total_limit}),
+           {.run_directory = options.output_dir,
+            .save_total_limit = options.save_total_limit,
+            .save_keep_steps = options.save_keep_steps}),
       report_(session.screen(), directory_, options.num_rounds, !options.reward.check.empty()),
       resolved_yaml_(resolved_yaml) {}
 
@@ -200,7 +202,8 @@ void IterativeLoop::end_round(RoundFigures& figures) {
   }
   report_.log_round(figures);
   trainer().set_user_state(report_.state());
-  if (options_.save_strategy == "no") return;
+  const bool is_by_clock = options_.save_strategy == "time";
+  if (options_.save_strategy == "no" || (is_by_clock && !is_last)) return;
   if (is_last) {
     trainer().save();
   } else {

@@ -46,11 +46,19 @@ void LoopOptions::bind(OptionRegistry& registry) {
   eval.add("every_rounds", &eval_every_rounds, "Evaluate after every so many rounds.", at_least(1));
   auto save = registry.group("Checkpoints", "save.");
   save.add_choice("strategy", &save_strategy, "When to write checkpoints.",
-                  {"round", "steps", "no"});
+                  {"round", "steps", "time", "no"});
   save.add("steps", &save_steps, "Updates between checkpoints under strategy steps.",
            non_negative());
-  save.add("total_limit", &save_total_limit, "Newest checkpoints that stay; null: all.",
-           at_least(1));
+  save.add("minutes", &save_minutes, "Minutes between checkpoints under strategy time.",
+           non_negative());
+  save.add("max_overhead", &save_max_overhead,
+           "Checkpoints of strategy steps and time wait where the last one would be more than this "
+           "share of the time; 0: they never wait.",
+           from_below(0.0, 1.0));
+  save.add("total_limit", &save_total_limit,
+           "Newest checkpoints that stay, at least two; null: all.", at_least(1));
+  save.add("keep_steps", &save_keep_steps,
+           "Beside them those after a multiple of so many updates; null: none.", at_least(1));
 }
 
 void LoopOptions::resolve(const std::filesystem::path& config) {
@@ -58,6 +66,9 @@ void LoopOptions::resolve(const std::filesystem::path& config) {
   if (!eval_file.empty()) eval_file = resolve_beside(eval_file, config);
   if (save_strategy == "steps" && save_steps == 0) {
     throw ConfigError{"save.strategy steps needs save.steps > 0"};
+  }
+  if (save_strategy == "time" && save_minutes == 0) {
+    throw ConfigError{"save.strategy time needs save.minutes > 0"};
   }
   require_valid(keep);
   for (std::size_t i = 0; i < reward.command.size(); ++i) {
@@ -69,6 +80,8 @@ void LoopOptions::resolve(const std::filesystem::path& config) {
   reward.timeout = std::chrono::milliseconds{static_cast<std::int64_t>(reward_timeout_seconds * 1e3)};
   train.seed = seed;
   train.save_steps = save_strategy == "steps" ? save_steps : 0;
+  train.save_minutes = save_strategy == "time" ? save_minutes : 0.0;
+  train.save_max_overhead = save_max_overhead;
   train.validate();
 }
 

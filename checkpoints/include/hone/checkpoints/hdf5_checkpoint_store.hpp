@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 #include <vector>
+#include <vector>
 
 #include "hone/checkpoints/file_ops.hpp"
 #include "hone/core/checkpoint_store.hpp"
@@ -18,8 +19,11 @@ namespace hone::checkpoints {
 struct StoreOptions {
   /// Holds checkpoint-<step>/; created by the first save.
   std::filesystem::path run_directory;
-  /// How many checkpoints stay after a save (the newest ones, at least 1); none keeps all.
+  /// How many checkpoints stay after a save: the newest, at least two whatever is said. None keeps
+  /// all.
   std::optional<int> save_total_limit;
+  /// Beside them those after a multiple of so many updates, and the best.
+  std::optional<std::int64_t> save_keep_steps = std::nullopt;
 };
 
 /// Checkpoints as folders of HDF5 files, one per rank, with a manifest that vouches for every byte.
@@ -36,7 +40,7 @@ struct StoreOptions {
 class Hdf5CheckpointStore final : public CheckpointStore {
  public:
   /// `files` nullptr means the real file system.
-  /// Throws: ConfigError where save_total_limit is below 1.
+  /// Throws: ConfigError where save_total_limit or save_keep_steps is below 1.
   Hdf5CheckpointStore(Communicator& communicator, Logger& logger, StoreOptions options,
                       FileOps* files = nullptr);
 
@@ -45,25 +49,37 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   /// `state_json` must be JSON.
   std::filesystem::path save(const CheckpointContent& content) override;
 
-  std::optional<std::filesystem::path> find_newest() override;
+  bool load_newest(const Load& load) override;
+  /// The newest valid checkpoint, every byte of it read; none where there is no checkpoint. Throws:
+  /// as load_newest().
+  std::optional<std::filesystem::path> find_newest();
   std::string load_state(const std::filesystem::path& checkpoint) override;
 
   /// Any number of ranks loads what any other number wrote; each rank reads all that it asks for.
   void load_tensors(const std::filesystem::path& checkpoint,
                     std::span<const TensorBytes> tensors) override;
 
+  void go_on_from(const std::filesystem::path& checkpoint) override;
+
  private:
   /// The new folder, and how much is in it, for people.
   std::pair<std::filesystem::path, std::string> write_and_publish(
       const CheckpointContent& content);
-  void retain(const std::filesystem::path& written);
+  void retain(const std::filesystem::path& written, std::optional<std::int64_t> best_step);
+  void set_left_ones_aside(const std::filesystem::path& written);
+  std::optional<std::string> problem_of(const std::filesystem::path& checkpoint, const Load& load);
   std::vector<std::string> list_everywhere();
 
   Communicator& communicator_;
   Logger& logger_;
   StoreOptions options_;
   FileOps& files_;
-  /// Rank 0: what find_newest() refused. Kept out of retention: evidence, and not a checkpoint.
+  /// What load_tensors() has read and found good since problem_of() began: detail::VerifiedEntries.
+  std::set<std::pair<std::string, std::int64_t>> verified_;
+  /// Rank 0: of go_on_from(), until the next save.
+  std::vector<std::filesystem::path> left_;
+  bool has_misfit_ = false;  ///< load_tensors() was asked for what the checkpoint is not of
+  /// Rank 0: what was refused. Kept out of retention: evidence, and not a checkpoint.
   std::set<std::filesystem::path> refused_;
 };
 

@@ -42,9 +42,23 @@ struct CheckpointSummary {
 /// Throws: CheckpointError (MissingInput) where there is no such folder.
 CheckpointSummary inspect_checkpoint(const std::filesystem::path& checkpoint);
 
+/// The same by the manifest and the lengths of the files alone: `problem` is none where these fit.
+CheckpointSummary summarize_checkpoint(const std::filesystem::path& checkpoint);
+
 /// The folders named checkpoint-<step> in a run directory, valid or not, newest first; empty where
 /// the run directory does not exist.
 /// Throws: CheckpointError (Io) where it cannot be listed.
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& run_directory);
+
+struct RepairReport {
+  std::vector<std::string> done;  ///< a line each; empty where all was well
+  bool any_whole = false;         ///< there is a checkpoint to go on from
+};
+
+/// Reads every checkpoint of a run directory and moves bad ones aside, puts back what an interrupted
+/// save left renamed, and deletes what interrupted saves left half written. Where none is whole bad
+/// ones stay, so that no start takes the run for a new one. No run may be at work there.
+/// Throws: CheckpointError.
+RepairReport repair_run_directory(const std::filesystem::path& run_directory);
 
 }  // namespace hone::checkpoints

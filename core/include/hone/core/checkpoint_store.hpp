@@ -39,6 +39,8 @@ struct CheckpointContent {
   /// Called on rank 0 with the temporary folder before it is published, to add the files that other
   /// programs read (config.json, tokenizer.json, trainer_state.json ...). May be empty.
   std::function<void(const std::filesystem::path&)> add_files;
+  /// Updates behind the best model so far: a checkpoint of then stays whatever the retention.
+  std::optional<std::int64_t> best_step = std::nullopt;
 };
 
 /// Where training state survives.
@@ -53,10 +55,15 @@ class CheckpointStore {
   /// On failure the temporary folder is removed and every older checkpoint is untouched.
   virtual std::filesystem::path save(const CheckpointContent& content) = 0;
 
-  /// The newest valid checkpoint, or none where there is not any. Folders without a valid manifest
-  /// are never chosen; those whose digests fail are refused by name (a warning) and the next older
-  /// one is taken; where all that exist are bad: throws rather than starting afresh.
-  virtual std::optional<std::filesystem::path> find_newest() = 0;
+  /// Loads a checkpoint, by load_state() and load_tensors().
+  using Load = std::function<void(const std::filesystem::path& checkpoint)>;
+
+  /// Calls `load` for the newest checkpoint whose manifest and files fit together. Where any byte of
+  /// it proves to be bad, in loading or in what was not loaded, it is refused by name (a warning) and
+  /// `load` is called for the next older one, so that nothing is read twice. Returns false where
+  /// there is no checkpoint; throws where all that exist are bad, rather than starting afresh, and
+  /// what `load` throws of other kinds, or where tensors do not fit what is trained.
+  virtual bool load_newest(const Load& load) = 0;
 
   /// The state text of one checkpoint.
   virtual std::string load_state(const std::filesystem::path& checkpoint) = 0;
@@ -65,6 +72,12 @@ class CheckpointStore {
   /// missing, a shape or dtype differs or a digest does not match; buffers are then unspecified.
   virtual void load_tensors(const std::filesystem::path& checkpoint,
                             std::span<const TensorBytes> tensors) = 0;
+
+  /// After loading: the run goes on from `checkpoint`. What its folder has of later steps now, bad or
+  /// of a branch that is left by that, is moved aside with a warning once the next save is there, so
+  /// that no later start takes it for this run's. Nothing where `checkpoint` is not in this store's
+  /// folder.
+  virtual void go_on_from(const std::filesystem::path& checkpoint) = 0;
 };
 
 }  // namespace hone

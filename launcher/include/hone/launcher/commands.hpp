@@ -46,6 +46,7 @@ int run_verify(const CommandContext& context, Arguments arguments);
 int run_generate(const CommandContext& context, Arguments arguments);
 int run_eval(const CommandContext& context, Arguments arguments);
 int run_export(const CommandContext& context, Arguments arguments);
+int run_checkpoint(const CommandContext& context, Arguments arguments);
 int run_inspect(const CommandContext& context, Arguments arguments);
 int run_plan(const CommandContext& context, Arguments arguments);
 int run_bench(const CommandContext& context, Arguments arguments);

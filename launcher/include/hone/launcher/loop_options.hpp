@@ -34,9 +34,10 @@ struct LoopOptions {
   std::filesystem::path eval_file;  ///< empty: no evaluation
   std::int64_t eval_every_rounds = 1;
 
-  std::string save_strategy = "round";  ///< round | steps | no
+  std::string save_strategy = "round";  ///< round | steps | time | no
   std::int64_t save_steps = 0;
-  std::optional<std::int64_t> save_total_limit;
+  double save_minutes = 0.0, save_max_overhead = 0.0;
+  std::optional<std::int64_t> save_total_limit, save_keep_steps;
 
   void bind(OptionRegistry& registry);
   /// Makes files relative to the YAML file, carries shared values over, and checks what no single

@@ -118,16 +118,22 @@ std::unique_ptr<LanguageModel> outline_model(const std::filesystem::path& folder
 /// What plan_memory() wants to know of a model that is trained on sequences of `length` tokens.
 ModelSizes sizes_of(LanguageModel& model, std::int64_t length, bool on_gpu = false);
 
-/// Writes model.safetensors (or shards), the float32 masters where the model has some, and copies
-/// config.json, generation_config.json and tokenizer files from `source_folder`, so that
-/// transformers and load_model() read `folder`. Aliases of tied weights are not written.
-void save_model(LanguageModel& model, const std::filesystem::path& source_folder,
-                const std::filesystem::path& folder,
-                std::int64_t max_shard_bytes = 5'000'000'000);
+struct SaveOptions {
+  std::optional<at::ScalarType> dtype{};          ///< none: as trained, the masters where there are some
+  std::int64_t max_shard_bytes = 5'000'000'000;  ///< a larger model is written in several files
+};
 
-/// Copies the small files that make a Hugging Face folder complete (all but the weights). Where the
-/// model has a head of its own although config.json ties it, the copy says so.
+/// Writes model.safetensors (or shards), and copies config.json, generation_config.json and tokenizer
+/// files from `source_folder`, so that transformers and load_model() read `folder`. Aliases of tied
+/// weights are not written.
+void save_model(LanguageModel& model, const std::filesystem::path& source_folder,
+                const std::filesystem::path& folder, const SaveOptions& options = {});
+
+/// Copies the small files that make a Hugging Face folder complete (all but the weights, which are
+/// to have `dtype`; none: as trained). Where the model has a head of its own although config.json
+/// ties it, the copy says so.
 void copy_model_files(LanguageModel& model, const std::filesystem::path& source_folder,
-                      const std::filesystem::path& folder);
+                      const std::filesystem::path& folder,
+                      std::optional<at::ScalarType> dtype = {});
 
 }  // namespace hone

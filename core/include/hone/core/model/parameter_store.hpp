@@ -115,6 +115,7 @@ class ParameterStore {
   std::vector<Place> places_;
   std::map<std::string, std::size_t> index_;
   std::vector<ParameterGroup> groups_;
+  std::int64_t align_ = 1;  ///< elements of which every parameter's offset is a multiple
 };
 
 }  // namespace hone

@@ -130,7 +130,8 @@ class Trainer {
   std::vector<EvalStats> evaluate();
 
   /// Goes on from `checkpoint`, or from the newest valid one; false where there is none, and then
-  /// nothing changed.
+  /// nothing changed. Where it throws, weights and optimizer are unspecified: train with another
+  /// Trainer.
   bool resume(const std::optional<std::filesystem::path>& checkpoint = std::nullopt);
   /// Writes checkpoint-<step>. Returns its folder. Throws: DivergedError for weights that are not
   /// finite.
@@ -220,7 +221,10 @@ class Trainer {
   bool evaluate_if_due(const Update& update, StepStats& stats);
   void note_best(const Metrics& metrics);
   void save_if_due(const Update& update, StopRequest asked);
-  void save_as_asked(StopRequest asked);
+  bool save_as_asked(StopRequest asked);
+  std::filesystem::path store(const CheckpointContent& content);
+  bool saves_should_wait() const;
+  bool save_time_is_up() const;
   std::vector<std::int64_t> replica_digests_if_due(const Update& update);
   StopRequest agree_behind(const Update& update);
   [[noreturn]] void fail_diverged(const std::vector<std::int64_t>& digests);
@@ -252,7 +256,11 @@ class Trainer {
   std::int64_t saves_agreed_ = 0;     ///< the most of any rank; equal on all, as the next
   std::int64_t saves_obeyed_ = 0;     ///< of them, what the last save() came behind
   int failed_saves_ = 0;              ///< in a row
-  double saves_obeyed_at_ = 0.0;
+  double saves_obeyed_at_ = 0.0;      ///< when the last save ended
+  double save_began_at_ = 0.0;        ///< when the last save, or the run, began
+  double save_seconds_ = 0.0;         ///< of the last save, on this rank
+  bool save_is_due_ = false;          ///< by save_steps; equal on all ranks
+  bool saves_wait_ = false;           ///< as save_max_overhead has it; equal on all ranks
   std::vector<TrainerCallback*> callbacks_;
   std::vector<GlobalRows> eval_rows_;  ///< of the evaluation sets
   PhaseClock clock_{nullptr};  ///< of the call at hand

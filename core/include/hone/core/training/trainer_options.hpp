@@ -76,6 +76,10 @@ struct TrainerOptions {
   std::string metric_for_best_model;
   bool greater_is_better = false;
   std::int64_t save_steps = 0;  ///< checkpoint every so many updates; 0: only when asked
+  double save_minutes = 0;      ///< checkpoint after so much time, by rank 0's clock; 0: not
+  /// Saves that are due wait until the last one was no more than this share of the time since it
+  /// began; 0: they never wait.
+  double save_max_overhead = 0;
 
   /// Throws: ConfigError saying which field, what it is and what it may be.
   void validate() const;

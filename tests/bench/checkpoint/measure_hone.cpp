@@ -1,0 +1,108 @@
+// Times of a save and of a load by the shipping store, for tests/bench/checkpoint.py.
+//
+//   checkpoint_bench RUN_DIRECTORY BYTES        a line of JSON for each line "save" or "load" on standard
+//                                               input; {} when it is ready
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "hone/checkpoints/hdf5_checkpoint_store.hpp"
+#include "hone/core/logger.hpp"
+#include "hone/distributed/loopback_communicator.hpp"
+
+namespace {
+
+using namespace hone;
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kNumTensors = 100;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Float32 tensors of so many bytes together, all of it touched.
+class State {
+ public:
+  explicit State(std::int64_t bytes)
+      : elements_(bytes / kNumTensors / 4),
+        memory_(std::make_unique<float[]>(static_cast<std::size_t>(elements_ * kNumTensors))) {
+    for (std::int64_t i = 0; i < elements_ * kNumTensors; ++i) {
+      memory_[static_cast<std::size_t>(i)] = static_cast<float>(i % 9973) * 0.37F;
+    }
+  }
+  std::span<std::byte> bytes() {
+    return std::as_writable_bytes(
+        std::span{memory_.get(), static_cast<std::size_t>(elements_ * kNumTensors)});
+  }
+  std::vector<TensorBytes> views() {
+    std::vector<TensorBytes> views;
+    const auto size = static_cast<std::size_t>(elements_ * 4);
+    for (std::int64_t i = 0; i < kNumTensors; ++i) {
+      views.push_back({"model/layer." + std::to_string(i) + ".weight", DType::Float32, {elements_},
+                       bytes().subspan(static_cast<std::size_t>(i) * size, size)});
+    }
+    return views;
+  }
+
+ private:
+  std::int64_t elements_;
+  std::unique_ptr<float[]> memory_;
+};
+
+/// So that what is read comes from the disk.
+void forget_cached(const fs::path& folder) {
+  for (const auto& entry : fs::recursive_directory_iterator{folder}) {
+    const int file = ::open(entry.path().c_str(), O_RDONLY);
+    if (file < 0) continue;
+    ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+    ::close(file);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) return 64;
+  const fs::path run = argv[1];
+  State state{std::stoll(argv[2])};
+  distributed::LoopbackCommunicator alone;
+  NullLogger log;
+  std::int64_t step = 0;
+  std::puts("{}");
+  std::fflush(stdout);
+  for (std::string order; std::getline(std::cin, order);) {
+    double seconds = 0.0, copying = 0.0;
+    if (order == "save") {
+      {
+        std::vector<std::byte> copy(state.bytes().size());
+        const auto start = std::chrono::steady_clock::now();
+        std::memcpy(copy.data(), state.bytes().data(), copy.size());
+        copying = seconds_since(start);
+      }
+      fs::remove_all(run);
+      ::sync();
+      checkpoints::Hdf5CheckpointStore store{alone, log, {.run_directory = run}};
+      const auto start = std::chrono::steady_clock::now();
+      store.save({.step = ++step, .tensors = state.views(), .state_json = "{}", .add_files = {}});
+      seconds = seconds_since(start);
+    } else {
+      forget_cached(run);
+      std::memset(state.bytes().data(), 0, state.bytes().size());
+      checkpoints::Hdf5CheckpointStore store{alone, log, {.run_directory = run}};
+      const auto start = std::chrono::steady_clock::now();
+      const auto load = [&](const fs::path& newest) { store.load_tensors(newest, state.views()); };
+      if (!store.load_newest(load)) return 1;
+      seconds = seconds_since(start);
+    }
+    std::printf("{\"seconds\": %.6f, \"copying\": %.6f}\n", seconds, copying);
+    std::fflush(stdout);
+  }
+}

@@ -1,0 +1,214 @@
+// A run goes on from a checkpoint that is not the newest: the newer ones are nobody's any more.
+#include <algorithm>
+#include <optional>
+#include <set>
+
+#include "checkpoint_fixture.hpp"
+#include "hone/checkpoints/inspect.hpp"
+
+namespace hone::testing {
+namespace {
+
+using checkpoints::Hdf5CheckpointStore;
+using checkpoints::list_checkpoints;
+using checkpoints::repair_run_directory;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
+
+class BranchTest : public CheckpointTest {
+ protected:
+  void SetUp() override {
+    CheckpointTest::SetUp();
+    for (const int step : {1, 2, 10, 20}) save(step, static_cast<unsigned>(step), 2);
+  }
+
+  /// Goes on from `checkpoint`, and saves `step` where one is given.
+  void go_on_from(const fs::path& checkpoint, std::optional<std::int64_t> step = {}) {
+    distributed::ThreadWorld{2}.run([&](Communicator& comm) {
+      Hdf5CheckpointStore store{comm, logger_, options()};
+      store.go_on_from(checkpoint);
+      if (!step) return;
+      auto tensors = sample_tensors(static_cast<unsigned>(*step));
+      store.save(content_of(tensors, *step, static_cast<unsigned>(*step)));
+    });
+  }
+
+  void damage(std::int64_t step) {
+    auto bytes = read_file(checkpoint(step) / "rank-00000-of-00002.h5");
+    bytes.back() ^= 1;
+    write_file(checkpoint(step) / "rank-00000-of-00002.h5", bytes);
+  }
+};
+
+TEST_F(BranchTest, NewerOnesAreMovedAsideWithTheFirstSave) {
+  go_on_from(checkpoint(2));
+  EXPECT_EQ(list_checkpoints(run_).size(), 4U) << "who only looks changes nothing";
+  go_on_from(checkpoint(2), 3);
+  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(3), checkpoint(2), checkpoint(1)));
+  EXPECT_THAT(leftovers(), ::testing::UnorderedElementsAre(StartsWith(".aside-checkpoint-10-"),
+                                                           StartsWith(".aside-checkpoint-20-")));
+  EXPECT_THAT(logger_.warnings(), ElementsAre(HasSubstr("checkpoint-20 is of a branch that the run has left"),
+                                              HasSubstr("checkpoint-10 is of a branch that the run has left")));
+  save(4, 4, 2, 2);
+  EXPECT_EQ(leftovers().size(), 2U) << "a save does not clear them away";
+  for (const auto& name : leftovers()) EXPECT_TRUE(fs::exists(run_ / name / "manifest.json"));
+}
+
+TEST_F(BranchTest, TheSameStepIsReplacedAndNotMoved) {
+  go_on_from(checkpoint(2), 10);
+  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(10), checkpoint(2), checkpoint(1)));
+  EXPECT_THAT(leftovers(), ElementsAre(StartsWith(".aside-checkpoint-20-")));
+}
+
+TEST_F(BranchTest, NothingMovesForTheNewestOrAnotherRunsOrWhatALaterVersionWrote) {
+  go_on_from(checkpoint(20), 21);
+  fs::copy(run_, root_ / "other", fs::copy_options::recursive);
+  go_on_from(root_ / "other" / "checkpoint-1", 22);
+  auto manifest = read_file(checkpoint(22) / "manifest.json");
+  write_file(checkpoint(22) / "manifest.json", manifest.replace(manifest.find("version\": 3"), 11, "version\": 9"));
+  go_on_from(checkpoint(21), 23);
+  EXPECT_EQ(list_checkpoints(run_).size(), 7U);
+  EXPECT_EQ(list_checkpoints(root_ / "other").size(), 5U);
+  EXPECT_THAT(logger_.warnings(), IsEmpty());
+}
+
+/// What a load reads is not read again, and every byte counts all the same.
+class LoadingTest : public CheckpointTest {
+ protected:
+  static constexpr std::int64_t kElements = 40;
+
+  /// A whole tensor that is loaded, one that is not, and one in pieces, a row of each rank.
+  void save_step(std::int64_t step) {
+    distributed::ThreadWorld{2}.run([&](Communicator& comm) {
+      Hdf5CheckpointStore store{comm, logger_, options()};
+      auto whole = tensors(step);
+      CheckpointContent content{.step = step, .tensors = whole.views(), .state_json = "{}",
+                                .add_files = [](const fs::path& folder) { write_file(folder / "config.json", "{}"); }};
+      content.tensors[2] = part(content.tensors[2], comm.rank(), 2);
+      store.save(content);
+    });
+  }
+  static Tensors tensors(std::int64_t step) {
+    Tensors all{static_cast<unsigned>(step)};
+    for (const char* name : {"loaded", "left", "pieces"}) all.add(name, DType::Float32, {kElements});
+    return all;
+  }
+  static TensorBytes part(TensorBytes tensor, int rank, int ranks) {
+    const std::int64_t count = kElements / ranks;
+    tensor.first = rank * count;
+    tensor.bytes = tensor.bytes.subspan(static_cast<std::size_t>(4 * tensor.first),
+                                        static_cast<std::size_t>(4 * count));
+    tensor.is_dealt = true;
+    return tensor;
+  }
+
+  /// What `ranks` ranks load: the step, the same on all, whose tensors they then have.
+  std::int64_t loaded_by(int ranks) {
+    std::mutex mutex;
+    std::set<std::int64_t> steps;
+    distributed::ThreadWorld{ranks}.run([&](Communicator& comm) {
+      Hdf5CheckpointStore store{comm, logger_, options()};
+      auto mine = tensors(0);
+      std::int64_t step = -1;
+      const bool found = store.load_newest([&](const fs::path& newest) {
+        auto views = mine.views();
+        store.load_tensors(newest, std::vector{views[0], part(views[2], comm.rank(), ranks)});
+        step = checkpoints::inspect_checkpoint(newest).step;
+      });
+      EXPECT_TRUE(found);
+      auto expected = tensors(step);
+      const auto got = mine.views(), wanted = expected.views();
+      const auto same = [](const TensorBytes& a, const TensorBytes& b) { return std::ranges::equal(a.bytes, b.bytes); };
+      EXPECT_TRUE(same(got[0], wanted[0]));
+      EXPECT_TRUE(same(part(got[2], comm.rank(), ranks), part(wanted[2], comm.rank(), ranks)));
+      const std::lock_guard lock{mutex};
+      steps.insert(step);
+    });
+    EXPECT_EQ(steps.size(), 1U);
+    return *steps.begin();
+  }
+};
+
+TEST_F(LoadingTest, EveryByteCountsWhoeverLoadsIt) {
+  save_step(10);
+  save_step(20);
+  for (const int ranks : {1, 2, 4}) {
+    EXPECT_EQ(loaded_by(ranks), 20);
+    for (const auto& entry : fs::directory_iterator{checkpoint(20)}) {
+      const auto whole = read_file(entry.path());
+      // Every tensor, piece and the HDF5 structure around them.
+      for (std::size_t at = 0; at < whole.size(); at += 16 + whole.size() / 60) {
+        auto bytes = whole;
+        bytes[at] ^= 4;
+        write_file(entry.path(), bytes);
+        ASSERT_EQ(loaded_by(ranks), 10) << entry.path() << " byte " << at << ", " << ranks << " ranks";
+      }
+      write_file(entry.path(), whole);
+    }
+  }
+}
+
+TEST_F(LoadingTest, WhatDoesNotFitOrIsRefusedByTheCallerIsNotPassedOver) {
+  save_step(10);
+  save_step(20);
+  for (const bool misfits : {true, false}) {
+    distributed::ThreadWorld{2}.run([&](Communicator& comm) {
+      Hdf5CheckpointStore store{comm, logger_, options()};
+      int calls = 0;
+      Tensors other{1};
+      other.add("another", DType::Float32, {4});
+      const auto load = [&](const fs::path& newest) {
+        ++calls;
+        if (!misfits) throw ConfigError{"another seed"};
+        store.load_tensors(newest, other.views());
+      };
+      EXPECT_THROW(store.load_newest(load), Error);
+      EXPECT_EQ(calls, 1);
+    });
+  }
+  EXPECT_THAT(logger_.warnings(), IsEmpty());
+}
+
+TEST_F(BranchTest, RepairMovesBadOnesAsideAndClearsUp) {
+  EXPECT_THAT(repair_run_directory(run_).done, IsEmpty());
+  damage(20);
+  fs::create_directories(run_ / ".tmp-checkpoint-30-0123456789abcdef");
+  fs::create_directories(run_ / ".trash-0123456789abcdef");
+  fs::rename(checkpoint(10), run_ / ".replaced-checkpoint-10-0123456789abcdef");
+  const auto [done, any_whole] = repair_run_directory(run_);
+  EXPECT_TRUE(any_whole);
+  EXPECT_THAT(done, ElementsAre(AllOf(HasSubstr("checkpoint-20 is bad"), HasSubstr(".aside-checkpoint-20-"),
+                                      HasSubstr("does not match its digest")),
+                                "checkpoint-10 is put back",
+                                HasSubstr(".tmp-checkpoint-30-0123456789abcdef"),
+                                HasSubstr(".trash-0123456789abcdef")));
+  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(10), checkpoint(2), checkpoint(1)));
+  EXPECT_THAT(leftovers(), ElementsAre(StartsWith(".aside-checkpoint-20-")));
+  EXPECT_THAT(repair_run_directory(run_).done, IsEmpty());
+}
+
+TEST_F(BranchTest, RepairLeavesTheBadWhereNoneIsWhole) {
+  for (const int step : {1, 2, 10, 20}) damage(step);
+  const auto [done, any_whole] = repair_run_directory(run_);
+  EXPECT_FALSE(any_whole);
+  EXPECT_EQ(done.size(), 4U);
+  EXPECT_EQ(list_checkpoints(run_).size(), 4U);
+}
+
+/// Its successor went bad before the old one was deleted.
+TEST_F(BranchTest, RepairPutsBackWhatABadOneReplaced) {
+  fs::rename(checkpoint(20), run_ / ".replaced-checkpoint-20-0123456789abcdef");
+  save(20, 77, 2);
+  EXPECT_FALSE(fs::exists(run_ / ".replaced-checkpoint-20-0123456789abcdef")) << "a save clears it away";
+  fs::copy(checkpoint(20), run_ / ".replaced-checkpoint-20-0123456789abcdef", fs::copy_options::recursive);
+  damage(20);
+  EXPECT_EQ(repair_run_directory(run_).done.size(), 2U);
+  EXPECT_EQ(newest(2), checkpoint(20));
+  EXPECT_TRUE(holds(checkpoint(20), 77));
+}
+
+}  // namespace
+}  // namespace hone::testing

@@ -1,0 +1,105 @@
+// When checkpoints that nobody asked for are due.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <span>
+#include <vector>
+
+#include "hone/core/error.hpp"
+#include "support/fixture_model.hpp"
+#include "support/rank_threads.hpp"
+#include "support/split_training.hpp"
+#include "support/trainer_harness.hpp"
+
+namespace hone::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+/// What saves are like.
+struct Disk {
+  std::chrono::milliseconds each_takes{0};
+  int to_fail = 0;
+};
+
+/// Notes the steps of saves.
+class Saves final : public CheckpointStore {
+ public:
+  explicit Saves(const Disk& disk) : disk_(disk) {}
+
+  std::filesystem::path save(const CheckpointContent& content) override {
+    const auto end = std::chrono::steady_clock::now() + disk_.each_takes;
+    while (std::chrono::steady_clock::now() < end) {
+    }
+    if (disk_.to_fail-- > 0) throw CheckpointError{"the disk is full.", ExitCode::RunHeld};
+    steps_.push_back(content.step);
+    return {};
+  }
+  bool load_newest(const Load&) override { return false; }
+  std::string load_state(const std::filesystem::path&) override { return {}; }
+  void load_tensors(const std::filesystem::path&, std::span<const TensorBytes>) override {}
+  void go_on_from(const std::filesystem::path&) override {}
+
+  void fail(int times) { disk_.to_fail = times; }
+  const std::vector<std::int64_t>& steps() const { return steps_; }
+
+ private:
+  Disk disk_;
+  std::vector<std::int64_t> steps_;
+};
+
+class SaveTimes : public ::testing::Test {
+ protected:
+  /// Five updates on two ranks; the steps that were saved, the same on both.
+  std::vector<std::int64_t> saved(TrainerOptions options, const Disk& disk = {}) {
+    options.updates_per_step = "one";
+    const auto of_ranks = on_ranks(2, [&](Communicator& comm) {
+      Saves mine{disk};
+      TrainerHarness harness{model_.folder(), comm, options, {.checkpoints = &mine}};
+      for (int update = 0; update < 5; ++update) harness->step(law_samples());
+      return mine.steps();
+    });
+    EXPECT_EQ(of_ranks[0], of_ranks[1]);
+    return of_ranks[0];
+  }
+
+  FixtureModel model_{config_named("llama"), Fill::Random, /*seed=*/3};
+};
+
+TEST_F(SaveTimes, ByUpdates) {
+  EXPECT_THAT(saved({}), IsEmpty());
+  EXPECT_THAT(saved({.save_steps = 2}), ElementsAre(2, 4));
+}
+
+TEST_F(SaveTimes, ByTheClock) {
+  EXPECT_THAT(saved({.save_minutes = 1e-9}), ElementsAre(1, 2, 3, 4, 5));
+  EXPECT_THAT(saved({.save_minutes = 1e6}), IsEmpty());
+}
+
+TEST_F(SaveTimes, TheyWaitWhereTheyWouldTakeTooMuchOfTheTime) {
+  const Disk slow{.each_takes = std::chrono::milliseconds{20}};
+  EXPECT_THAT(saved({.save_steps = 1}, slow), SizeIs(5));
+  EXPECT_THAT(saved({.save_steps = 1, .save_max_overhead = 1e-6}, slow), ElementsAre(1));
+  EXPECT_THAT(saved({.save_minutes = 1e-9, .save_max_overhead = 1e-6}, slow), ElementsAre(1));
+}
+
+TEST_F(SaveTimes, TwoThatFailAreDoneWithoutTheThirdEndsTheRun) {
+  EXPECT_THAT(saved({.save_steps = 1}, {.to_fail = 2}), ElementsAre(3, 4, 5));
+  on_ranks(2, [&](Communicator& comm) {
+    Saves saves{{.to_fail = 3}};
+    TrainerHarness harness{model_.folder(), comm, {.updates_per_step = "one", .save_steps = 1}, {.checkpoints = &saves}};
+    harness->step(law_samples());
+    harness->step(law_samples());
+    EXPECT_THROW(harness->step(law_samples()), CheckpointError);
+    // One that somebody asks for by name is not done without.
+    saves.fail(1);
+    EXPECT_THROW(harness->save(), CheckpointError);
+    return 0;
+  });
+}
+
+}  // namespace
+}  // namespace hone::testing
