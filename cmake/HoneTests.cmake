@@ -44,7 +44,7 @@ function(hone_also_as_program)
     get_test_property(${name} ENVIRONMENT environment)
     add_test(NAME ${name}.as_program COMMAND ${name})
     set_tests_properties(${name}.as_program PROPERTIES TIMEOUT ${limit} LABELS "${labels}" PROCESSORS 2
-      ENVIRONMENT "${environment};OMP_NUM_THREADS=2;HONE_TEST_AS_PROGRAM=2")
+      ENVIRONMENT "${environment};OMP_NUM_THREADS=2;OMP_WAIT_POLICY=passive;HONE_TEST_AS_PROGRAM=2")
   endforeach()
 endfunction()
 

@@ -81,7 +81,8 @@ TEST_P(Exchange, OnlyTheLastMicroBatchOfAnUpdateSendsAnything) {
 
 /// The weights after three updates, with weight decay, in which one parameter is frozen.
 at::Tensor trained_with_a_frozen_one(const std::filesystem::path& folder, Communicator& comm,
-                                     const std::string& optim, const std::string& sharding) {
+                                     const std::string& optim, const std::string& sharding,
+                                     bool is_embedding) {
   PhaseTeller teller;
   LateCommunicator late{comm, &teller};
   TrainerHarness harness{folder, comm,
@@ -92,12 +93,16 @@ at::Tensor trained_with_a_frozen_one(const std::filesystem::path& folder, Commun
                           .optimizer_sharding = sharding},
                          {.dtype = at::kDouble, .reduce_on = &late, .activity = &teller}};
   const auto& all = harness.model().parameters().all();
-  const auto decayed = std::ranges::find_if(all.begin() + 1, all.end(), &Parameter::decayed);
+  // The embedding, which may be the output layer too, or another one with weight decay.
+  const auto decayed = std::ranges::find_if(all.begin() + (is_embedding ? 0 : 1), all.end(), &Parameter::decayed);
   const auto frozen = decayed->value;
   frozen.set_requires_grad(false);
   const auto before = frozen.clone();
   for (int update = 0; update < 3; ++update) harness->step(law_samples());
   EXPECT_TRUE(at::equal(frozen, before)) << decayed->name;
+  if (sharding == "none") {  // else the values are shared in the memory of the gradients
+    EXPECT_EQ(frozen.grad().count_nonzero().item<std::int64_t>(), 0) << "it is no part of the norm";
+  }
   std::vector<at::Tensor> weights;
   for (const auto& parameter : all) weights.push_back(parameter.value.detach().reshape({-1}).clone());
   return at::cat(weights);
@@ -106,12 +111,14 @@ at::Tensor trained_with_a_frozen_one(const std::filesystem::path& folder, Commun
 TEST_P(Exchange, LeavesAFrozenParameterAlone) {
   for (const std::string optim : {"adamw_torch", "sgd"}) {
     for (const std::string sharding : {"none", "zero1"}) {
-      const auto train = [&](Communicator& comm) {
-        return trained_with_a_frozen_one(model_.folder(), comm, optim, sharding);
-      };
-      const auto alone = on_ranks(1, train)[0];
-      for (const auto& weights : on_ranks(2, train)) {
-        EXPECT_LT(relative_distance(weights, alone), 1e-6) << optim << " " << sharding;
+      for (const bool is_embedding : {false, true}) {
+        const auto train = [&](Communicator& comm) {
+          return trained_with_a_frozen_one(model_.folder(), comm, optim, sharding, is_embedding);
+        };
+        const auto alone = on_ranks(1, train)[0];
+        for (const auto& weights : on_ranks(2, train)) {
+          EXPECT_LT(relative_distance(weights, alone), 1e-6) << optim << " " << sharding;
+        }
       }
     }
   }

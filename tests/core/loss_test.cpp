@@ -24,6 +24,7 @@ struct HeadCase {
     hidden = at::randn({rows, width}, dtype);
     weight = at::randn({vocab, width}, dtype);
     targets = at::randint(vocab, {rows}, at::kLong);
+    weight.requires_grad_(true);
     weight.mutable_grad() = at::zeros_like(weight);
   }
 };

@@ -212,6 +212,12 @@ class OutputKeys(unittest.TestCase):
                                 "--json", cwd=self.place.path))
         self.assert_documented("hone verify", *lines)
 
+    def test_checkpoint(self) -> None:
+        listed = json.loads(hone("checkpoint", "list", "run", "--json", cwd=self.place.path))
+        self.assert_documented("hone checkpoint", *listed["checkpoints"])
+        repaired = json.loads(hone("checkpoint", "repair", "run", "--json", cwd=self.place.path))
+        self.assertEqual(repaired, {"done": [], "any_whole": True})
+
     def test_inspect(self) -> None:
         whole = json.loads(hone("inspect", "run/checkpoint-1", "--json", cwd=self.place.path))
         self.assert_documented("hone inspect", whole)
