@@ -141,7 +141,7 @@ class Checkpoints(LoopTest):
         self.assertGreater(len(files), 1)
         whole = (self.output / "model.safetensors").stat().st_size
         self.assertLess(sum(file.stat().st_size for file in files), 0.7 * whole)
-        self.hone("eval", "--model_name_or_path", "half", "--eval_file", write_lines(self.folder / "rows.jsonl", [{"text": "a"}]))
+        self.hone("eval", "--model_name_or_path", "half", "--eval_file", write_lines(self.folder / "rows.jsonl", [{"text": "the cat sat"}]))
 
     def test_export_of_a_damaged_newest(self) -> None:
         """The run's newest whole checkpoint is taken, and nothing is changed in the run."""
