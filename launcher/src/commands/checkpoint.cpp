@@ -1,5 +1,6 @@
 #include <array>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,12 +22,19 @@ using nlohmann::ordered_json;
 struct CheckpointOptions {
   std::filesystem::path path;
   bool json = false;
-
-  void bind(OptionRegistry& registry, const char* what) {
-    registry.group("Input").add("path", &path, what).positional().required();
-    registry.group("Output").add("json", &json, "JSON to standard output.");
-  }
 };
+
+/// The options of `hone checkpoint ACTION`, whose path is `what`; none where help was asked for.
+std::optional<CheckpointOptions> parse(const CommandContext& context, Arguments arguments,
+                                       const std::string& action, const std::string& summary,
+                                       const std::string& what) {
+  CheckpointOptions options;
+  OptionRegistry registry{"hone checkpoint " + action, summary};
+  registry.group("Input").add("path", &options.path, what).positional().required();
+  registry.group("Output").add("json", &options.json, "JSON to standard output.");
+  if (!parse_options(context, registry, arguments)) return std::nullopt;
+  return options;
+}
 
 /// Warnings, as on a run's screen.
 class WarningsOn final : public Logger {
@@ -69,32 +77,28 @@ int show_each(const CommandContext& context, const CheckpointOptions& options,
 }
 
 int run_list(const CommandContext& context, Arguments arguments) {
-  CheckpointOptions options;
-  OptionRegistry registry{"hone checkpoint list",
-                          "Checkpoints, newest first, by their manifests and the lengths of their "
-                          "files; nothing else is read."};
-  options.bind(registry, kRunOrOne);
-  if (!parse_options(context, registry, arguments)) return 0;
-  return show_each(context, options, checkpoints::summarize_checkpoint, "complete");
+  const auto options = parse(context, arguments, "list",
+                             "Checkpoints, newest first, by their manifests and the lengths of "
+                             "their files; nothing else is read.",
+                             kRunOrOne);
+  return options ? show_each(context, *options, checkpoints::summarize_checkpoint, "complete") : 0;
 }
 
 int run_verify_checkpoint(const CommandContext& context, Arguments arguments) {
-  CheckpointOptions options;
-  OptionRegistry registry{"hone checkpoint verify",
-                          "Reads checkpoints and compares every digest; exit code 65 where one is "
-                          "bad."};
-  options.bind(registry, kRunOrOne);
-  if (!parse_options(context, registry, arguments)) return 0;
-  return show_each(context, options, checkpoints::inspect_checkpoint, "whole");
+  const auto options = parse(context, arguments, "verify",
+                             "Reads checkpoints and compares every digest; exit code 65 where one "
+                             "is bad.",
+                             kRunOrOne);
+  return options ? show_each(context, *options, checkpoints::inspect_checkpoint, "whole") : 0;
 }
 
 int run_repair(const CommandContext& context, Arguments arguments) {
-  CheckpointOptions options;
-  OptionRegistry registry{"hone checkpoint repair",
-                          "Moves bad checkpoints of a run aside (.aside-...), puts back what an "
-                          "interrupted save left renamed, and deletes what it left half written."};
-  options.bind(registry, "A run directory in which no run is at work.");
-  if (!parse_options(context, registry, arguments)) return 0;
+  const auto parsed = parse(context, arguments, "repair",
+                            "Moves bad checkpoints of a run aside (.aside-...), puts back what an "
+                            "interrupted save left renamed, and deletes what it left half written.",
+                            "A run directory in which no run is at work.");
+  if (!parsed) return 0;
+  const auto& options = *parsed;
   require_checkpoint_folder(options.path);
   if (std::filesystem::exists(options.path / "manifest.json")) {
     throw InputError{printable(options.path.string()) +
