@@ -1,6 +1,5 @@
 #include "hone/checkpoints/hdf5_checkpoint_store.hpp"
 
-#include <chrono>
 #include <cstdio>
 #include <set>
 #include <sstream>
@@ -13,7 +12,9 @@
 #include "file_io.hpp"
 #include "load.hpp"
 #include "run_directory.hpp"
-#include "save.hpp"
+#include "save_in_flight.hpp"
+#include "save_plan.hpp"
+#include "snapshot_buffer.hpp"
 
 namespace hone::checkpoints {
 namespace {
@@ -34,6 +35,29 @@ std::string extent_of(const detail::Manifest& manifest) {
   return text;
 }
 
+CheckpointError failed_save(const std::filesystem::path& run_directory, std::int64_t step,
+                            const CheckpointError& error) {
+  std::string advice;
+  if (error.exit_code() == ExitCode::RunHeld) {
+    advice = " Free some space (a lower save_total_limit keeps fewer), then run again to resume.";
+  }
+  return CheckpointError{"saving " + detail::checkpoint_name(step) + " in " +
+                             run_directory.string() + " failed: " + error.what() +
+                             ". The checkpoints that were there are untouched." + advice,
+                         error.exit_code()};
+}
+
+/// Lets the caller add its files. What its streams and copies throw becomes an error of ours.
+void add_files(const CheckpointContent& content, const std::filesystem::path& folder) {
+  if (!content.add_files) return;
+  try {
+    content.add_files(folder);
+  } catch (const std::system_error& error) {
+    throw detail::file_error(std::string{"add files ("} + error.what() + ") to", folder,
+                             error.code().value());
+  }
+}
+
 }  // namespace
 
 Hdf5CheckpointStore::Hdf5CheckpointStore(Communicator& communicator, Logger& logger,
@@ -41,7 +65,8 @@ Hdf5CheckpointStore::Hdf5CheckpointStore(Communicator& communicator, Logger& log
     : communicator_(communicator),
       logger_(logger),
       options_(std::move(options)),
-      files_(files != nullptr ? *files : real_file_ops()) {
+      files_(files != nullptr ? *files : real_file_ops()),
+      snapshot_(std::make_unique<detail::SnapshotBuffer>()) {
   if (options_.save_total_limit.value_or(1) < 1) {
     throw ConfigError{"save_total_limit is " + std::to_string(*options_.save_total_limit) +
                       ": at least 1 checkpoint has to stay; leave it out (null) to keep all"};
@@ -52,66 +77,105 @@ Hdf5CheckpointStore::Hdf5CheckpointStore(Communicator& communicator, Logger& log
   }
 }
 
+Hdf5CheckpointStore::~Hdf5CheckpointStore() = default;
+
 std::filesystem::path Hdf5CheckpointStore::save(const CheckpointContent& content) {
-  const auto start = std::chrono::steady_clock::now();
+  begin(content, Source::Callers);
+  return finish_save();
+}
+
+void Hdf5CheckpointStore::prepare_saves(std::span<const TensorBytes> tensors) {
+  snapshot_->reserve(detail::share_of(tensors, communicator_.rank(), communicator_.size()));
+}
+
+void Hdf5CheckpointStore::start_save(const CheckpointContent& content) {
+  begin(content, Source::Copies);
+}
+
+bool Hdf5CheckpointStore::save_is_settled() const { return in_flight_ && in_flight_->is_settled(); }
+
+void Hdf5CheckpointStore::begin(const CheckpointContent& content, Source source) {
+  save_began_ = std::chrono::steady_clock::now();
   try {
-    const auto [path, extent] = write_and_publish(content);
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    char seconds[32];
-    std::snprintf(seconds, sizeof seconds, " in %.2f s", elapsed.count());
-    if (communicator_.rank() == 0) {
-      logger_.info("saved " + path.filename().string() + ": " + extent + seconds);
-    }
-    agreed(communicator_, [&, &written = path] { retain(written, content.best_step); });
-    return path;
+    launch(content, source);
   } catch (const CheckpointError& error) {
-    std::string advice;
-    if (error.exit_code() == ExitCode::RunHeld) {
-      advice = " Free some space (a lower save_total_limit keeps fewer), then run again to resume.";
-    }
-    throw CheckpointError{"saving " + detail::checkpoint_name(content.step) + " in " +
-                              options_.run_directory.string() + " failed: " + error.what() +
-                              ". The checkpoints that were there are untouched." + advice,
-                          error.exit_code()};
+    void_save();
+    throw failed_save(options_.run_directory, content.step, error);
   }
 }
 
-std::pair<std::filesystem::path, std::string> Hdf5CheckpointStore::write_and_publish(
-    const CheckpointContent& content) {
+/// Until the thread is there nothing but the temporary folder is touched.
+void Hdf5CheckpointStore::launch(const CheckpointContent& content, Source source) {
   detail::require_agreed_content(communicator_, content);
-  std::string nonce;
-  std::filesystem::path temporary;
+  const int rank = communicator_.rank();
+  detail::SavePlan plan{.folder = {},
+                        .nonce = {},
+                        .rank = rank,
+                        .num_ranks = communicator_.size(),
+                        .step = content.step,
+                        .state_json = content.state_json,
+                        .best_step = content.best_step,
+                        .share = {}};
   agreed(communicator_, [&] {
-    if (communicator_.rank() != 0) return;
-    nonce = detail::make_nonce();
+    if (rank != 0) return;
+    plan.nonce = detail::make_nonce();
     detail::remove_leftovers(files_, options_.run_directory, logger_);
-    temporary = detail::make_temporary(files_, options_.run_directory, content.step, nonce);
+    plan.folder =
+        detail::make_temporary(files_, options_.run_directory, content.step, plan.nonce);
+    add_files(content, plan.folder);
   });
-  temporary = broadcast_string(communicator_, temporary.string());
-  std::string extent;
+  plan.folder = broadcast_string(communicator_, plan.folder.string());
+  agreed(communicator_, [&] {
+    plan.share = detail::share_of(content.tensors, rank, plan.num_ranks);
+    if (source == Source::Copies) plan.share = snapshot_->copy(plan.share);
+    in_flight_ = std::make_unique<detail::SaveInFlight>(
+        files_, std::move(plan), [this](const detail::SavePlan& sealed, const detail::Manifest& manifest) {
+          publish(sealed, manifest);
+        });
+  });
+}
+
+std::filesystem::path Hdf5CheckpointStore::finish_save() {
+  const auto step = in_flight_->plan().step;
   try {
-    auto manifest = detail::write_rank_files(communicator_, files_, temporary, content);
-    extent = extent_of(manifest);
-    detail::seal(communicator_, files_, temporary, content, std::move(manifest));
-    agreed(communicator_, [&] {
-      if (communicator_.rank() != 0) return;
-      refused_.erase(
-          detail::publish(files_, options_.run_directory, temporary, content.step, nonce));
-    });
-  } catch (const CheckpointError&) {
-    // Every rank is here, so nobody writes there any more.
-    if (communicator_.rank() == 0) {
-      detail::remove_leftovers(files_, options_.run_directory, logger_);
-    }
+    // First the shares: where one of them failed, rank 0 would wait for it.
+    agreed(communicator_, [&] { in_flight_->wait_for_share(); });
+    agreed(communicator_, [&] { in_flight_->wait_for_end(); });
+    in_flight_.reset();
+  } catch (const CommunicatorError&) {
+    in_flight_->give_up();  // the shares of lost peers will not come
     throw;
+  } catch (const CheckpointError& error) {
+    void_save();
+    throw failed_save(options_.run_directory, step, error);
   }
-  return {options_.run_directory / detail::checkpoint_name(content.step), extent};
+  return options_.run_directory / detail::checkpoint_name(step);
+}
+
+/// On every rank alike.
+void Hdf5CheckpointStore::void_save() {
+  if (in_flight_) in_flight_->give_up();
+  in_flight_.reset();
+  communicator_.barrier();  // now nobody writes there any more
+  if (communicator_.rank() == 0) {
+    detail::remove_leftovers(files_, options_.run_directory, logger_);
+  }
+}
+
+/// On rank 0's writer.
+void Hdf5CheckpointStore::publish(const detail::SavePlan& plan, const detail::Manifest& manifest) {
+  const auto path = detail::publish(files_, options_.run_directory, plan.folder, plan.step, plan.nonce);
+  refused_.erase(path);
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - save_began_;
+  char seconds[32];
+  std::snprintf(seconds, sizeof seconds, " in %.2f s", elapsed.count());
+  logger_.info("saved " + path.filename().string() + ": " + extent_of(manifest) + seconds);
+  retain(path, plan.best_step);
 }
 
 /// The new checkpoint is durable: whatever fails from here on is a warning.
 void Hdf5CheckpointStore::retain(const std::filesystem::path& written,
                                  std::optional<std::int64_t> best_step) {
-  if (communicator_.rank() != 0) return;
   set_left_ones_aside(written);
   if (options_.save_total_limit) {
     try {
@@ -203,7 +267,12 @@ void Hdf5CheckpointStore::set_left_ones_aside(const std::filesystem::path& writt
       logger_.warning(std::string{"a checkpoint that is not this run's stays: "} + error.what());
     }
   }
-  if (any) detail::sync_directory(files_, options_.run_directory);
+  if (!any) return;
+  try {
+    detail::sync_directory(files_, options_.run_directory);
+  } catch (const CheckpointError& error) {
+    logger_.warning(std::string{"a power cut may put back what was moved aside: "} + error.what());
+  }
 }
 
 std::vector<std::string> Hdf5CheckpointStore::list_everywhere() {

@@ -1,7 +1,6 @@
 #include "load.hpp"
 
 #include <algorithm>
-#include <map>
 #include <unordered_map>
 #include <vector>
 
@@ -10,6 +9,7 @@
 #include "file_io.hpp"
 #include "hone/core/buffer_partition.hpp"
 #include "placement.hpp"
+#include "side_by_side.hpp"
 #include "verify.hpp"
 
 namespace hone::checkpoints::detail {
@@ -83,6 +83,12 @@ void read_entry(const File& file, const TensorEntry& entry, const TensorBytes& w
     throw CheckpointError{entry.file + ": tensor " + entry.name + " does not match its digest"};
   }
 }
+
+/// An entry, and what is wanted of it.
+struct Reading {
+  const TensorEntry* entry;
+  const TensorBytes* wanted;
+};
 
 /// The part of the regions that this rank reads, about as many bytes as every other's.
 std::vector<DigestedRegion> share_of(std::vector<DigestedRegion> regions, int rank,
@@ -165,18 +171,18 @@ void read_tensors(FileOps& files, const std::filesystem::path& checkpoint,
                   const Manifest& manifest, std::span<const TensorBytes> tensors,
                   VerifiedEntries& verified) {
   const auto index = index_of(manifest);
-  std::map<std::string, File> open_files;
+  std::vector<Reading> readings;
   for (const auto& tensor : tensors) {
     for (const auto* entry : index.at(tensor.name)) {
       if (overlap(bytes_held(*entry), bytes_asked(tensor)).count == 0) continue;
-      auto file = open_files.find(entry->file);
-      if (file == open_files.end()) {
-        file = open_files.emplace(entry->file, File::open(files, checkpoint / entry->file)).first;
-      }
-      read_entry(file->second, *entry, tensor);
-      verified.insert({entry->name, entry->first});
+      readings.push_back({entry, &tensor});
     }
   }
+  side_by_side(readings.size(), [&](std::size_t i) {
+    const auto& [entry, wanted] = readings[i];
+    read_entry(File::open(files, checkpoint / entry->file), *entry, *wanted);
+  });
+  for (const auto& [entry, wanted] : readings) verified.insert({entry->name, entry->first});
 }
 
 }  // namespace hone::checkpoints::detail

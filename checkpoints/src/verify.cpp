@@ -8,7 +8,9 @@
 
 #include "digest.hpp"
 #include "file_io.hpp"
+#include "hone/core/error.hpp"
 #include "run_directory.hpp"
+#include "side_by_side.hpp"
 
 namespace hone::checkpoints::detail {
 namespace {
@@ -22,8 +24,9 @@ std::optional<std::string> length_problem_of(FileOps& files,
          std::to_string(bytes);
 }
 
-std::string digest_of_ranges(const File& file, std::span<const Range> ranges, DigestKind kind,
-                             std::span<std::byte> buffer) {
+std::string digest_of_ranges(const File& file, std::span<const Range> ranges, DigestKind kind) {
+  const auto memory = std::make_unique_for_overwrite<std::byte[]>(kChunkBytes);
+  const std::span buffer{memory.get(), kChunkBytes};
   Digest digest{kind};
   for (auto [offset, bytes] : ranges) {
     while (bytes > 0) {
@@ -107,16 +110,14 @@ std::optional<std::string> plausibility_problem(FileOps& files,
 
 std::optional<std::string> digest_problem(FileOps& files, const std::filesystem::path& checkpoint,
                                           std::span<const DigestedRegion> regions) {
-  const auto memory = std::make_unique_for_overwrite<std::byte[]>(kChunkBytes);
-  const std::span buffer{memory.get(), kChunkBytes};
   try {
-    for (const auto& region : regions) {
+    side_by_side(regions.size(), [&](std::size_t i) {
+      const auto& region = regions[i];
       const File file = File::open(files, checkpoint / region.file);
       const auto kind = kind_of_digest(region.digest).value();
-      if (digest_of_ranges(file, region.ranges, kind, buffer) != region.digest) {
-        return region.file + ": " + region.label + " does not match its digest";
-      }
-    }
+      if (digest_of_ranges(file, region.ranges, kind) == region.digest) return;
+      throw CheckpointError{region.file + ": " + region.label + " does not match its digest"};
+    });
     return std::nullopt;
   } catch (const CheckpointError& error) {
     return error.what();

@@ -1,5 +1,7 @@
 #include "hone/core/checkpoint_store.hpp"
 
+#include <utility>
+
 namespace hone {
 
 std::int64_t TensorBytes::num_elements() const {
@@ -10,6 +12,16 @@ std::int64_t TensorBytes::num_elements() const {
 
 bool TensorBytes::is_piece() const {
   return first != 0 || static_cast<std::int64_t>(bytes.size()) != num_elements() * size_of(dtype);
+}
+
+void CheckpointStore::prepare_saves(std::span<const TensorBytes> /*tensors*/) {}
+
+void CheckpointStore::start_save(const CheckpointContent& content) { saved_ = save(content); }
+
+bool CheckpointStore::save_is_settled() const { return saved_.has_value(); }
+
+std::filesystem::path CheckpointStore::finish_save() {
+  return std::exchange(saved_, std::nullopt).value();
 }
 
 }  // namespace hone

@@ -60,7 +60,7 @@ def measure(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, dict
     peers = None
     if options.python:
         peers = Program([options.python, str(HERE / "checkpoint/measure_peers.py"), str(folder / "peers"), *size])
-    times: dict[str, dict[str, list[float]]] = {"save": {}, "load": {}, "copy": {}}
+    times: dict[str, dict[str, list[float]]] = {"save": {}, "load": {}, "stall": {}}
 
     def note(order: str, way: str, seconds: float) -> None:
         times[order].setdefault(way, []).append(seconds)
@@ -68,8 +68,13 @@ def measure(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, dict
     def turn_of_hone() -> None:
         saved = hone.ask("save")
         note("save", "hone", saved["seconds"])
-        note("copy", "memcpy of the state", saved["copying"])
-        note("load", "hone", hone.ask("load")["seconds"])
+        note("stall", "memcpy of the state", saved["beside"])
+        behind = hone.ask("stall")
+        note("stall", "hone", behind["stall"])
+        note("save", "hone, behind the caller", behind["seconds"])
+        loaded = hone.ask("load")
+        note("load", "hone", loaded["seconds"])
+        note("load", "plain read", loaded["beside"])
 
     def turn_of_peer(way: str) -> None:
         for order in ("save", "load"):
@@ -81,7 +86,7 @@ def measure(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, dict
         for i in range(len(turns)):
             turns[(i + number) % len(turns)]()
         if number == 0:
-            times = {"save": {}, "load": {}, "copy": {}}
+            times = {"save": {}, "load": {}, "stall": {}}
     for program in (hone, peers):
         if program:
             program.close()
@@ -110,7 +115,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         times = measure(options, pathlib.Path(folder))
     print(f"{options.bytes} bytes of float32 in 100 tensors, medians of {options.rounds} rounds; ratios of the same round")
-    for title, order in (("saved, on the disk", "save"), ("loaded, from the disk", "load"), ("beside it", "copy")):
+    for title, order in (("saved, on the disk", "save"), ("loaded, from the disk", "load"), ("the caller waits", "stall")):
         print(table(title, times[order], options.bytes))
 
 

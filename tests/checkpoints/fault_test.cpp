@@ -2,6 +2,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 #include "checkpoint_fixture.hpp"
 #include "fakes/faulty_file_ops.hpp"
@@ -65,9 +67,11 @@ class FaultTest : public CheckpointTest, public ::testing::WithParamInterface<Sc
     }
   }
 
-  /// The call worked on a file that the save writes, or on its folder.
+  /// The call worked on a file that the save writes, or on its folder. Not counted: closing a note
+  /// that was read.
   bool touches_new_files(const std::string& call) {
-    return !call.starts_with("unlink") && !call.starts_with("rmdir") &&
+    const bool is_read = call.starts_with("close") && call.ends_with(".note");
+    return !is_read && !call.starts_with("unlink") && !call.starts_with("rmdir") &&
            call.find(".tmp-checkpoint-" + std::to_string(GetParam().step)) != std::string::npos;
   }
 
@@ -174,6 +178,28 @@ INSTANTIATE_TEST_SUITE_P(
                       Scene{"Retention", 1, {{10, 1}, {11, 2}}, 20, 1},
                       Scene{"SameStep", 1, {{10, 1}, {20, 2}}, 20, std::nullopt}),
     [](const auto& info) { return info.param.name; });
+
+/// Where rank 0 cannot know: the share of another rank, which it would wait for.
+TEST_F(CheckpointTest, AShareThatFailsIsHeardOf) {
+  save(10, 1, 3);
+  distributed::ThreadWorld{3}.run([&](Communicator& comm) {
+    const bool fails = comm.rank() == 1;
+    auto files = FaultyFileOps::failing(fails ? 2 : 1'000'000, ENOSPC);
+    Hdf5CheckpointStore store{comm, logger_, options(), &files};
+    auto tensors = sample_tensors(2);
+    store.start_save(content_of(tensors, 20, 2));
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds{20};
+    while (fails && !store.save_is_settled() && std::chrono::steady_clock::now() < until) {
+      std::this_thread::yield();
+    }
+    EXPECT_EQ(store.save_is_settled(), fails);
+    const auto thrown = thrown_by([&] { store.finish_save(); });
+    EXPECT_EQ(thrown.code, ExitCode::RunHeld);
+    EXPECT_THAT(thrown.text, HasSubstr("rank-00001-of-00003"));
+  });
+  EXPECT_EQ(newest(3), checkpoint(10));
+  EXPECT_THAT(leftovers(), IsEmpty());
+}
 
 TEST_F(CheckpointTest, KilledWhilePuttingBackAnInterruptedReplacement) {
   for (int call = 0;; ++call) {

@@ -141,7 +141,9 @@ int main(int argc, char** argv) {
     store.find_newest();
     for (long step = first_step; step < first_step + num_saves; ++step) {
       auto tensors = testing::sample_tensors(static_cast<unsigned>(step));
-      store.save(testing::content_of(tensors, step, static_cast<unsigned>(step)));
+      store.start_save(testing::content_of(tensors, step, static_cast<unsigned>(step)));
+      tensors.clear_bytes();  // what is written is a copy
+      store.finish_save();
       if (comm.rank() == 0) tell("saved " + std::to_string(step));
     }
   });

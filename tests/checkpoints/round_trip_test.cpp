@@ -1,5 +1,6 @@
 // What is saved can be loaded, by any number of ranks; and what the callers must not do.
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "checkpoint_fixture.hpp"
 #include "hone/checkpoints/inspect.hpp"
@@ -404,6 +405,50 @@ TEST_F(RoundTripTest, TheManifestIsPlainJson) {
   EXPECT_EQ(json.at("world_size"), 2);
   EXPECT_EQ(json.at("tensors").size(), 9U);
   EXPECT_EQ(json.at("state"), state_of(1));
+}
+
+/// Saved behind the caller, which goes on to change what it has.
+TEST_F(RoundTripTest, WhatIsWrittenBehindIsACopy) {
+  for (const int ranks : {1, 3}) {
+    fs::remove_all(run_);
+    distributed::ThreadWorld{ranks}.run([&](Communicator& comm) {
+      Hdf5CheckpointStore store{comm, logger_, options()};
+      EXPECT_FALSE(store.save_is_settled());
+      for (const unsigned step : {1U, 2U}) {
+        auto tensors = sample_tensors(step);
+        store.prepare_saves(tensors.views());
+        store.start_save(content_of(tensors, step, step));
+        tensors.clear_bytes();
+        EXPECT_EQ(store.finish_save(), checkpoint(step));
+        EXPECT_FALSE(store.save_is_settled());
+      }
+    });
+    EXPECT_TRUE(holds(checkpoint(1), 1));
+    EXPECT_TRUE(holds(checkpoint(2), 2));
+    EXPECT_THAT(leftovers(), IsEmpty());
+  }
+}
+
+TEST_F(RoundTripTest, RankZeroKnowsByItselfThatACheckpointIsPublished) {
+  distributed::ThreadWorld{3}.run([&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    auto tensors = sample_tensors(1);
+    store.start_save(content_of(tensors, 1, 1));
+    while (comm.rank() == 0 && !store.save_is_settled()) std::this_thread::yield();
+    EXPECT_EQ(comm.rank() == 0, store.save_is_settled());
+    if (comm.rank() == 0) EXPECT_TRUE(fs::exists(checkpoint(1) / "manifest.json"));
+    store.finish_save();
+  });
+}
+
+TEST_F(RoundTripTest, AStoreThatEndsHasWrittenWhatItBegan) {
+  distributed::ThreadWorld{3}.run([&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    auto tensors = sample_tensors(1);
+    store.start_save(content_of(tensors, 1, 1));
+  });
+  EXPECT_EQ(newest(), checkpoint(1));
+  EXPECT_TRUE(holds(checkpoint(1), 1));
 }
 
 }  // namespace

@@ -37,6 +37,22 @@ TEST(MemoryPlan, CountsFourBytesForEachNumberOfAdamW) {
   EXPECT_EQ(checkpoint_bytes(small_model(), small_request()), 12 * 1000);
 }
 
+TEST(MemoryPlan, ACheckpointWrittenBehindTakesACopyOfTheRanksShareOnTheHost) {
+  auto request = small_request();
+  const auto without = plan_memory(small_model(), request);
+  EXPECT_EQ(without.checkpoint_copy, 0);
+  request.async_save = true;
+  const auto alone = plan_memory(small_model(), request);
+  EXPECT_EQ(alone.checkpoint_copy, 12 * 1000);
+  EXPECT_EQ(alone.total(), without.total() + 12 * 1000);
+  request.ranks = 7;
+  EXPECT_EQ(plan_memory(small_model(), request).checkpoint_copy, 1715);
+  request.on_gpu = true;
+  const auto on_gpu = plan_memory(small_model(), request);
+  request.async_save = false;
+  EXPECT_EQ(on_gpu.total(), plan_memory(small_model(), request).total());
+}
+
 TEST(MemoryPlan, Bfloat16HasMastersAndFloat32Gradients) {
   auto request = small_request();
   request.element_bytes = 2;

@@ -17,6 +17,7 @@ namespace hone::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 const FixtureModel& model() {
@@ -212,6 +213,7 @@ TEST_P(Resume, Row34_SavesAsOftenAsAskedAndFromAnyOfThese) {
     saving.save_steps = 1;
     TrainingRun every{folder_.path() / "every", comm, saving};
     every.trainer->step(samples(0));
+    every.trainer->settle_save();
     for (const int step : {1, 2, 3}) {
       EXPECT_TRUE(std::filesystem::exists(folder_.path() / "every" /
                                           ("checkpoint-" + std::to_string(step))));
@@ -242,21 +244,41 @@ TEST_P(Resume, SaveAndContinueSavesAndGoesOn) {
     const auto stats = run.trainer->step(samples(0));
     EXPECT_EQ(stats.updates, 3);
     EXPECT_FALSE(stats.stopped);
+    run.trainer->settle_save();
     EXPECT_TRUE(std::filesystem::exists(folder_.path() / "checkpoint-2"));
     return 0;
   });
 }
 
+/// Asks for a stop when a checkpoint is there; notes what it was told.
+struct StopWhenSaved final : TrainerCallback {
+  void on_save(const TrainerState& state, const std::filesystem::path& checkpoint) override {
+    EXPECT_EQ(checkpoint.filename(), "checkpoint-" + std::to_string(state.global_step));
+    EXPECT_TRUE(std::filesystem::exists(checkpoint / "manifest.json"));
+    if (trainer != nullptr) trainer->request_stop();
+    steps.push_back(state.global_step);
+  }
+  Trainer* trainer = nullptr;
+  std::vector<std::int64_t> steps;
+};
+
 TEST_P(Resume, ACallbackOfOneRankMayStopTheRunWhenItIsSaved) {
-  struct StopWhenSaved final : TrainerCallback {
-    void on_save(const TrainerState& state, const std::filesystem::path& checkpoint) override {
-      EXPECT_EQ(checkpoint.filename(), "checkpoint-" + std::to_string(state.global_step));
-      if (trainer != nullptr) trainer->request_stop();
-      ++saves;
-    }
-    Trainer* trainer = nullptr;
-    int saves = 0;
-  };
+  on_ranks(GetParam(), [&](Communicator& comm) {
+    auto saving = options();
+    saving.save_steps = 1;
+    saving.async_save = false;
+    TrainingRun run{folder_.path(), comm, saving};
+    StopWhenSaved stop;
+    if (comm.rank() == comm.size() - 1) stop.trainer = run.trainer.operator->();
+    run.trainer->add_callback(stop);
+    EXPECT_EQ(run.trainer->step(samples(0)).updates, 1);
+    EXPECT_TRUE(run.trainer->stopped());
+    EXPECT_THAT(stop.steps, ElementsAre(1));
+    return 0;
+  });
+}
+
+TEST_P(Resume, AStopThatComesWithACheckpointWrittenBehindIsSavedToo) {
   on_ranks(GetParam(), [&](Communicator& comm) {
     auto saving = options();
     saving.save_steps = 1;
@@ -264,9 +286,44 @@ TEST_P(Resume, ACallbackOfOneRankMayStopTheRunWhenItIsSaved) {
     StopWhenSaved stop;
     if (comm.rank() == comm.size() - 1) stop.trainer = run.trainer.operator->();
     run.trainer->add_callback(stop);
-    EXPECT_EQ(run.trainer->step(samples(0)).updates, 1);
+    // The second save waits for the first, by which the stop comes, behind the second update.
+    EXPECT_EQ(run.trainer->step(samples(0)).updates, 2);
     EXPECT_TRUE(run.trainer->stopped());
-    EXPECT_EQ(stop.saves, 1);
+    EXPECT_THAT(stop.steps, ElementsAre(1, 2));
+    return 0;
+  });
+}
+
+TEST_P(Resume, WhatIsWrittenBehindIsTheStateOfItsUpdate) {
+  on_ranks(GetParam(), [&](Communicator& comm) {
+    const auto expected = undisturbed(comm);
+    {
+      TrainingRun first{folder_.path(), comm, options()};
+      first.trainer->step(samples(0));
+      first.trainer->save_behind();
+      first.trainer->step(samples(1));  // the weights change while they are written
+      first.trainer->settle_save();
+    }
+    TrainingRun second{folder_.path(), comm, options()};
+    EXPECT_TRUE(second.trainer->resume());
+    EXPECT_EQ(second.trainer->state().global_step, 3);
+    second.trainer->step(samples(1));
+    EXPECT_TRUE(same_weights(weights_of(second.trainer.model()), expected));
+    return 0;
+  });
+}
+
+TEST_P(Resume, ARunThatIsDoneHasItsCheckpoints) {
+  on_ranks(GetParam(), [&](Communicator& comm) {
+    auto saving = options();
+    saving.save_steps = 3;
+    TrainingRun run{folder_.path(), comm, saving};
+    StopWhenSaved notes;
+    run.trainer->add_callback(notes);
+    run.trainer->step(samples(0));
+    run.trainer->step(samples(1));
+    EXPECT_TRUE(run.trainer->done());
+    EXPECT_THAT(notes.steps, ElementsAre(3, 6));
     return 0;
   });
 }

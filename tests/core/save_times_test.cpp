@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "hone/core/error.hpp"
@@ -23,6 +24,7 @@ using ::testing::SizeIs;
 struct Disk {
   std::chrono::milliseconds each_takes{0};
   int to_fail = 0;
+  bool is_quick = true;  ///< a save is over before the next update is
 };
 
 /// Notes the steps of saves.
@@ -31,11 +33,21 @@ class Saves final : public CheckpointStore {
   explicit Saves(const Disk& disk) : disk_(disk) {}
 
   std::filesystem::path save(const CheckpointContent& content) override {
+    start_save(content);
+    return finish_save();
+  }
+  void prepare_saves(std::span<const TensorBytes> tensors) override { num_prepared_ = tensors.size(); }
+  void start_save(const CheckpointContent& content) override {
+    step_ = content.step;
     const auto end = std::chrono::steady_clock::now() + disk_.each_takes;
     while (std::chrono::steady_clock::now() < end) {
     }
+  }
+  bool save_is_settled() const override { return step_ >= 0 && disk_.is_quick; }
+  std::filesystem::path finish_save() override {
+    const auto step = std::exchange(step_, -1);
     if (disk_.to_fail-- > 0) throw CheckpointError{"the disk is full.", ExitCode::RunHeld};
-    steps_.push_back(content.step);
+    steps_.push_back(step);
     return {};
   }
   bool load_newest(const Load&) override { return false; }
@@ -48,6 +60,8 @@ class Saves final : public CheckpointStore {
 
  private:
   Disk disk_;
+  std::int64_t step_ = -1;  ///< of the save under way
+  std::size_t num_prepared_ = 0;
   std::vector<std::int64_t> steps_;
 };
 
@@ -60,6 +74,7 @@ class SaveTimes : public ::testing::Test {
       Saves mine{disk};
       TrainerHarness harness{model_.folder(), comm, options, {.checkpoints = &mine}};
       for (int update = 0; update < 5; ++update) harness->step(law_samples());
+      harness->settle_save();
       return mine.steps();
     });
     EXPECT_EQ(of_ranks[0], of_ranks[1]);
@@ -86,19 +101,29 @@ TEST_F(SaveTimes, TheyWaitWhereTheyWouldTakeTooMuchOfTheTime) {
   EXPECT_THAT(saved({.save_minutes = 1e-9, .save_max_overhead = 1e-6}, slow), ElementsAre(1));
 }
 
+TEST_F(SaveTimes, TheyWaitForTheOneUnderWayWhereTimeIsLimited) {
+  const Disk never{.is_quick = false};
+  EXPECT_THAT(saved({.save_steps = 1}, never), SizeIs(5)) << "each waits for the one before it";
+  EXPECT_THAT(saved({.save_steps = 1, .save_max_overhead = 0.9}, never), ElementsAre(1));
+}
+
 TEST_F(SaveTimes, TwoThatFailAreDoneWithoutTheThirdEndsTheRun) {
-  EXPECT_THAT(saved({.save_steps = 1}, {.to_fail = 2}), ElementsAre(3, 4, 5));
-  on_ranks(2, [&](Communicator& comm) {
-    Saves saves{{.to_fail = 3}};
-    TrainerHarness harness{model_.folder(), comm, {.updates_per_step = "one", .save_steps = 1}, {.checkpoints = &saves}};
-    harness->step(law_samples());
-    harness->step(law_samples());
-    EXPECT_THROW(harness->step(law_samples()), CheckpointError);
-    // One that somebody asks for by name is not done without.
-    saves.fail(1);
-    EXPECT_THROW(harness->save(), CheckpointError);
-    return 0;
-  });
+  for (const bool behind : {true, false}) {
+    EXPECT_THAT(saved({.save_steps = 1, .async_save = behind}, {.to_fail = 2}), ElementsAre(3, 4, 5));
+    on_ranks(2, [&](Communicator& comm) {
+      Saves saves{{.to_fail = 3}};
+      TrainerHarness harness{model_.folder(), comm,
+                             {.updates_per_step = "one", .save_steps = 1, .async_save = behind},
+                             {.checkpoints = &saves}};
+      // What is written behind an update is heard of in the next.
+      for (int update = 0; update < (behind ? 3 : 2); ++update) harness->step(law_samples());
+      EXPECT_THROW(harness->step(law_samples()), CheckpointError);
+      // One that somebody asks for by name is not done without.
+      saves.fail(1);
+      EXPECT_THROW(harness->save(), CheckpointError);
+      return 0;
+    });
+  }
 }
 
 }  // namespace

@@ -155,8 +155,9 @@ class Killed(FaultTest):
         cases += [Case("reduce", signal.SIGKILL, victim, count=count, inside=True) for count in (1, 2, 3)]
         self.check(cases, at_once=3)
         self.assert_resume(cases, at_once=2)
-        newest = self.folder / cases[PHASES.index("reduce")].name / f"checkpoint-{SOUND_STEPS}"
-        self.hone("inspect", newest)
+        run = self.folder / cases[PHASES.index("reduce")].name
+        acknowledged = (run / "acknowledged").read_text().split()[-1]
+        self.hone("inspect", run / f"checkpoint-{acknowledged}")
 
 
 class Stopped(FaultTest):

@@ -37,6 +37,10 @@ DEFAULTS = {
 }
 
 
+# What is held when a checkpoint exists comes behind it: where training waits for the disk.
+WAITING = DEFAULTS["train"] | {"async_save": False}
+
+
 class LoopTest(SystemTest):
     """Has prompts.jsonl and eval.jsonl, and writes loop files."""
 

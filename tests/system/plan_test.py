@@ -32,7 +32,7 @@ class MemoryTest(SystemTest):
     def measured(self, ranks: int | None, *more: object) -> int:
         self.hone(
             *("train", "--model_name_or_path", "model", "--train_file", "rows.jsonl", "--output_dir", "out"),
-            *("--max_steps", 2, "--save_steps", 0, "--learning_rate", 1e-5, "--num_threads", 1, *TRAINING, *more),
+            *("--max_steps", 2, "--learning_rate", 1e-5, "--num_threads", 1, *TRAINING, *more),
             ranks=ranks,
         )
         (record,) = read_metrics(self.folder / "out", "train")
@@ -50,6 +50,7 @@ class MemoryTest(SystemTest):
             (None, ("--dtype", "bfloat16"), ("--bf16",)),
             (2, ("--ranks", 2, "--optim", "sgd"), ("--optim", "sgd")),
             (2, ("--ranks", 2, "--optimizer_sharding", "zero1"), ("--optimizer_sharding", "zero1")),
+            (None, ("--async_save=false",), ("--async_save=false",)),
         ):
             with self.subTest(plan_flags):
                 planned = self.plan(*plan_flags)["plans"][0]["rank_bytes"]
@@ -114,13 +115,13 @@ class Answers(SystemTest):
         totals = [plan["rank_bytes"]["total"] for plan in self.plan(*shape)["plans"]]
         one, four = self.plan(*shape, "--memory_gb", totals[0] * 1e-9 - 1e-6)["plans"]
         self.assertEqual((one["fits"], four["fits"]), (False, False))
-        options = ("--dtype", "bfloat16"), ("--gradient_checkpointing",), ("--optimizer_sharding", "zero1")
-        names = ("dtype bfloat16", "gradient_checkpointing", "optimizer_sharding zero1")
+        options = ("--dtype", "bfloat16"), ("--gradient_checkpointing",), ("--optimizer_sharding", "zero1"), ("--async_save=false",)
+        names = ("dtype bfloat16", "gradient_checkpointing", "optimizer_sharding zero1", "async_save false")
         for name, option in zip(names, options, strict=True):
             for plan, alone in zip((one, four), self.plan(*shape, *option)["plans"], strict=True):
                 self.assertEqual(plan["changes"][name], alone["rank_bytes"]["total"], name)
         half = "per_device_train_batch_size 32"
-        self.assertEqual(list(one["changes"])[3], half)
+        self.assertEqual(list(one["changes"])[4], half)
         smaller = self.plan(*shape, "--per_device_train_batch_size", 32, "--gradient_accumulation_steps", 2)
         self.assertEqual(one["changes"][half], smaller["plans"][0]["rank_bytes"]["total"])
         self.assertLess(list(one["changes"].values())[-1], min(list(one["changes"].values())[:-1]))

@@ -4,7 +4,7 @@ import unittest
 from pathlib import Path
 
 from harness import USAGE, Job, SystemTest, checkpoints, read_lines, read_metrics, write_lines
-from loop_job import LoopTest
+from loop_job import WAITING, LoopTest
 
 AUTO = ("--resume_from_checkpoint", "auto")
 
@@ -13,7 +13,7 @@ class LoopResumeTest(LoopTest):
     """`undisturbed` is the run to compare with; the run of the test is `killed`."""
 
     def prepare(self, **changes) -> None:
-        self.write_loop(**changes)
+        self.write_loop(**{"train": WAITING} | changes)
         self.undisturbed, self.killed = self.folder / "undisturbed", self.folder / "killed"
         self.run_loop(self.undisturbed)
 
@@ -61,7 +61,6 @@ class KilledInARound(LoopResumeTest):
         self.assertLess(checkpoints(self.killed)[-1], self.last, "killed in the middle of round 2 again")
         self.run_loop(self.killed, *AUTO)
         self.assert_ends_alike()
-
 
     def test_branch_in_another_folder(self) -> None:
         """The middle of a round can be gone on from elsewhere; the other run stays as it is."""

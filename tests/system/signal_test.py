@@ -7,7 +7,7 @@ import unittest
 from pathlib import Path
 
 from harness import SystemTest, checkpoints, read_metrics, write_lines
-from loop_job import LoopTest
+from loop_job import WAITING, LoopTest
 
 AUTO = ("--resume_from_checkpoint", "auto")
 STOPPED = 75
@@ -81,7 +81,7 @@ class Loop(LoopTest):
     """Signals while the completions of round 2 are scored: nothing of the round is trained yet."""
 
     def prepare(self) -> Path:
-        self.write_loop(eval={"file": "eval.jsonl"}, save={"strategy": "round"})
+        self.write_loop(train=WAITING, eval={"file": "eval.jsonl"}, save={"strategy": "round"})
         self.undisturbed, self.signalled = self.folder / "undisturbed", self.folder / "signalled"
         self.run_loop(self.undisturbed)
         self.ends = [record["step"] for record in read_metrics(self.undisturbed, "round")]

@@ -89,7 +89,7 @@ std::int64_t wire_bytes(std::int64_t elements, bool on_gpu) {
 
 std::int64_t MemoryPlan::total() const {
   return parameters + masters + gradients + wire + optimizer + std::max(activations, kv_cache) +
-         (on_gpu ? 0 : samples) + process;
+         (on_gpu ? 0 : samples + checkpoint_copy) + process;
 }
 
 MemoryPlan plan_memory(const ModelSizes& model, const MemoryRequest& r) {
@@ -106,6 +106,7 @@ MemoryPlan plan_memory(const ModelSizes& model, const MemoryRequest& r) {
   plan.activations = activations(model, r);
   plan.kv_cache = r.cache_rows * r.length * model.cache_elements * r.element_bytes;
   plan.samples = r.update_tokens * kBytesPerSampleToken;
+  if (r.async_save) plan.checkpoint_copy = ceil_divided(checkpoint_bytes(model, r), r.ranks);
   if (r.narrow_wire && r.ranks > 1) plan.wire = wire_bytes(flat, r.on_gpu);
   const auto sharers = r.on_gpu ? 1 : r.ranks_on_node;
   plan.shared = plan.gradients / sharers * (sharers - 1);

@@ -47,6 +47,9 @@ void add_batch_options(OptionGroup group, TrainerOptions& o) {
             "The same bits on 1, 2 and 4 ranks of equal threads; slower, see docs/trainer.md.");
   group.add("optimize_device_cache", &o.optimize_device_cache,
             "Give cached memory back after each step call.");
+  group.add("async_save", &o.async_save,
+            "Checkpoints are copied and written while training goes on; false: it waits, and needs "
+            "no memory for the copy.");
   group.add_choice("updates_per_step", &o.updates_per_step,
                    "all: a step call is one pass in chunks of global_train_batch_size; one: the "
                    "whole call is one update.",

@@ -103,6 +103,7 @@ StepStats Trainer::step(const Batch& batch) {
       if (evaluate_if_due(update, stats)) asked = std::max(asked, agreed_request());
       save_if_due(update, asked);
     }
+    if (done()) settle_save();
   } catch (...) {
     if (state_.call == call) end_call();  // its other updates are given up
     failure_ = {};
@@ -449,11 +450,13 @@ StopRequest Trainer::agreed_request(const std::vector<std::int64_t>& replica_dig
   const auto digest = detail::folded(replica_digests);
   std::int64_t all[] = {stop_requested_ ? 1 : 0, saves_requested_, failure_.happened() ? 1 : 0,
                         digest, ~digest,  // the largest and, turned over, the smallest
-                        saves_should_wait() ? 1 : 0};
+                        saves_should_wait() ? 1 : 0,
+                        saving_ && parts_.checkpoints->save_is_settled() ? 1 : 0};
   parts_.communicator.all_reduce(all, std::size(all), DType::Int64, ReduceOp::Max);
   if (all[2] > 0) agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   if (all[3] != ~all[4]) fail_diverged(replica_digests);
   saves_wait_ = all[5] > 0;
+  save_is_settled_ = all[6] > 0;
   if (all[0] > 0) return StopRequest::SaveAndStop;
   saves_agreed_ = all[1];
   return saves_agreed_ > saves_obeyed_ ? StopRequest::SaveAndContinue : StopRequest::None;
@@ -474,16 +477,26 @@ bool Trainer::evaluate_if_due(const Update& update, StepStats& stats) {
   return true;
 }
 
+/// Callbacks that are told of a checkpoint may ask for a stop.
+template <typename Save>
+StopRequest Trainer::asked_behind(StopRequest asked, Save&& save) {
+  clock_.enter(Phase::Checkpoint);
+  save();
+  clock_.enter(Phase::Reduce);
+  return std::max(asked, agreed_request());
+}
+
 void Trainer::save_if_due(const Update& update, StopRequest asked) {
   save_is_due_ = save_is_due_ || (update.applies() && options_.save_steps > 0 &&
                                   state_.global_step % options_.save_steps == 0);
+  if (save_is_settled_) asked = asked_behind(asked, [&] { settle_save(); });
   const bool saves = (save_is_due_ && !saves_wait_) || asked != StopRequest::None;
   if (parts_.checkpoints != nullptr && saves) {
-    clock_.enter(Phase::Checkpoint);
-    const bool is_saved = save_as_asked(asked);
-    clock_.enter(Phase::Reduce);
-    asked = std::max(asked, agreed_request());  // on_save may have asked
-    if (asked == StopRequest::SaveAndStop && !is_saved) save();
+    const bool stops = asked == StopRequest::SaveAndStop;
+    asked = asked_behind(asked, [&] { stops ? void(save()) : save_behind(); });
+    if (asked == StopRequest::SaveAndStop) settle_save();
+    // A run that ends needs its checkpoint.
+    if (asked == StopRequest::SaveAndStop && saved_step_ != state_.global_step) save();
   }
   if (asked == StopRequest::SaveAndStop) stopped_ = true;
 }

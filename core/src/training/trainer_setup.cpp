@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "hone/core/error.hpp"
+#include "hone/core/training/checkpoint_tensors.hpp"
 #include "hone/core/training/row_rules.hpp"
 #include "hone/core/training/trainer.hpp"
 #include "training/gradient_exchange.hpp"
@@ -118,6 +119,7 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
   prepare_optimizer();
   detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());
   save_began_at_ = detail::now_seconds();
+  prepare_saves();
   for (const auto& set : parts_.eval_sets) {
     const auto same_name = [&](const EvalSet& other) { return other.name == set.name; };
     if (std::ranges::count_if(parts_.eval_sets, same_name) > 1) {
@@ -130,6 +132,16 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
 }
 
 Trainer::~Trainer() = default;
+
+/// The first save is to take no longer than the others. On other devices than the CPU the tensors
+/// would have to be copied to be seen.
+void Trainer::prepare_saves() {
+  const bool saves = options_.save_steps > 0 || options_.save_minutes > 0;
+  const bool on_cpu = parts_.model.parameters().options().device().is_cpu();
+  if (parts_.checkpoints == nullptr || !options_.async_save || !saves || !on_cpu) return;
+  HostCopies none;
+  run_agreed(parts_.communicator, [&] { parts_.checkpoints->prepare_saves(tensors(none)); });
+}
 
 void Trainer::prepare_optimizer() {
   auto& parameters = parts_.model.parameters();
@@ -333,7 +345,9 @@ void Trainer::look_past_end() {
 
 bool Trainer::stop_if_asked() {
   const auto asked = agreed_request();
-  if (parts_.checkpoints != nullptr && asked != StopRequest::None) save_as_asked(asked);
+  if (save_is_settled_) settle_save();
+  if (parts_.checkpoints != nullptr && asked == StopRequest::SaveAndStop) save();
+  if (parts_.checkpoints != nullptr && asked == StopRequest::SaveAndContinue) save_behind();
   if (asked == StopRequest::SaveAndStop) stopped_ = true;
   return stopped_;
 }

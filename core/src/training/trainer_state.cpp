@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -41,6 +42,17 @@ struct RunChoices {
   std::string on_new_round, updates_per_step;
   bool shuffle_dataset = true;
 };
+
+/// What `function` throws; null where it returns.
+template <typename Function>
+std::exception_ptr caught(Function&& function) {
+  try {
+    function();
+    return nullptr;
+  } catch (...) {
+    return std::current_exception();
+  }
+}
 
 struct SavedState {
   TrainerState state;
@@ -101,12 +113,53 @@ std::vector<TensorBytes> Trainer::tensors(HostCopies& copies) {
 }
 
 std::filesystem::path Trainer::save() {
+  settle_save();
+  std::filesystem::path folder;
+  hand_over([&](const CheckpointContent& content) { folder = parts_.checkpoints->save(content); });
+  tell_of_save(state_, folder);
+  return folder;
+}
+
+void Trainer::save_behind() {
+  settle_save();
+  try {
+    if (!options_.async_save) {
+      save();
+      return;
+    }
+    hand_over([&](const CheckpointContent& content) { parts_.checkpoints->start_save(content); });
+    saving_ = state_;
+  } catch (const CheckpointError& error) {
+    do_without(error);
+  }
+}
+
+void Trainer::settle_save() {
+  if (!saving_) return;
+  const auto saved = *std::exchange(saving_, std::nullopt);
+  const double began = detail::now_seconds();
+  try {
+    const auto folder = parts_.checkpoints->finish_save();
+    save_seconds_ += detail::now_seconds() - began;
+    tell_of_save(saved, folder);
+  } catch (const CheckpointError& error) {
+    do_without(error);
+  }
+}
+
+/// Gives the store what a checkpoint of now holds. Whether it succeeds or not, what was asked for is
+/// done: it is not tried again at every update.
+void Trainer::hand_over(const std::function<void(const CheckpointContent&)>& take) {
   if (parts_.checkpoints == nullptr) {
     throw ConfigError{"save: the trainer was built without a checkpoint store"};
   }
   // Nobody saves what failed on one rank.
   agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
   require_finite_parameters();
+  save_began_at_ = detail::now_seconds();
+  saves_obeyed_ = saves_agreed_;
+  save_is_due_ = false;
+  saved_step_ = -1;
   HostCopies copies;
   CheckpointContent content{.step = state_.global_step,
                             .tensors = tensors(copies),
@@ -121,53 +174,35 @@ std::filesystem::path Trainer::save() {
       copy_model_files(parts_.model, parts_.model_folder, folder);
     };
   }
-  const auto folder = store(content);
+  const auto failure = caught([&] { take(content); });
+  saves_obeyed_at_ = detail::now_seconds();
+  save_seconds_ = saves_obeyed_at_ - save_began_at_;
+  if (failure) std::rethrow_exception(failure);
+}
+
+void Trainer::tell_of_save(const TrainerState& saved, const std::filesystem::path& folder) {
   failed_saves_ = 0;
-  tell(&TrainerCallback::on_save, folder);
+  saved_step_ = saved.global_step;
+  tell_of(saved, &TrainerCallback::on_save, folder);
   agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
-  return folder;
 }
 
-/// Whether it succeeds or not, what was asked for is done: it is not tried again at every update.
-std::filesystem::path Trainer::store(const CheckpointContent& content) {
-  save_began_at_ = detail::now_seconds();
-  saves_obeyed_ = saves_agreed_;
-  save_is_due_ = false;
-  std::filesystem::path folder;
-  const auto keep_times = [&] {
-    saves_obeyed_at_ = detail::now_seconds();
-    save_seconds_ = saves_obeyed_at_ - save_began_at_;
-  };
-  try {
-    folder = parts_.checkpoints->save(content);
-  } catch (...) {
-    keep_times();
-    throw;
-  }
-  keep_times();
-  return folder;
+/// Throws `error`, where it is not one of the first of the disk's. On all ranks alike.
+void Trainer::do_without(const CheckpointError& error) {
+  const bool is_disk = error.exit_code() == ExitCode::RunHeld || error.exit_code() == ExitCode::Io;
+  if (!is_disk || ++failed_saves_ >= kMostFailedSaves) throw CheckpointError{error};
+  if (parts_.communicator.rank() != 0) return;
+  parts_.log.warning(std::string{error.what()} + " Training goes on without it; it ends where " +
+                     std::to_string(kMostFailedSaves) + " saves in a row fail");
 }
 
-bool Trainer::try_save() {
-  try {
-    save();
-    return true;
-  } catch (const CheckpointError& error) {  // on all ranks alike
-    const bool is_disk = error.exit_code() == ExitCode::RunHeld || error.exit_code() == ExitCode::Io;
-    if (!is_disk || ++failed_saves_ >= kMostFailedSaves) throw;
-    if (parts_.communicator.rank() == 0) {
-      parts_.log.warning(std::string{error.what()} + " Training goes on without it; it ends where " +
-                         std::to_string(kMostFailedSaves) + " saves in a row fail");
-    }
-    return false;
-  }
-}
-
-/// Whether another save would now take more of the time than it may: rank 0's view.
+/// Whether another save would now take more of the time than it may, or wait for the one before it:
+/// rank 0's view.
 bool Trainer::saves_should_wait() const {
+  if (parts_.communicator.rank() != 0 || options_.save_max_overhead <= 0) return false;
   const double since = detail::now_seconds() - save_began_at_;
-  return parts_.communicator.rank() == 0 && save_seconds_ > options_.save_max_overhead * since &&
-         options_.save_max_overhead > 0;
+  const bool is_under_way = saving_ && !parts_.checkpoints->save_is_settled();
+  return is_under_way || save_seconds_ > options_.save_max_overhead * since;
 }
 
 bool Trainer::save_time_is_up() const {
@@ -175,17 +210,11 @@ bool Trainer::save_time_is_up() const {
          detail::now_seconds() - save_began_at_ >= 60.0 * options_.save_minutes;
 }
 
-/// A run that ends needs its checkpoint.
-bool Trainer::save_as_asked(StopRequest asked) {
-  if (asked != StopRequest::SaveAndStop) return try_save();
-  save();
-  return true;
-}
-
 bool Trainer::resume(const std::optional<std::filesystem::path>& checkpoint) {
   if (parts_.checkpoints == nullptr) {
     throw ConfigError{"resume: the trainer was built without a checkpoint store"};
   }
+  settle_save();
   auto chosen = checkpoint;
   const auto load = [&](const std::filesystem::path& newest) {
     restore(newest);

@@ -20,7 +20,9 @@ std::vector<std::pair<std::string, std::int64_t>> rows_of(const MemoryPlan& plan
           {"gradients", plan.gradients},   {"wire", plan.wire},
           {"optimizer", plan.optimizer},
           {"activations", plan.activations}, {"kv_cache", plan.kv_cache},
-          {"samples", plan.samples},       {"process", plan.process},
+          {"checkpoint_copy", plan.checkpoint_copy},
+          {"samples", plan.samples},
+          {"process", plan.process},
           {"total", plan.total()},         {"shared", plan.shared},
           {"resident", plan.resident()}};
 }

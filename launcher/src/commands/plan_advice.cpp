@@ -100,6 +100,7 @@ std::vector<Edit> edits_of(const PlanOptions& options) {
       {"dtype bfloat16", [](PlanOptions& o) { o.dtype = "bfloat16"; }},
       {"gradient_checkpointing", [](PlanOptions& o) { o.gradient_checkpointing = true; }},
       {"optimizer_sharding zero1", [](PlanOptions& o) { o.optimizer_sharding = "zero1"; }},
+      {"async_save false", [](PlanOptions& o) { o.async_save = false; }},
       {"per_device_train_batch_size " + std::to_string(size),
        [size](PlanOptions& o) { shrink_batch(o, size); }}};
 }

@@ -53,6 +53,9 @@ void PlanOptions::bind_training(OptionGroup training) {
   training.add("max_length", &max_length,
                "Tokens of every sample, which is the worst case; null: the model's maximum.",
                at_least(1));
+  training.add("async_save", &async_save,
+               "Checkpoints are copied and written while training goes on, which takes memory; false: "
+               "it waits, or there are none.");
   training.add("batch_size", &batch_size,
                "Sequences of max_length that a rank generates together; 0: it does not generate.",
                non_negative());

@@ -21,7 +21,7 @@ struct PlanOptions {
   double momentum = 0.0;
   std::string optimizer_sharding = "none";
   std::string ddp_comm_hook = "no";
-  bool gradient_checkpointing = false;
+  bool gradient_checkpointing = false, async_save = true;
   std::int64_t per_device_train_batch_size = 8;
   std::optional<std::int64_t> per_device_train_tokens;
   std::int64_t gradient_accumulation_steps = 1;

@@ -100,6 +100,7 @@ MemoryRequest Planner::request(std::int64_t ranks) const {
           .sequences = sequences(),
           .length = length_,
           .update_tokens = options_.samples_of_rank() * ranks * length_,
+          .async_save = options_.async_save,
           .cache_rows = options_.batch_size,
           .on_gpu = options_.device == "cuda"};
 }

@@ -207,7 +207,7 @@ void IterativeLoop::end_round(RoundFigures& figures) {
   if (is_last) {
     trainer().save();
   } else {
-    trainer().try_save();
+    trainer().save_behind();
   }
 }
 

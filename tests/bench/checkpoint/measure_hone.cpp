@@ -1,7 +1,7 @@
 // Times of a save and of a load by the shipping store, for tests/bench/checkpoint.py.
 //
-//   checkpoint_bench RUN_DIRECTORY BYTES        a line of JSON for each line "save" or "load" on standard
-//                                               input; {} when it is ready
+//   checkpoint_bench RUN_DIRECTORY BYTES        a line of JSON for each line "save", "stall" or "load" on
+//                                               standard input; {} when it is ready
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -57,6 +57,23 @@ class State {
   std::unique_ptr<float[]> memory_;
 };
 
+/// Into memory that is there already, one thread, as much at once as the store reads.
+double plain_read(const fs::path& folder, std::span<std::byte> memory) {
+  constexpr std::size_t kChunk = std::size_t{4} << 20;
+  const auto start = std::chrono::steady_clock::now();
+  for (const auto& entry : fs::recursive_directory_iterator{folder}) {
+    const int file = ::open(entry.path().c_str(), O_RDONLY);
+    if (file < 0) continue;
+    std::size_t at = 0;
+    for (ssize_t count = 1; count > 0; at += static_cast<std::size_t>(count)) {
+      at = at + kChunk <= memory.size() ? at : 0;
+      count = ::read(file, memory.data() + at, kChunk);
+    }
+    ::close(file);
+  }
+  return seconds_since(start);
+}
+
 /// So that what is read comes from the disk.
 void forget_cached(const fs::path& folder) {
   for (const auto& entry : fs::recursive_directory_iterator{folder}) {
@@ -79,30 +96,42 @@ int main(int argc, char** argv) {
   std::puts("{}");
   std::fflush(stdout);
   for (std::string order; std::getline(std::cin, order);) {
-    double seconds = 0.0, copying = 0.0;
+    double seconds = 0.0, beside = 0.0, stall = 0.0;
+    checkpoints::Hdf5CheckpointStore store{alone, log, {.run_directory = run}};
+    const CheckpointContent content{
+        .step = ++step, .tensors = state.views(), .state_json = "{}", .add_files = {}};
     if (order == "save") {
       {
         std::vector<std::byte> copy(state.bytes().size());
         const auto start = std::chrono::steady_clock::now();
         std::memcpy(copy.data(), state.bytes().data(), copy.size());
-        copying = seconds_since(start);
+        beside = seconds_since(start);
       }
       fs::remove_all(run);
       ::sync();
-      checkpoints::Hdf5CheckpointStore store{alone, log, {.run_directory = run}};
       const auto start = std::chrono::steady_clock::now();
-      store.save({.step = ++step, .tensors = state.views(), .state_json = "{}", .add_files = {}});
+      store.save(content);
+      seconds = seconds_since(start);
+    } else if (order == "stall") {
+      fs::remove_all(run);
+      ::sync();
+      store.prepare_saves(content.tensors);
+      const auto start = std::chrono::steady_clock::now();
+      store.start_save(content);
+      stall = seconds_since(start);
+      store.finish_save();
       seconds = seconds_since(start);
     } else {
-      forget_cached(run);
       std::memset(state.bytes().data(), 0, state.bytes().size());
-      checkpoints::Hdf5CheckpointStore store{alone, log, {.run_directory = run}};
+      forget_cached(run);
+      beside = plain_read(run, state.bytes());
+      forget_cached(run);
       const auto start = std::chrono::steady_clock::now();
       const auto load = [&](const fs::path& newest) { store.load_tensors(newest, state.views()); };
       if (!store.load_newest(load)) return 1;
       seconds = seconds_since(start);
     }
-    std::printf("{\"seconds\": %.6f, \"copying\": %.6f}\n", seconds, copying);
+    std::printf("{\"seconds\": %.6f, \"beside\": %.6f, \"stall\": %.6f}\n", seconds, beside, stall);
     std::fflush(stdout);
   }
 }

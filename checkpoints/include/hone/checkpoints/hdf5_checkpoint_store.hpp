@@ -1,12 +1,13 @@
 #pragma once
 
+#include <chrono>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
 #include <utility>
-#include <vector>
 #include <vector>
 
 #include "hone/checkpoints/file_ops.hpp"
@@ -15,6 +16,13 @@
 #include "hone/core/logger.hpp"
 
 namespace hone::checkpoints {
+
+namespace detail {
+struct Manifest;
+struct SavePlan;
+class SaveInFlight;
+class SnapshotBuffer;
+}  // namespace detail
 
 struct StoreOptions {
   /// Holds checkpoint-<step>/; created by the first save.
@@ -29,10 +37,12 @@ struct StoreOptions {
 /// Checkpoints as folders of HDF5 files, one per rank, with a manifest that vouches for every byte.
 /// The format is described in checkpoints/FORMAT.md.
 ///
-/// Collective: every method and nothing else; only rank 0 lists, creates, renames and removes
-/// folders, and only rank 0 logs.
-/// Ownership: communicator, logger and `files` must outlive the store.
-/// Thread-safety: one thread at a time.
+/// Collective: every method but prepare_saves() and save_is_settled(), and nothing else; only rank 0
+/// lists, creates, renames and removes folders, and only rank 0 logs.
+/// Ownership: communicator, logger and `files` must outlive the store. One that is destroyed with a
+/// save in flight waits for it, but on rank 0 only some seconds for the other ranks' shares.
+/// Thread-safety: one thread at a time. `files` and `logger` are used by a thread of the store's,
+/// too, from start_save() to finish_save().
 /// Throws: CheckpointError on every rank alike. Exit code RunHeld where there is no space, Io where
 /// the file system fails, MissingInput where a named checkpoint is not there, InvalidData where it
 /// is damaged or does not fit, Internal where the ranks passed different content.
@@ -43,11 +53,17 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   /// Throws: ConfigError where save_total_limit or save_keep_steps is below 1.
   Hdf5CheckpointStore(Communicator& communicator, Logger& logger, StoreOptions options,
                       FileOps* files = nullptr);
+  ~Hdf5CheckpointStore() override;
 
   /// Replaces a checkpoint of the same step: until the new one is in place the old one can be
   /// found. Tensor names are paths of letters, digits, '.', '_' and '-', at most 256 characters;
   /// `state_json` must be JSON.
   std::filesystem::path save(const CheckpointContent& content) override;
+
+  void prepare_saves(std::span<const TensorBytes> tensors) override;
+  void start_save(const CheckpointContent& content) override;
+  bool save_is_settled() const override;
+  std::filesystem::path finish_save() override;
 
   bool load_newest(const Load& load) override;
   /// The newest valid checkpoint, every byte of it read; none where there is no checkpoint. Throws:
@@ -62,10 +78,12 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   void go_on_from(const std::filesystem::path& checkpoint) override;
 
  private:
-  /// The new folder, and how much is in it, for people.
-  std::pair<std::filesystem::path, std::string> write_and_publish(
-      const CheckpointContent& content);
+  enum class Source { Callers, Copies };
+  void begin(const CheckpointContent& content, Source source);
+  void launch(const CheckpointContent& content, Source source);
+  void publish(const detail::SavePlan& plan, const detail::Manifest& manifest);
   void retain(const std::filesystem::path& written, std::optional<std::int64_t> best_step);
+  void void_save();
   void set_left_ones_aside(const std::filesystem::path& written);
   std::optional<std::string> problem_of(const std::filesystem::path& checkpoint, const Load& load);
   std::vector<std::string> list_everywhere();
@@ -81,6 +99,9 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   bool has_misfit_ = false;  ///< load_tensors() was asked for what the checkpoint is not of
   /// Rank 0: what was refused. Kept out of retention: evidence, and not a checkpoint.
   std::set<std::filesystem::path> refused_;
+  std::unique_ptr<detail::SnapshotBuffer> snapshot_;
+  std::chrono::steady_clock::time_point save_began_;
+  std::unique_ptr<detail::SaveInFlight> in_flight_;  ///< the last member: its thread uses the others
 };
 
 }  // namespace hone::checkpoints

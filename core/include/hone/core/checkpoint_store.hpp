@@ -45,15 +45,30 @@ struct CheckpointContent {
 
 /// Where training state survives.
 ///
-/// Collective: every method; all ranks pass the same arguments and get the same answers.
+/// Collective: every method but prepare_saves() and save_is_settled(); all ranks pass the same
+/// arguments and get the same answers.
 /// Throws: CheckpointError on every rank alike.
 class CheckpointStore {
  public:
   virtual ~CheckpointStore() = default;
 
   /// Writes checkpoint-<step> aside, syncs, publishes it by rename, then applies retention.
-  /// On failure the temporary folder is removed and every older checkpoint is untouched.
+  /// On failure the temporary folder is removed and every older checkpoint is untouched. Returns
+  /// the folder, which survives a power cut from then on.
   virtual std::filesystem::path save(const CheckpointContent& content) = 0;
+
+  /// Room for the copies of start_save(), so that the first one has no pages to make.
+  virtual void prepare_saves(std::span<const TensorBytes> tensors);
+  /// save() behind the caller's back: copies this rank's share and returns; an own thread writes.
+  /// finish_save() must come before any other call but save_is_settled(). A store that does not
+  /// say otherwise writes nothing behind: it saves here.
+  virtual void start_save(const CheckpointContent& content);
+  /// Whether finish_save() has something to say: on rank 0 the checkpoint is published, or this
+  /// rank's part of it has failed. False without a save. Not collective: agree on it, the largest
+  /// of all ranks.
+  virtual bool save_is_settled() const;
+  /// Waits for the save that was started. Returns and throws as save().
+  virtual std::filesystem::path finish_save();
 
   /// Loads a checkpoint, by load_state() and load_tensors().
   using Load = std::function<void(const std::filesystem::path& checkpoint)>;
@@ -78,6 +93,9 @@ class CheckpointStore {
   /// that no later start takes it for this run's. Nothing where `checkpoint` is not in this store's
   /// folder.
   virtual void go_on_from(const std::filesystem::path& checkpoint) = 0;
+
+ private:
+  std::optional<std::filesystem::path> saved_;  ///< of start_save() as it is here
 };
 
 }  // namespace hone

@@ -39,6 +39,7 @@ struct MemoryRequest {
   std::int64_t sequences = 8;      ///< of a micro-batch
   std::int64_t length = 0;         ///< tokens of each; all are targets
   std::int64_t update_tokens = 0;  ///< of one update over all ranks
+  bool async_save = false;         ///< a rank keeps memory for its share of a checkpoint
   std::int64_t cache_rows = 0;     ///< sequences of `length` tokens decoded together; 0: none
   bool on_gpu = false;
 };
@@ -52,6 +53,7 @@ struct MemoryPlan {
   std::int64_t optimizer = 0;
   std::int64_t activations = 0;  ///< of one micro-batch where they are most
   std::int64_t kv_cache = 0;     ///< while generating, when there are no activations
+  std::int64_t checkpoint_copy = 0;  ///< of its share, while that is written; on the host
   std::int64_t samples = 0;      ///< token ids of one update, on the host of every rank
   std::int64_t process = 0;      ///< program, libraries, allocator; of a GPU its context
   /// What a rank sees of the gradients of its node's other ranks, on CPUs, where it sums a part of
@@ -59,8 +61,8 @@ struct MemoryPlan {
   std::int64_t shared = 0;
   bool on_gpu = false;
 
-  /// Of the device: training and generation take turns, and a GPU holds no samples but those it
-  /// computes.
+  /// Of the device: training and generation take turns, and a GPU holds no copy of a checkpoint and
+  /// no samples but those it computes.
   std::int64_t total() const;
   /// Resident at the peak (RSS).
   std::int64_t resident() const { return total() + shared; }

@@ -37,6 +37,7 @@ namespace detail {
 class GradientExchange;
 }  // namespace detail
 
+class CheckpointError;
 class HostCopies;
 
 /// Samples that a Trainer evaluates on.
@@ -136,9 +137,12 @@ class Trainer {
   /// Writes checkpoint-<step>. Returns its folder. Throws: DivergedError for weights that are not
   /// finite.
   std::filesystem::path save();
-  /// save() for a run that can do without: where the disk fails it warns and returns false, and what
-  /// was there stays; the third time in a row it throws. Collective.
-  bool try_save();
+  /// save() for a run that goes on and can do without: copies the state and returns, while a thread
+  /// writes (async_save; else it waits). on_save() comes with a later update, or settle_save(). Where
+  /// the disk fails there is a warning, and what was there stays; the third time in a row it throws.
+  void save_behind();
+  /// Waits for what save_behind() began, if anything. step() does, where it makes done() true.
+  void settle_save();
   /// Writes the model as a Hugging Face folder; rank 0 writes, all return when it is there.
   void save_model(const std::filesystem::path& folder);
 
@@ -175,6 +179,7 @@ class Trainer {
   RowRules row_rules() const;
   void require_determinism();
   void prepare_optimizer();
+  void prepare_saves();
   void require_evaluation_fits() const;
   double learning_rate_at(std::int64_t step) const;
   double rewarming(std::int64_t step) const;
@@ -194,8 +199,14 @@ class Trainer {
   template <typename... Parameters, typename... Arguments>
   void tell(void (TrainerCallback::*event)(const TrainerState&, Parameters...),
             const Arguments&... arguments) {
+    tell_of(state_, event, arguments...);
+  }
+  template <typename... Parameters, typename... Arguments>
+  void tell_of(const TrainerState& state,
+               void (TrainerCallback::*event)(const TrainerState&, Parameters...),
+               const Arguments&... arguments) {
     keep_failure([&] {
-      for (auto* callback : callbacks_) (callback->*event)(state_, arguments...);
+      for (auto* callback : callbacks_) (callback->*event)(state, arguments...);
     });
   }
   /// Runs what may fail on one rank alone; the ranks agree on it at the end of the update or the
@@ -221,8 +232,11 @@ class Trainer {
   bool evaluate_if_due(const Update& update, StepStats& stats);
   void note_best(const Metrics& metrics);
   void save_if_due(const Update& update, StopRequest asked);
-  bool save_as_asked(StopRequest asked);
-  std::filesystem::path store(const CheckpointContent& content);
+  template <typename Save>
+  StopRequest asked_behind(StopRequest asked, Save&& save);
+  void hand_over(const std::function<void(const CheckpointContent&)>& take);
+  void tell_of_save(const TrainerState& saved, const std::filesystem::path& folder);
+  void do_without(const CheckpointError& error);
   bool saves_should_wait() const;
   bool save_time_is_up() const;
   std::vector<std::int64_t> replica_digests_if_due(const Update& update);
@@ -256,9 +270,12 @@ class Trainer {
   std::int64_t saves_agreed_ = 0;     ///< the most of any rank; equal on all, as the next
   std::int64_t saves_obeyed_ = 0;     ///< of them, what the last save() came behind
   int failed_saves_ = 0;              ///< in a row
+  std::int64_t saved_step_ = -1;      ///< of the last save, where it succeeded; else -1
   double saves_obeyed_at_ = 0.0;      ///< when the last save ended
   double save_began_at_ = 0.0;        ///< when the last save, or the run, began
-  double save_seconds_ = 0.0;         ///< of the last save, on this rank
+  double save_seconds_ = 0.0;         ///< that training lost by the last save, on this rank
+  std::optional<TrainerState> saving_;  ///< of the save that is being written behind training
+  bool save_is_settled_ = false;      ///< any rank has something to say of it; equal on all ranks
   bool save_is_due_ = false;          ///< by save_steps; equal on all ranks
   bool saves_wait_ = false;           ///< as save_max_overhead has it; equal on all ranks
   std::vector<TrainerCallback*> callbacks_;

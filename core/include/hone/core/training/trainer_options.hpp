@@ -77,6 +77,9 @@ struct TrainerOptions {
   bool greater_is_better = false;
   std::int64_t save_steps = 0;  ///< checkpoint every so many updates; 0: only when asked
   double save_minutes = 0;      ///< checkpoint after so much time, by rank 0's clock; 0: not
+  /// save_behind() copies the state and lets a thread write it, while training goes on: each rank
+  /// keeps memory for its share of a checkpoint. False: training waits, and the memory is saved.
+  bool async_save = true;
   /// Saves that are due wait until the last one was no more than this share of the time since it
   /// began; 0: they never wait.
   double save_max_overhead = 0;
