@@ -9,12 +9,14 @@
 #include <vector>
 
 #include "agreed.hpp"
+#include "epochs.hpp"
 #include "file_io.hpp"
 #include "load.hpp"
 #include "run_directory.hpp"
 #include "save_in_flight.hpp"
 #include "save_plan.hpp"
 #include "snapshot_buffer.hpp"
+#include "verify.hpp"
 
 namespace hone::checkpoints {
 namespace {
@@ -113,11 +115,14 @@ void Hdf5CheckpointStore::launch(const CheckpointContent& content, Source source
                         .rank = rank,
                         .num_ranks = communicator_.size(),
                         .step = content.step,
+                        .epoch = {},
                         .state_json = content.state_json,
                         .best_step = content.best_step,
                         .share = {}};
   agreed(communicator_, [&] {
     if (rank != 0) return;
+    if (!epoch_) begin_epoch(newest_of_run());
+    plan.epoch = *epoch_;
     plan.nonce = detail::make_nonce();
     detail::remove_leftovers(files_, options_.run_directory, logger_);
     plan.folder =
@@ -164,6 +169,7 @@ void Hdf5CheckpointStore::void_save() {
 
 /// On rank 0's writer.
 void Hdf5CheckpointStore::publish(const detail::SavePlan& plan, const detail::Manifest& manifest) {
+  detail::require_newest(files_, options_.run_directory, plan.epoch);
   const auto path = detail::publish(files_, options_.run_directory, plan.folder, plan.step, plan.nonce);
   refused_.erase(path);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - save_began_;
@@ -245,10 +251,27 @@ void Hdf5CheckpointStore::go_on_from(const std::filesystem::path& checkpoint) {
     const bool is_own =
         std::filesystem::equivalent(folder.parent_path(), options_.run_directory, none);
     if (!step || !is_own) return;
+    const auto manifest = detail::read_manifest(files_, folder);
+    begin_epoch(detail::Origin{manifest.epoch, *step});
     for (const auto& found : detail::find_checkpoints(files_, options_.run_directory)) {
       if (found.step > *step) left_.push_back(found.path);
     }
   });
+}
+
+void Hdf5CheckpointStore::begin_epoch(const std::optional<detail::Origin>& parent) {
+  epoch_ = std::make_unique<detail::Epoch>(
+      detail::begin_epoch(files_, options_.run_directory, parent));
+}
+
+/// Who saves without having been told what the run goes on from leaves nothing behind.
+std::optional<detail::Origin> Hdf5CheckpointStore::newest_of_run() {
+  const detail::Lineage lineage{files_, options_.run_directory};
+  for (const auto& found : detail::find_checkpoints(files_, options_.run_directory)) {
+    const auto origin = detail::origin_of(files_, found.path);
+    if (origin && lineage.has(*origin)) return origin;
+  }
+  return std::nullopt;
 }
 
 /// Those whose manifest this program does not read stay: they may be a later version's.
@@ -256,7 +279,7 @@ void Hdf5CheckpointStore::set_left_ones_aside(const std::filesystem::path& writt
   bool any = false;
   for (const auto& path : std::exchange(left_, {})) {
     try {
-      if (path == written || !detail::has_manifest(files_, path)) continue;
+      if (path == written || !detail::origin_of(files_, path)) continue;
       const auto step = detail::step_of(path.filename().string());
       const auto aside = detail::set_aside(files_, {step.value(), path});
       refused_.erase(path);
@@ -280,8 +303,15 @@ std::vector<std::string> Hdf5CheckpointStore::list_everywhere() {
   agreed(communicator_, [&] {
     if (communicator_.rank() != 0) return;
     detail::restore_replaced(files_, options_.run_directory);
+    const detail::Lineage lineage{files_, options_.run_directory};
     for (const auto& found : detail::find_checkpoints(files_, options_.run_directory)) {
-      joined += found.path.filename().string() + '\n';
+      const auto origin = detail::origin_of(files_, found.path);
+      if (!origin || lineage.has(*origin)) {
+        joined += found.path.filename().string() + '\n';
+        continue;
+      }
+      logger_.warning("passed over " + found.path.string() + ": it is of epoch " +
+                      std::to_string(origin->epoch) + " of this run, which has gone on from before it");
     }
   });
   std::istringstream lines{broadcast_string(communicator_, joined)};

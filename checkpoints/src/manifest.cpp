@@ -28,6 +28,11 @@ Json to_json(const OtherFileEntry& entry) {
   return {{"file", entry.file}, {"bytes", entry.bytes}, {"digest", entry.digest}};
 }
 
+Json to_json(const std::optional<Origin>& origin) {
+  if (!origin) return nullptr;
+  return {{"epoch", origin->epoch}, {"step", origin->step}};
+}
+
 std::string line(std::string_view key, const Json& value) {
   return Json(key).dump() + ": " + value.dump();
 }
@@ -68,6 +73,8 @@ std::string write_manifest(const Manifest& manifest) {
     text += ",\n" + line("format_version", kFormatVersion);
     text += ",\n" + line("hone_version", manifest.hone_version);
     text += ",\n" + line("step", manifest.step);
+    text += ",\n" + line("epoch", manifest.epoch);
+    text += ",\n" + line("parent", to_json(manifest.parent));
     text += ",\n" + line("world_size", manifest.world_size);
     text += ",\n" + lines("rank_files", manifest.rank_files);
     text += ",\n" + lines("tensors", manifest.tensors);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,10 +45,18 @@ struct OtherFileEntry {
   std::string digest;
 };
 
+/// A checkpoint among all that a run directory ever had.
+struct Origin {
+  std::int64_t epoch = 0;  ///< 0: from before there were epochs
+  std::int64_t step = 0;
+};
+
 /// The table of contents of a checkpoint, and what makes it one.
 struct Manifest {
   std::string hone_version;
   std::int64_t step = 0;
+  std::int64_t epoch = 0;
+  std::optional<Origin> parent;  ///< what the epoch began from
   int world_size = 0;
   std::string state_json;
   std::vector<RankFileEntry> rank_files;  ///< one per rank, in rank order

@@ -172,12 +172,12 @@ void trash_surplus(FileOps& files, const std::filesystem::path& run_directory,
   move_to_trash(files, run_directory, surplus);
 }
 
-bool has_manifest(FileOps& files, const std::filesystem::path& checkpoint) {
+std::optional<Origin> origin_of(FileOps& files, const std::filesystem::path& checkpoint) {
   try {
-    read_manifest(files, checkpoint);
-    return true;
+    const auto manifest = read_manifest(files, checkpoint);
+    return Origin{manifest.epoch, manifest.step};
   } catch (const CheckpointError&) {
-    return false;
+    return std::nullopt;
   }
 }
 

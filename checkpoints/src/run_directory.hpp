@@ -10,6 +10,7 @@
 
 #include "hone/checkpoints/file_ops.hpp"
 #include "hone/core/logger.hpp"
+#include "manifest.hpp"
 
 /// What rank 0 does with the folders of a run directory. The names:
 ///   checkpoint-<step>                    published
@@ -72,8 +73,8 @@ void trash_surplus(FileOps& files, const std::filesystem::path& run_directory,
                    const Retention& retention, const std::filesystem::path& written,
                    const std::set<std::filesystem::path>& refused);
 
-/// Whether there is a manifest that this program reads.
-bool has_manifest(FileOps& files, const std::filesystem::path& checkpoint);
+/// By its manifest; none where this program does not read it.
+std::optional<Origin> origin_of(FileOps& files, const std::filesystem::path& checkpoint);
 
 /// Renames a checkpoint aside, where nothing takes it for one any more.
 /// Returns: its new name, not yet durable.

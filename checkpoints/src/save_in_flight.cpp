@@ -130,6 +130,8 @@ Manifest SaveInFlight::gathered(RankContribution mine) {
   Manifest manifest;
   manifest.hone_version = HONE_VERSION;
   manifest.step = plan_.step;
+  manifest.epoch = plan_.epoch.number;
+  manifest.parent = plan_.epoch.parent;
   manifest.world_size = plan_.num_ranks;
   manifest.state_json = plan_.state_json;
   for (int rank = 0; rank < plan_.num_ranks; ++rank) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hone/core/checkpoint_store.hpp"
+#include "epochs.hpp"
 #include "hone/core/communicator.hpp"
 
 namespace hone::checkpoints::detail {
@@ -19,6 +20,7 @@ struct SavePlan {
   std::string nonce;               ///< of the folder
   int rank = 0, num_ranks = 1;
   std::int64_t step = 0;
+  Epoch epoch;                     ///< rank 0's
   std::string state_json;
   std::optional<std::int64_t> best_step;
   std::vector<TensorBytes> share;  ///< the rank's part

@@ -75,6 +75,58 @@ TEST_F(BranchTest, NothingMovesForTheNewestOrAnotherRunsOrWhatALaterVersionWrote
   EXPECT_THAT(logger_.warnings(), IsEmpty());
 }
 
+/// Two jobs that the lock cannot keep apart: on two machines of a file system without locks, say.
+TEST_F(BranchTest, AnOwnerThatWasReplacedPublishesNothingMore) {
+  distributed::LoopbackCommunicator alone;
+  Hdf5CheckpointStore stale{alone, logger_, options()};
+  auto tensors = sample_tensors(30);
+  stale.go_on_from(checkpoint(20));
+  stale.save(content_of(tensors, 30, 30));
+  Hdf5CheckpointStore owner{alone, logger_, options()};
+  owner.go_on_from(checkpoint(30));
+  const auto thrown = thrown_by([&] { stale.save(content_of(tensors, 31, 30)); });
+  EXPECT_EQ(thrown.code, ExitCode::RunHeld);
+  EXPECT_THAT(thrown.text, HasSubstr("another job has taken over"));
+  EXPECT_EQ(newest(), checkpoint(30));
+  owner.save(content_of(tensors, 32, 30));
+  EXPECT_EQ(newest(2), checkpoint(32));
+}
+
+/// It was stopped between its last look and its rename, and woke up.
+TEST_F(BranchTest, WhatAReplacedOwnerPublishesTooLateIsPassedOver) {
+  {
+    distributed::LoopbackCommunicator alone;
+    Hdf5CheckpointStore stale{alone, logger_, options()};
+    auto tensors = sample_tensors(30);
+    for (const int step : {30, 40}) stale.save(content_of(tensors, step, 30));
+  }
+  fs::rename(checkpoint(40), root_ / "late");
+  go_on_from(checkpoint(30));
+  fs::rename(root_ / "late", checkpoint(40));
+  EXPECT_EQ(newest(2), checkpoint(30));
+  EXPECT_THAT(logger_.warnings(), ElementsAre(HasSubstr("passed over " + checkpoint(40).string())));
+  go_on_from(checkpoint(30), 31);
+  EXPECT_EQ(newest(), checkpoint(31));
+}
+
+TEST_F(BranchTest, ARunMayGoBackToTheBranchThatItLeft) {
+  go_on_from(checkpoint(2));
+  EXPECT_EQ(newest(), checkpoint(2));
+  go_on_from(checkpoint(20));
+  EXPECT_EQ(newest(), checkpoint(20));
+  go_on_from(checkpoint(10), 11);
+  EXPECT_EQ(newest(), checkpoint(11));
+}
+
+TEST_F(BranchTest, ATornEpochIsNone) {
+  go_on_from(checkpoint(10));
+  write_file(run_ / "epochs" / "000099.json", "{");
+  EXPECT_EQ(newest(), checkpoint(10));
+  go_on_from(checkpoint(10), 12);
+  EXPECT_TRUE(fs::exists(run_ / "epochs" / "000100.json"));
+  EXPECT_EQ(newest(), checkpoint(12));
+}
+
 /// What a load reads is not read again, and every byte counts all the same.
 class LoadingTest : public CheckpointTest {
  protected:

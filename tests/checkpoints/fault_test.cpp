@@ -265,8 +265,8 @@ TEST_F(CheckpointTest, AReadErrorWhileVerifyingIsAReasonToRefuse) {
       EXPECT_EQ(found, logger.warnings().empty() ? checkpoint(20) : checkpoint(10));
       refused += found == checkpoint(10);
     } catch (const CheckpointError& error) {
-      EXPECT_EQ(error.exit_code(), ExitCode::Io) << files.hit_call();  // the listing itself
-      EXPECT_THAT(files.hit_call(), HasSubstr("list"));
+      EXPECT_EQ(error.exit_code(), ExitCode::Io) << files.hit_call();
+      EXPECT_THAT(files.hit_call(), AnyOf(HasSubstr("list"), HasSubstr("/epochs"))) << "what all depends on";
     }
   }
   EXPECT_GT(refused, 5);

@@ -391,6 +391,7 @@ TEST_F(RoundTripTest, EqualContentGivesEqualBytes) {
   save(1, 1, 2);
   const auto first = read_file(checkpoint(1) / "rank-00001-of-00002.h5");
   const auto manifest = read_file(checkpoint(1) / "manifest.json");
+  fs::remove_all(run_);  // another start in the same folder would be another epoch
   save(1, 1, 2);
   EXPECT_EQ(read_file(checkpoint(1) / "rank-00001-of-00002.h5"), first);
   EXPECT_EQ(read_file(checkpoint(1) / "manifest.json"), manifest);

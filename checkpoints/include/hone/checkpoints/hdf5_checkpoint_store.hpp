@@ -18,7 +18,9 @@
 namespace hone::checkpoints {
 
 namespace detail {
+struct Epoch;
 struct Manifest;
+struct Origin;
 struct SavePlan;
 class SaveInFlight;
 class SnapshotBuffer;
@@ -84,6 +86,8 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   void publish(const detail::SavePlan& plan, const detail::Manifest& manifest);
   void retain(const std::filesystem::path& written, std::optional<std::int64_t> best_step);
   void void_save();
+  void begin_epoch(const std::optional<detail::Origin>& parent);
+  std::optional<detail::Origin> newest_of_run();
   void set_left_ones_aside(const std::filesystem::path& written);
   std::optional<std::string> problem_of(const std::filesystem::path& checkpoint, const Load& load);
   std::vector<std::string> list_everywhere();
@@ -94,6 +98,7 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   FileOps& files_;
   /// What load_tensors() has read and found good since problem_of() began: detail::VerifiedEntries.
   std::set<std::pair<std::string, std::int64_t>> verified_;
+  std::unique_ptr<detail::Epoch> epoch_;  ///< rank 0: from go_on_from() or the first save on
   /// Rank 0: of go_on_from(), until the next save.
   std::vector<std::filesystem::path> left_;
   bool has_misfit_ = false;  ///< load_tensors() was asked for what the checkpoint is not of
