@@ -64,9 +64,11 @@ std::optional<Epoch> read_epoch(FileOps& files, const std::filesystem::path& fol
     const auto json = nlohmann::json::parse(text);
     Epoch epoch{number, std::nullopt};
     const auto& parent = json.at("parent");
-    if (!parent.is_null()) {
-      epoch.parent = Origin{parent.at("epoch").get<std::int64_t>(), parent.at("step").get<std::int64_t>()};
+    if (parent.is_null()) return epoch;
+    for (const char* key : {"epoch", "step"}) {
+      if (!parent.at(key).is_number_integer()) return std::nullopt;
     }
+    epoch.parent = Origin{parent.at("epoch").get<std::int64_t>(), parent.at("step").get<std::int64_t>()};
     return epoch;
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;

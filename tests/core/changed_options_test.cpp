@@ -36,6 +36,19 @@ TEST(ChangedOptions, WhatWasNotThereAndWhatCannotBeRead) {
   }
 }
 
+/// Found by scripts/fuzz.sh: the first had no end.
+TEST(ChangedOptions, AliasesWithoutAnEndCountAsEmpty) {
+  EXPECT_EQ(shown("keep: &a\n  count: 2\n  more: *a\n", "seed: 1\n"), Lines{"seed: nothing -> 1"});
+  std::string bomb = "l0: &l0 {a: 1, b: 2, c: 3, d: 4, e: 5, f: 6, g: 7, h: 8, i: 9, j: 10}\n";
+  for (int i = 1; i < 7; ++i) {
+    const auto below = "*l" + std::to_string(i - 1);
+    bomb += "l" + std::to_string(i) + ": &l" + std::to_string(i) + " {";
+    for (char key = 'a'; key <= 'j'; ++key) bomb += std::string{key} + ": " + below + ", ";
+    bomb += "}\n";
+  }
+  EXPECT_EQ(shown(bomb, "seed: 1\n"), Lines{"seed: nothing -> 1"});
+}
+
 TEST(ChangedOptions, AFlagIsAsAShellTakesIt) {
   EXPECT_EQ(as_flag("learning_rate", "5.0e-05"), "--learning_rate 5.0e-05");
   EXPECT_EQ(as_flag("save.steps", "null"), "--save.steps null");

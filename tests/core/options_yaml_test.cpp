@@ -145,6 +145,7 @@ TEST(OptionYaml, BrokenTextHasAPosition) {
               HasSubstr("a second YAML document"));
   EXPECT_THAT(bound.yaml_error_of("a: *nowhere\n"), HasSubstr("not YAML: "));
   EXPECT_THAT(bound.yaml_error_of(std::string(100000, '[')), HasSubstr("not YAML: "));
+  EXPECT_THAT(bound.yaml_error_of(",{a: b}\n"), HasSubstr("run.yaml:1:")) << "YAML::LoadAll() never ends here";
 }
 
 TEST(OptionYaml, AnAliasWorksAndSaysWhere) {

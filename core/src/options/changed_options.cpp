@@ -11,11 +11,19 @@ namespace {
 
 using Flat = std::vector<std::pair<std::string, std::string>>;  // dotted name, value as YAML
 
-void flatten(const YAML::Node& node, const std::string& prefix, Flat& into) {
+/// No configuration of ours has more. Aliases to aliases would make billions of a few lines, and one
+/// to what it stands in has no end.
+constexpr int kMostParts = 8;
+constexpr std::size_t kMostOptions = 10'000;
+
+void flatten(const YAML::Node& node, const std::string& prefix, Flat& into, int parts = 1) {
+  if (parts > kMostParts || into.size() > kMostOptions) {
+    throw YAML::Exception{node.Mark(), "too many options"};
+  }
   for (const auto& pair : node) {
     const auto name = prefix + pair.first.Scalar();
     if (pair.second.IsMap()) {
-      flatten(pair.second, name + '.', into);
+      flatten(pair.second, name + '.', into, parts + 1);
     } else {
       into.emplace_back(name, pair.second.IsNull() ? "null" : YAML::Dump(pair.second));
     }
@@ -39,8 +47,7 @@ std::vector<ChangedOption> changed_options(std::string_view before, std::string_
   const Flat old_values = flat(before);
   std::vector<ChangedOption> changes;
   for (const auto& [name, value] : flat(after)) {
-    const auto found = std::find_if(old_values.begin(), old_values.end(),
-                                    [&](const auto& option) { return option.first == name; });
+    const auto found = std::ranges::find(old_values, name, &Flat::value_type::first);
     const std::string old_value = found == old_values.end() ? "nothing" : found->second;
     if (old_value != value) changes.push_back({name, old_value, value});
   }

@@ -1,13 +1,45 @@
 #include "options/option_yaml.hpp"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <sstream>
 #include <utility>
+#include <vector>
 
 namespace hone::detail {
 namespace {
+
+/// Hears where documents begin, and nothing else.
+class DocumentStarts final : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark& mark) override { starts.push_back(mark); }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+  std::vector<YAML::Mark> starts;
+};
+
+/// YAML::LoadAll() would say as much, but for texts such as ",{a: b}" on which it never ends.
+std::optional<YAML::Mark> start_of_second_document(const std::string& text) {
+  std::istringstream stream{text};
+  YAML::Parser parser{stream};
+  DocumentStarts documents;
+  for (int i = 0; i < 2; ++i) parser.HandleNextDocument(documents);
+  if (documents.starts.size() < 2) return std::nullopt;
+  return documents.starts[1];
+}
 
 class YamlReader {
  public:
@@ -15,11 +47,11 @@ class YamlReader {
 
   OptionReading read(std::string_view text) {
     try {
-      const auto documents = YAML::LoadAll(std::string{text});
-      if (documents.size() > 1) {
-        problem(documents[1].Mark(), "a second YAML document; one file holds one set of options");
+      const auto document = YAML::Load(std::string{text});
+      if (const auto second = start_of_second_document(std::string{text})) {
+        problem(*second, "a second YAML document; one file holds one set of options");
       }
-      if (!documents.empty() && !documents.front().IsNull()) read_map(documents.front(), "");
+      if (!document.IsNull()) read_map(document, "");
     } catch (const YAML::Exception& error) {
       problem(error.mark, "not YAML: " + error.msg);
     }
@@ -122,14 +154,15 @@ class YamlReader {
 
 /// Options by section, in the order of declaration.
 struct YamlTree {
+  std::string key;
   const Option* option = nullptr;
-  std::vector<std::pair<std::string, YamlTree>> children;
+  std::vector<YamlTree> children = {};
 
   YamlTree& child(const std::string& name) {
-    for (auto& [key, tree] : children) {
-      if (key == name) return tree;
-    }
-    return children.emplace_back(name, YamlTree{}).second;
+    const auto found = std::ranges::find(children, name, &YamlTree::key);
+    if (found != children.end()) return *found;
+    children.push_back({name});
+    return children.back();
   }
 
   void insert(const std::string& name, const Option& leaf) {
@@ -165,8 +198,8 @@ void emit_value(YAML::Emitter& out, const Option& option) {
 
 void emit_map(YAML::Emitter& out, const YamlTree& tree) {
   out << YAML::BeginMap;
-  for (const auto& [key, child] : tree.children) {
-    out << YAML::Key << key << YAML::Value;
+  for (const auto& child : tree.children) {
+    out << YAML::Key << child.key << YAML::Value;
     if (child.option) {
       emit_value(out, *child.option);
     } else {
