@@ -43,7 +43,9 @@ set(HONE_SANITIZER_ENVIRONMENT
 # loop_command_reward_test: ThreadSanitizer makes a fork of vfork, whose child then cannot tell its
 #   parent that the program did not start.
 set(sanitized_thread
-  backend_name_test batch_rows_test bucket_countdown_test buffer_partition_test control_channel_test device_sharing_test
+  backend_name_test batch_rows_test bucket_countdown_test buffer_partition_test
+  checkpoints.branch checkpoints.damage checkpoints.fault checkpoints.retention checkpoints.round_trip
+  control_channel_test device_sharing_test
   distributed_internals_test fake_nccl_test flight_recorder_test loopback_communicator_test
   mpi_communicator_test mpi_exit_test nccl_api_test nccl_communicator_test nccl_fault_test
   nccl_header_test nccl_mpi_test nccl_watchdog_test node_memory_test plans_property_test plans_test

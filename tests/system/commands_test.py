@@ -6,7 +6,7 @@ import re
 import unittest
 from pathlib import Path
 
-from harness import SystemTest, checkpoints, flip_a_byte, read_lines, write_lines
+from harness import PATIENCE_S, SystemTest, checkpoints, flip_a_byte, read_lines, write_lines
 from loop_job import LoopTest
 
 COMMANDS = ("run", "train", "generate", "eval", "export", "inspect", "bench", "env")
@@ -342,7 +342,7 @@ class Environment(SystemTest):
             after = os.times()
             return after.children_user + after.children_system - before.children_user - before.children_system
 
-        self.assertLess(min(seconds() for _ in range(5)), 0.6)
+        self.assertLess(min(seconds() for _ in range(5)), 0.01 * PATIENCE_S)
 
     def test_help(self) -> None:
         overview = self.hone("--help").out

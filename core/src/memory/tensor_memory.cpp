@@ -4,6 +4,9 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <cstddef>
+#include <new>
+
 #include "hone/core/memory/page_heap.hpp"
 
 namespace hone {
@@ -56,8 +59,10 @@ class KeepingAllocator final : public c10::Allocator {
 }  // namespace
 
 void keep_tensor_memory() {
+  // Never destroyed, for tensors of static lifetime come back to it.
+  alignas(KeepingAllocator) static std::byte memory[sizeof(KeepingAllocator)];
   static const bool once = [] {
-    c10::SetCPUAllocator(new KeepingAllocator, /*priority=*/1);
+    c10::SetCPUAllocator(new (memory) KeepingAllocator, /*priority=*/1);
     return true;
   }();
   static_cast<void>(once);
