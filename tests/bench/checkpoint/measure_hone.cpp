@@ -1,7 +1,7 @@
 // Times of a save and of a load by the shipping store, for tests/bench/checkpoint.py.
 //
-//   checkpoint_bench RUN_DIRECTORY BYTES        a line of JSON for each line "save", "stall" or "load" on
-//                                               standard input; {} when it is ready
+//   checkpoint_bench RUN_DIRECTORY BYTES        a line of JSON for each line "save", "stall", "load" or
+//                                               "read" on standard input; {} when it is ready
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -93,11 +93,12 @@ int main(int argc, char** argv) {
   distributed::LoopbackCommunicator alone;
   NullLogger log;
   std::int64_t step = 0;
+  checkpoints::Hdf5CheckpointStore store{alone, log, {.run_directory = run}};
+  store.prepare_saves(state.views());  // kept from save to save, as by a trainer
   std::puts("{}");
   std::fflush(stdout);
   for (std::string order; std::getline(std::cin, order);) {
     double seconds = 0.0, beside = 0.0, stall = 0.0;
-    checkpoints::Hdf5CheckpointStore store{alone, log, {.run_directory = run}};
     const CheckpointContent content{
         .step = ++step, .tensors = state.views(), .state_json = "{}", .add_files = {}};
     if (order == "save") {
@@ -115,16 +116,16 @@ int main(int argc, char** argv) {
     } else if (order == "stall") {
       fs::remove_all(run);
       ::sync();
-      store.prepare_saves(content.tensors);
       const auto start = std::chrono::steady_clock::now();
       store.start_save(content);
       stall = seconds_since(start);
       store.finish_save();
       seconds = seconds_since(start);
+    } else if (order == "read") {
+      forget_cached(run);
+      seconds = plain_read(run, state.bytes());
     } else {
       std::memset(state.bytes().data(), 0, state.bytes().size());
-      forget_cached(run);
-      beside = plain_read(run, state.bytes());
       forget_cached(run);
       const auto start = std::chrono::steady_clock::now();
       const auto load = [&](const fs::path& newest) { store.load_tensors(newest, state.views()); };
