@@ -7,7 +7,6 @@
 #include <charconv>
 #include <cstdio>
 #include <limits>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -82,7 +81,8 @@ Epoch begin_epoch(FileOps& files, const std::filesystem::path& run_directory,
   const auto folder = run_directory / kFolder;
   ensure_directory(files, folder);
   const auto numbers = numbers_in(files, folder);
-  const Epoch epoch{numbers.empty() ? 1 : numbers.back() + 1, parent};
+  const auto last = std::max(numbers.empty() ? 0 : numbers.back(), parent ? parent->epoch : 0);
+  const Epoch epoch{last + 1, parent};
   // Creating fails where another has been quicker: two owners that know nothing of each other.
   write_new_file(files, folder / name_of(epoch.number), to_json(parent));
   sync_directory(files, folder);
@@ -97,28 +97,27 @@ void require_newest(FileOps& files, const std::filesystem::path& run_directory,
                             std::to_string(numbers.back()) + ", this one is " +
                             std::to_string(epoch.number) +
                             "). Stop this one, or give it an output_dir of its own",
-                        ExitCode::RunHeld};
+                        ExitCode::Environment};
 }
 
-Lineage::Lineage(FileOps& files, const std::filesystem::path& run_directory) {
+Lineage::Lineage(FileOps& files, const std::filesystem::path& run_directory,
+                 std::span<const Origin> present) {
   const auto folder = run_directory / kFolder;
-  std::map<std::int64_t, Epoch> epochs;
-  for (const auto number : numbers_in(files, folder)) {
-    if (const auto epoch = read_epoch(files, folder, number)) epochs[number] = *epoch;
-  }
-  if (epochs.empty()) return;
-  newest_ = epochs.rbegin()->first;
-  ends_.push_back({newest_, std::numeric_limits<std::int64_t>::max()});
-  for (auto at = epochs.find(newest_); at != epochs.end() && at->second.parent;) {
-    const auto parent = *at->second.parent;
-    if (parent.epoch >= at->first) break;  // no file of ours: ancestors are older
-    ends_.push_back(parent);
-    at = epochs.find(parent.epoch);
+  const auto numbers = numbers_in(files, folder);
+  std::int64_t newest = 0;
+  for (const auto& checkpoint : present) newest = std::max(newest, checkpoint.epoch);
+  if (newest == 0) return;
+  ends_.push_back({newest, std::numeric_limits<std::int64_t>::max()});
+  for (auto at = newest; std::ranges::binary_search(numbers, at);) {
+    const auto epoch = read_epoch(files, folder, at);
+    if (!epoch || !epoch->parent || epoch->parent->epoch >= at) break;  // ancestors are older
+    ends_.push_back(*epoch->parent);
+    at = epoch->parent->epoch;
   }
 }
 
 bool Lineage::has(const Origin& checkpoint) const {
-  if (newest_ == 0 || checkpoint.epoch > newest_) return true;
+  if (ends_.empty()) return true;
   return std::ranges::any_of(ends_, [&](const Origin& end) {
     return end.epoch == checkpoint.epoch && checkpoint.step <= end.step;
   });

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "hone/checkpoints/file_ops.hpp"
@@ -23,23 +24,23 @@ struct Epoch {
 Epoch begin_epoch(FileOps& files, const std::filesystem::path& run_directory,
                   std::optional<Origin> parent);
 
-/// Throws: CheckpointError, RunHeld, where a later epoch has begun.
+/// Throws: CheckpointError, Environment, where a later epoch has begun: no disk's fault, and no save
+/// will ever succeed again.
 void require_newest(FileOps& files, const std::filesystem::path& run_directory, const Epoch& epoch);
 
-/// The newest epoch and what it came from. Without any epoch all is of the run, as it was before
+/// The newest epoch that has a checkpoint, and what it came from. One that has none leaves nothing:
+/// it may have ended before it did anything. Without any epoch all is of the run, as it was before
 /// there were epochs.
 class Lineage {
  public:
-  /// Throws: CheckpointError where the folder of epochs cannot be read.
-  Lineage(FileOps& files, const std::filesystem::path& run_directory);
+  /// `present`: the checkpoints that there are. Throws: CheckpointError where epochs cannot be read.
+  Lineage(FileOps& files, const std::filesystem::path& run_directory,
+          std::span<const Origin> present);
 
   /// Whether the run has a checkpoint of that epoch and step behind it.
   bool has(const Origin& checkpoint) const;
-  /// 0: there is none.
-  std::int64_t newest() const { return newest_; }
 
  private:
-  std::int64_t newest_ = 0;
   std::vector<Origin> ends_;  ///< of each epoch on the way back the last step that counts
 };
 

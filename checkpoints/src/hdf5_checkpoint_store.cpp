@@ -62,6 +62,12 @@ void add_files(const CheckpointContent& content, const std::filesystem::path& fo
 
 }  // namespace
 
+struct Hdf5CheckpointStore::Found {
+  std::filesystem::path path;
+  std::optional<detail::Origin> origin;  ///< none where the manifest is not read
+  bool is_of_run = true;
+};
+
 Hdf5CheckpointStore::Hdf5CheckpointStore(Communicator& communicator, Logger& logger,
                                          StoreOptions options, FileOps* files)
     : communicator_(communicator),
@@ -79,7 +85,14 @@ Hdf5CheckpointStore::Hdf5CheckpointStore(Communicator& communicator, Logger& log
   }
 }
 
-Hdf5CheckpointStore::~Hdf5CheckpointStore() = default;
+Hdf5CheckpointStore::~Hdf5CheckpointStore() {
+  if (!in_flight_) return;
+  const auto failure = in_flight_->end_alone();
+  if (failure.empty()) return;
+  logger_.warning(failed_save(options_.run_directory, in_flight_->plan().step,
+                              CheckpointError{failure, ExitCode::Io})
+                      .what());
+}
 
 std::filesystem::path Hdf5CheckpointStore::save(const CheckpointContent& content) {
   begin(content, Source::Callers);
@@ -87,6 +100,7 @@ std::filesystem::path Hdf5CheckpointStore::save(const CheckpointContent& content
 }
 
 void Hdf5CheckpointStore::prepare_saves(std::span<const TensorBytes> tensors) {
+  if (in_flight_) return;  // it is being written from
   snapshot_->reserve(detail::share_of(tensors, communicator_.rank(), communicator_.size()));
 }
 
@@ -97,16 +111,29 @@ void Hdf5CheckpointStore::start_save(const CheckpointContent& content) {
 bool Hdf5CheckpointStore::save_is_settled() const { return in_flight_ && in_flight_->is_settled(); }
 
 void Hdf5CheckpointStore::begin(const CheckpointContent& content, Source source) {
+  settle_stray_save();
   save_began_ = std::chrono::steady_clock::now();
   try {
     launch(content, source);
+  } catch (const CommunicatorError&) {
+    abandon_save();
+    throw;
   } catch (const CheckpointError& error) {
     void_save();
     throw failed_save(options_.run_directory, content.step, error);
   }
 }
 
-/// Until the thread is there nothing but the temporary folder is touched.
+/// What a caller that an error has thrown out of its work has left behind. On every rank alike.
+void Hdf5CheckpointStore::settle_stray_save() {
+  if (!in_flight_) return;
+  try {
+    finish_save();
+  } catch (const CheckpointError& error) {
+    if (communicator_.rank() == 0) logger_.warning(error.what());
+  }
+}
+
 void Hdf5CheckpointStore::launch(const CheckpointContent& content, Source source) {
   detail::require_agreed_content(communicator_, content);
   const int rank = communicator_.rank();
@@ -121,7 +148,8 @@ void Hdf5CheckpointStore::launch(const CheckpointContent& content, Source source
                         .share = {}};
   agreed(communicator_, [&] {
     if (rank != 0) return;
-    if (!epoch_) begin_epoch(newest_of_run());
+    if (!epoch_) begin_epoch(is_afresh_ ? std::nullopt : newest_of_run());
+    detail::require_newest(files_, options_.run_directory, *epoch_);
     plan.epoch = *epoch_;
     plan.nonce = detail::make_nonce();
     detail::remove_leftovers(files_, options_.run_directory, logger_);
@@ -145,10 +173,11 @@ std::filesystem::path Hdf5CheckpointStore::finish_save() {
   try {
     // First the shares: where one of them failed, rank 0 would wait for it.
     agreed(communicator_, [&] { in_flight_->wait_for_share(); });
+    in_flight_->expect_notes();
     agreed(communicator_, [&] { in_flight_->wait_for_end(); });
     in_flight_.reset();
   } catch (const CommunicatorError&) {
-    in_flight_->give_up();  // the shares of lost peers will not come
+    abandon_save();
     throw;
   } catch (const CheckpointError& error) {
     void_save();
@@ -157,26 +186,48 @@ std::filesystem::path Hdf5CheckpointStore::finish_save() {
   return options_.run_directory / detail::checkpoint_name(step);
 }
 
-/// On every rank alike.
-void Hdf5CheckpointStore::void_save() {
+/// The shares of lost peers will not come.
+void Hdf5CheckpointStore::abandon_save() {
   if (in_flight_) in_flight_->give_up();
   in_flight_.reset();
+}
+
+/// On every rank alike.
+void Hdf5CheckpointStore::void_save() {
+  abandon_save();
   communicator_.barrier();  // now nobody writes there any more
-  if (communicator_.rank() == 0) {
+  if (communicator_.rank() == 0 && is_owner()) {
     detail::remove_leftovers(files_, options_.run_directory, logger_);
+  }
+}
+
+/// Rank 0's view. What another owner is about to write is not this one's to clear away.
+bool Hdf5CheckpointStore::is_owner() {
+  try {
+    if (epoch_) detail::require_newest(files_, options_.run_directory, *epoch_);
+    return epoch_ != nullptr;
+  } catch (const CheckpointError&) {
+    return false;
   }
 }
 
 /// On rank 0's writer.
 void Hdf5CheckpointStore::publish(const detail::SavePlan& plan, const detail::Manifest& manifest) {
   detail::require_newest(files_, options_.run_directory, plan.epoch);
+  for (const auto& entry : manifest.rank_files) {  // nobody has cleared them away
+    auto file = detail::File::open(files_, plan.folder / entry.file);
+    const auto bytes = file.size();
+    file.close();
+    if (bytes == entry.bytes) continue;
+    throw CheckpointError{entry.file + " is not as long as it was written", ExitCode::Io};
+  }
   const auto path = detail::publish(files_, options_.run_directory, plan.folder, plan.step, plan.nonce);
   refused_.erase(path);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - save_began_;
   char seconds[32];
   std::snprintf(seconds, sizeof seconds, " in %.2f s", elapsed.count());
   logger_.info("saved " + path.filename().string() + ": " + extent_of(manifest) + seconds);
-  retain(path, plan.best_step);
+  if (is_owner()) retain(path, plan.best_step);
 }
 
 /// The new checkpoint is durable: whatever fails from here on is a warning.
@@ -185,11 +236,15 @@ void Hdf5CheckpointStore::retain(const std::filesystem::path& written,
   set_left_ones_aside(written);
   if (options_.save_total_limit) {
     try {
+      auto others = refused_;
+      for (const auto& found : found_in_run_directory()) {
+        if (!found.is_of_run) others.insert(found.path);
+      }
       detail::trash_surplus(files_, options_.run_directory,
                             {.limit = *options_.save_total_limit,
                              .every = options_.save_keep_steps,
                              .best_step = best_step},
-                            written, refused_);
+                            written, others);
     } catch (const CheckpointError& error) {
       logger_.warning(std::string{"more checkpoints than save_total_limit stay: "} + error.what());
     }
@@ -223,6 +278,7 @@ std::optional<std::string> Hdf5CheckpointStore::problem_of(const std::filesystem
 }
 
 bool Hdf5CheckpointStore::load_newest(const Load& load) {
+  settle_stray_save();
   const auto names = list_everywhere();
   std::string reasons;
   for (const auto& name : names) {
@@ -235,13 +291,15 @@ bool Hdf5CheckpointStore::load_newest(const Load& load) {
       logger_.warning("refused " + path.string() + ": " + *problem);
     }
   }
-  if (names.empty()) return false;
+  is_afresh_ = names.empty();
+  if (is_afresh_) return false;
   throw CheckpointError{"no checkpoint in " + options_.run_directory.string() +
                         " is usable:" + reasons +
                         "\nMove them away to start from step 0, or restore one from a copy."};
 }
 
 void Hdf5CheckpointStore::go_on_from(const std::filesystem::path& checkpoint) {
+  settle_stray_save();
   agreed(communicator_, [&] {
     left_.clear();
     if (communicator_.rank() != 0) return;
@@ -264,12 +322,27 @@ void Hdf5CheckpointStore::begin_epoch(const std::optional<detail::Origin>& paren
       detail::begin_epoch(files_, options_.run_directory, parent));
 }
 
+/// Newest first. What this program cannot read may be of the run.
+std::vector<Hdf5CheckpointStore::Found> Hdf5CheckpointStore::found_in_run_directory() {
+  std::vector<std::optional<detail::Origin>> origins;
+  std::vector<detail::Origin> present;
+  const auto checkpoints = detail::find_checkpoints(files_, options_.run_directory);
+  for (const auto& checkpoint : checkpoints) {
+    origins.push_back(detail::origin_of(files_, checkpoint.path));
+    if (origins.back()) present.push_back(*origins.back());
+  }
+  const detail::Lineage lineage{files_, options_.run_directory, present};
+  std::vector<Found> found;
+  for (std::size_t i = 0; i < checkpoints.size(); ++i) {
+    found.push_back({checkpoints[i].path, origins[i], !origins[i] || lineage.has(*origins[i])});
+  }
+  return found;
+}
+
 /// Who saves without having been told what the run goes on from leaves nothing behind.
 std::optional<detail::Origin> Hdf5CheckpointStore::newest_of_run() {
-  const detail::Lineage lineage{files_, options_.run_directory};
-  for (const auto& found : detail::find_checkpoints(files_, options_.run_directory)) {
-    const auto origin = detail::origin_of(files_, found.path);
-    if (origin && lineage.has(*origin)) return origin;
+  for (const auto& found : found_in_run_directory()) {
+    if (found.is_of_run && found.origin) return found.origin;
   }
   return std::nullopt;
 }
@@ -303,15 +376,14 @@ std::vector<std::string> Hdf5CheckpointStore::list_everywhere() {
   agreed(communicator_, [&] {
     if (communicator_.rank() != 0) return;
     detail::restore_replaced(files_, options_.run_directory);
-    const detail::Lineage lineage{files_, options_.run_directory};
-    for (const auto& found : detail::find_checkpoints(files_, options_.run_directory)) {
-      const auto origin = detail::origin_of(files_, found.path);
-      if (!origin || lineage.has(*origin)) {
+    for (const auto& found : found_in_run_directory()) {
+      if (found.is_of_run) {
         joined += found.path.filename().string() + '\n';
         continue;
       }
       logger_.warning("passed over " + found.path.string() + ": it is of epoch " +
-                      std::to_string(origin->epoch) + " of this run, which has gone on from before it");
+                      std::to_string(found.origin->epoch) +
+                      " of this run, which has gone on from before it");
     }
   });
   std::istringstream lines{broadcast_string(communicator_, joined)};

@@ -81,7 +81,11 @@ std::string write_manifest(const Manifest& manifest) {
     text += ",\n" + lines("other_files", manifest.other_files);
     text += ",\n" + line("state", manifest.state_json);
     const std::string digest = sha256_of(text);
-    return text.append(kDigestHead).append(digest).append(kDigestTail);
+    text.append(kDigestHead).append(digest).append(kDigestTail);
+    if (static_cast<std::int64_t>(text.size()) <= kMaxManifestBytes) return text;
+    throw CheckpointError{"the manifest would have " + std::to_string(text.size()) +
+                              " bytes, and nobody reads more than " + std::to_string(kMaxManifestBytes),
+                          ExitCode::Internal};
   } catch (const nlohmann::json::exception& error) {  // a name that is not UTF-8
     throw CheckpointError{std::string{"the manifest cannot be written: "} + error.what(),
                           ExitCode::Internal};

@@ -14,7 +14,8 @@ inline constexpr std::string_view kManifestName = "manifest.json";
 inline constexpr std::string_view kFormatName = "hone-checkpoint";
 /// Raised when an older reader would misread the folder; see FORMAT.md.
 inline constexpr int kFormatVersion = 3;
-inline constexpr std::int64_t kMaxManifestBytes = std::int64_t{256} << 20;
+/// Some 25,000 entries: what a hostile one may make a reader hold is bounded by that.
+inline constexpr std::int64_t kMaxManifestBytes = std::int64_t{6} << 20;
 
 /// One HDF5 file. `layout_digest` covers every byte of it that belongs to no tensor, in file order.
 struct RankFileEntry {
@@ -67,7 +68,8 @@ struct Manifest {
 /// "rank-00000-of-00002.h5".
 std::string rank_file_name(int rank, int world_size);
 
-/// The content of manifest.json: one entry a line, its own digest last.
+/// The content of manifest.json: one entry a line, its own digest last. Throws: CheckpointError for
+/// more than kMaxManifestBytes.
 std::string write_manifest(const Manifest& manifest);
 
 /// Reads what write_manifest() wrote, and believes nothing: digest, types, names, that every tensor

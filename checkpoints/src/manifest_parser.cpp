@@ -6,6 +6,7 @@
 
 #include "digest.hpp"
 #include "hdf5_layout.hpp"
+#include "hone/core/data/detail/json_line.hpp"
 #include "hone/core/error.hpp"
 #include "manifest.hpp"
 #include "manifest_format.hpp"
@@ -16,6 +17,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kMaxWorldSize = 99'999;  // five digits in a file name
+constexpr int kMaxDepth = 8;
 
 [[noreturn]] void refuse(const std::string& reason) {
   throw CheckpointError{std::string{kManifestName} + ": " + reason};
@@ -31,7 +33,8 @@ Json parse_authentic(std::string_view text) {
   const auto body = text.substr(0, text.size() - tail);
   const auto digest = text.substr(body.size() + kDigestHead.size(), kSha256Characters);
   if (digest != sha256_of(body)) refuse("its own digest does not match: the text was changed");
-  return Json::parse(text);
+  return hone::detail::parse_json(std::string{text}, std::string{kManifestName},
+                                  {.max_depth = kMaxDepth});
 }
 
 std::int64_t integer(const Json& object, const char* key) {
@@ -205,6 +208,8 @@ Manifest parse_manifest(std::string_view text) {
     return manifest;
   } catch (const Json::exception& error) {
     refuse(error.what());
+  } catch (const InputError& error) {  // names the manifest
+    throw CheckpointError{error.what()};
   }
 }
 

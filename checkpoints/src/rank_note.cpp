@@ -1,8 +1,6 @@
 #include "rank_note.hpp"
 
-#include <fcntl.h>
-
-#include <cerrno>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -37,12 +35,12 @@ RankContribution decode(const std::string& text) {
   return contribution;
 }
 
+/// By the folder's list: a network file system may remember for a minute that a name is not there,
+/// and a folder that somebody has removed is an error.
 bool is_there(FileOps& files, const std::filesystem::path& path) {
-  const int fd = files.open(path, O_RDONLY | O_NOFOLLOW);
-  if (fd == -ENOENT) return false;
-  if (fd < 0) throw file_error("open", path, -fd);
-  if (const int result = files.close(fd); result < 0) throw file_error("close", path, -result);
-  return true;
+  const auto name = path.filename().string();
+  return std::ranges::any_of(list_directory(files, path.parent_path()),
+                             [&](const DirectoryEntry& entry) { return entry.name == name; });
 }
 
 }  // namespace

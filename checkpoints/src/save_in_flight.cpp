@@ -72,11 +72,26 @@ SaveInFlight::SaveInFlight(FileOps& files, SavePlan plan, Publish publish)
       writer_([this] { run(); }) {}
 
 SaveInFlight::~SaveInFlight() {
-  wait_no_longer_than(Clock::now() + kPatience);
+  end_alone();
   writer_.join();
 }
 
 void SaveInFlight::give_up() { wait_no_longer_than(Clock::now()); }
+
+void SaveInFlight::expect_notes() { wait_no_longer_than(Clock::now() + kVisible); }
+
+std::string SaveInFlight::end_alone() {
+  try {
+    wait_for_share();
+    wait_no_longer_than(Clock::now() + kPatience);
+    wait_for_end();
+    return {};
+  } catch (const std::exception& error) {
+    return error.what();
+  } catch (...) {
+    return "its writer was ended";
+  }
+}
 
 void SaveInFlight::wait_no_longer_than(Clock::time_point until) {
   const std::lock_guard lock{mutex_};

@@ -5,6 +5,7 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <string>
 #include <thread>
 
 #include "hone/checkpoints/file_ops.hpp"
@@ -24,7 +25,7 @@ class SaveInFlight {
   using Publish = std::function<void(const SavePlan&, const Manifest&)>;
 
   SaveInFlight(FileOps& files, SavePlan plan, Publish publish);
-  /// Waits for the writer, but on rank 0 no longer than kPatience for the other ranks' shares.
+  /// As end_alone().
   ~SaveInFlight();
   SaveInFlight(const SaveInFlight&) = delete;
   SaveInFlight& operator=(const SaveInFlight&) = delete;
@@ -39,8 +40,15 @@ class SaveInFlight {
   void wait_for_end();
   /// Rank 0 is not to wait for shares that are not there yet.
   void give_up();
+  /// All ranks have left their notes: rank 0 waits for them to be seen, no longer than a file system
+  /// may take for that.
+  void expect_notes();
+  /// Waits for the writer, on rank 0 for kPatience for the other ranks' shares when its own is there.
+  /// What the writer met; empty where all is well.
+  std::string end_alone();
 
   static constexpr std::chrono::seconds kPatience{10};
+  static constexpr std::chrono::minutes kVisible{2};
 
  private:
   using Clock = std::chrono::steady_clock;

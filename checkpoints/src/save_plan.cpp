@@ -17,6 +17,9 @@
 namespace hone::checkpoints::detail {
 namespace {
 
+/// Escaped it may be twice as long, and the tables need room, too.
+constexpr std::size_t kMaxStateBytes = static_cast<std::size_t>(kMaxManifestBytes) / 4;
+
 [[noreturn]] void refuse(const std::string& reason) {
   throw CheckpointError{reason, ExitCode::Internal};
 }
@@ -34,6 +37,10 @@ void require_valid(const TensorBytes& tensor) {
 void require_valid_content(const CheckpointContent& content) {
   if (content.step < 0) refuse("step " + std::to_string(content.step) + " is negative");
   if (!nlohmann::json::accept(content.state_json)) refuse("the state text is not JSON");
+  if (content.state_json.size() > kMaxStateBytes) {
+    refuse("the state text has " + std::to_string(content.state_json.size()) + " bytes, at most " +
+           std::to_string(kMaxStateBytes) + " fit into a manifest: keep large things in files of your own");
+  }
   std::set<std::pair<std::string_view, std::int64_t>> names;
   for (const auto& tensor : content.tensors) {
     require_valid(tensor);

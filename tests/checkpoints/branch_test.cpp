@@ -85,7 +85,7 @@ TEST_F(BranchTest, AnOwnerThatWasReplacedPublishesNothingMore) {
   Hdf5CheckpointStore owner{alone, logger_, options()};
   owner.go_on_from(checkpoint(30));
   const auto thrown = thrown_by([&] { stale.save(content_of(tensors, 31, 30)); });
-  EXPECT_EQ(thrown.code, ExitCode::RunHeld);
+  EXPECT_EQ(thrown.code, ExitCode::Environment) << "no disk's fault: it is not tried again";
   EXPECT_THAT(thrown.text, HasSubstr("another job has taken over"));
   EXPECT_EQ(newest(), checkpoint(30));
   owner.save(content_of(tensors, 32, 30));
@@ -101,27 +101,44 @@ TEST_F(BranchTest, WhatAReplacedOwnerPublishesTooLateIsPassedOver) {
     for (const int step : {30, 40}) stale.save(content_of(tensors, step, 30));
   }
   fs::rename(checkpoint(40), root_ / "late");
-  go_on_from(checkpoint(30));
-  fs::rename(root_ / "late", checkpoint(40));
-  EXPECT_EQ(newest(2), checkpoint(30));
-  EXPECT_THAT(logger_.warnings(), ElementsAre(HasSubstr("passed over " + checkpoint(40).string())));
   go_on_from(checkpoint(30), 31);
-  EXPECT_EQ(newest(), checkpoint(31));
+  fs::rename(root_ / "late", checkpoint(40));
+  EXPECT_EQ(newest(2), checkpoint(31));
+  EXPECT_THAT(logger_.warnings(), ElementsAre(HasSubstr("passed over " + checkpoint(40).string())));
+  save(32, 32, 2, /*limit=*/2);
+  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(40), checkpoint(32), checkpoint(31)))
+      << "it takes no place of the run's own";
 }
 
 TEST_F(BranchTest, ARunMayGoBackToTheBranchThatItLeft) {
   go_on_from(checkpoint(2));
-  EXPECT_EQ(newest(), checkpoint(2));
-  go_on_from(checkpoint(20));
-  EXPECT_EQ(newest(), checkpoint(20));
-  go_on_from(checkpoint(10), 11);
-  EXPECT_EQ(newest(), checkpoint(11));
+  EXPECT_EQ(newest(), checkpoint(20)) << "nothing has come of it";
+  go_on_from(checkpoint(2), 3);
+  EXPECT_EQ(newest(), checkpoint(3));
+  for (const auto& name : leftovers()) {
+    if (name.starts_with(".aside-checkpoint-20-")) fs::rename(run_ / name, checkpoint(20));
+  }
+  EXPECT_EQ(newest(), checkpoint(3));
+  go_on_from(checkpoint(20), 21);
+  EXPECT_EQ(newest(), checkpoint(21));
+}
+
+/// Two that began with nothing, and know nothing of each other.
+TEST_F(BranchTest, AStartWithoutACheckpointHasNoParent) {
+  fs::remove_all(run_);
+  distributed::LoopbackCommunicator alone;
+  auto tensors = sample_tensors(5);
+  Hdf5CheckpointStore other{alone, logger_, options()}, own{alone, logger_, options()};
+  for (auto* store : {&other, &own}) EXPECT_EQ(store->find_newest(), std::nullopt);
+  other.save(content_of(tensors, 50, 5));
+  own.save(content_of(tensors, 10, 5));
+  EXPECT_EQ(newest(), checkpoint(10));
 }
 
 TEST_F(BranchTest, ATornEpochIsNone) {
-  go_on_from(checkpoint(10));
+  go_on_from(checkpoint(10), 11);
   write_file(run_ / "epochs" / "000099.json", "{");
-  EXPECT_EQ(newest(), checkpoint(10));
+  EXPECT_EQ(newest(), checkpoint(11));
   go_on_from(checkpoint(10), 12);
   EXPECT_TRUE(fs::exists(run_ / "epochs" / "000100.json"));
   EXPECT_EQ(newest(), checkpoint(12));

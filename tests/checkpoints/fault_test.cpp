@@ -160,7 +160,8 @@ TEST_P(FaultTest, FailingAtEveryCall) {
         EXPECT_THAT(thrown->text, HasSubstr(run_.string()));
         // Only a sync after the rename can fail with the new one in place, and it says so.
         EXPECT_EQ(is_new, thrown->text.find("is complete, but") != std::string::npos);
-        EXPECT_THAT(leftovers(), IsEmpty());
+        const auto own = ".tmp-checkpoint-" + std::to_string(GetParam().step);
+        EXPECT_THAT(leftovers(), ::testing::Not(::testing::Contains(::testing::StartsWith(own))));
       } else {
         EXPECT_TRUE(is_new);
         EXPECT_FALSE(touches_new_files(files.hit_call())) << "a failure went unseen";

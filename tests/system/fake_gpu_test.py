@@ -157,16 +157,17 @@ class FakeGpuFaults(FakeGpuTest):
     def test_ranks_out_of_step_are_named(self) -> None:
         """One rank sums a number of its own, while it computes gradients; NCCL itself would only hang."""
         shutil.copy(os.environ["HONE_PHASE_VICTIM"], self.program.parent)
-        for rank in (0, 1):
-            output = self.folder / f"out-{rank}"
+        for ranks, rank in ((2, 0), (2, 1), (4, 2)):
+            output = self.folder / f"out-{ranks}-{rank}"
             arguments = (self.folder / "tiny", output, rank, 0, "backward", 1)
-            ended = self.on_gpus(*arguments, program="phase_victim", code=INTERNAL)
+            devices = {"FAKEGPU_DEVICES": str(ranks)}
+            ended = self.on_gpus(*arguments, ranks=ranks, program="phase_victim", code=INTERNAL, **devices)
             self.assertLess(time.time() - (output / "fault").stat().st_mtime, 4.0, str(ended))
             self.assert_one_error(
                 ended, "the ranks are out of step", f"rank {rank} @", "makes all_reduce(sum, 1 x float32)", "160 x float32"
             )
-            for record in (self.exit_record(f"out-{rank}", 0), self.exit_record(f"out-{rank}", 1)):
-                self.assertEqual(record["code"], INTERNAL)
+            for each in range(ranks):
+                self.assertEqual(self.exit_record(output.name, each)["code"], INTERNAL)
 
 
 if __name__ == "__main__":

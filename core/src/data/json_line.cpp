@@ -12,6 +12,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr std::size_t kMostKeys = 100'000;  ///< of one object
+
 /// Watches the parser: nesting stays within the limit, and no key comes twice (the parser itself
 /// would silently keep the last).
 class Guard {
@@ -32,6 +34,9 @@ class Guard {
       const auto& key = parsed.get_ref<const std::string&>();
       if (!keys_.back().insert(key).second) {
         throw InputError(where_ + ": the key \"" + printable(key, 60) + "\" comes twice");
+      }
+      if (keys_.back().size() > kMostKeys) {
+        throw InputError(where_ + ": an object of more than " + std::to_string(kMostKeys) + " keys");
       }
     }
     return true;

@@ -16,14 +16,15 @@ using Flat = std::vector<std::pair<std::string, std::string>>;  // dotted name, 
 constexpr int kMostParts = 8;
 constexpr std::size_t kMostOptions = 10'000;
 
-void flatten(const YAML::Node& node, const std::string& prefix, Flat& into, int parts = 1) {
-  if (parts > kMostParts || into.size() > kMostOptions) {
-    throw YAML::Exception{node.Mark(), "too many options"};
-  }
+void flatten(const YAML::Node& node, const std::string& prefix, std::size_t& seen, Flat& into,
+             int parts = 1) {
   for (const auto& pair : node) {
+    if (parts > kMostParts || ++seen > kMostOptions) {
+      throw YAML::Exception{node.Mark(), "too many options"};
+    }
     const auto name = prefix + pair.first.Scalar();
     if (pair.second.IsMap()) {
-      flatten(pair.second, name + '.', into, parts + 1);
+      flatten(pair.second, name + '.', seen, into, parts + 1);
     } else {
       into.emplace_back(name, pair.second.IsNull() ? "null" : YAML::Dump(pair.second));
     }
@@ -34,7 +35,8 @@ Flat flat(std::string_view yaml) {
   Flat options;
   try {
     const auto root = YAML::Load(std::string{yaml});
-    if (root.IsMap()) flatten(root, "", options);
+    std::size_t seen = 0;
+    if (root.IsMap()) flatten(root, "", seen, options);
   } catch (const YAML::Exception&) {
     options.clear();
   }

@@ -103,7 +103,10 @@ StepStats Trainer::step(const Batch& batch) {
       if (evaluate_if_due(update, stats)) asked = std::max(asked, agreed_request());
       save_if_due(update, asked);
     }
-    if (done()) settle_save();
+    if (done() && saving_) {
+      clock_.enter(Phase::Checkpoint);
+      settle_save();
+    }
   } catch (...) {
     if (state_.call == call) end_call();  // its other updates are given up
     failure_ = {};
@@ -494,9 +497,11 @@ void Trainer::save_if_due(const Update& update, StopRequest asked) {
   if (parts_.checkpoints != nullptr && saves) {
     const bool stops = asked == StopRequest::SaveAndStop;
     asked = asked_behind(asked, [&] { stops ? void(save()) : save_behind(); });
-    if (asked == StopRequest::SaveAndStop) settle_save();
-    // A run that ends needs its checkpoint.
-    if (asked == StopRequest::SaveAndStop && saved_step_ != state_.global_step) save();
+    if (asked == StopRequest::SaveAndStop) {  // a run that ends needs its checkpoint
+      clock_.enter(Phase::Checkpoint);
+      settle_save();
+      if (saved_step_ != state_.global_step) save();
+    }
   }
   if (asked == StopRequest::SaveAndStop) stopped_ = true;
 }

@@ -85,8 +85,13 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   void launch(const CheckpointContent& content, Source source);
   void publish(const detail::SavePlan& plan, const detail::Manifest& manifest);
   void retain(const std::filesystem::path& written, std::optional<std::int64_t> best_step);
+  void settle_stray_save();
+  void abandon_save();
   void void_save();
+  bool is_owner();
   void begin_epoch(const std::optional<detail::Origin>& parent);
+  struct Found;
+  std::vector<Found> found_in_run_directory();
   std::optional<detail::Origin> newest_of_run();
   void set_left_ones_aside(const std::filesystem::path& written);
   std::optional<std::string> problem_of(const std::filesystem::path& checkpoint, const Load& load);
@@ -101,6 +106,7 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   std::unique_ptr<detail::Epoch> epoch_;  ///< rank 0: from go_on_from() or the first save on
   /// Rank 0: of go_on_from(), until the next save.
   std::vector<std::filesystem::path> left_;
+  bool is_afresh_ = false;   ///< load_newest() has found no checkpoint
   bool has_misfit_ = false;  ///< load_tensors() was asked for what the checkpoint is not of
   /// Rank 0: what was refused. Kept out of retention: evidence, and not a checkpoint.
   std::set<std::filesystem::path> refused_;

@@ -11,7 +11,7 @@ namespace hone {
 
 /// What a parser of foreign lines may use before it refuses them.
 struct LineLimits {
-  std::size_t max_line_bytes = std::size_t{64} << 20;
+  std::size_t max_line_bytes = std::size_t{32} << 20;
   int max_depth = 64;  ///< objects and arrays within each other
 };
 
