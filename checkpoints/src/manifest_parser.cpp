@@ -18,6 +18,7 @@ using Json = nlohmann::json;
 
 constexpr int kMaxWorldSize = 99'999;  // five digits in a file name
 constexpr int kMaxDepth = 8;
+constexpr std::size_t kMaxValues = 500'000;  // what kMaxManifestBytes has room for, in entries of ours
 
 [[noreturn]] void refuse(const std::string& reason) {
   throw CheckpointError{std::string{kManifestName} + ": " + reason};
@@ -34,7 +35,7 @@ Json parse_authentic(std::string_view text) {
   const auto digest = text.substr(body.size() + kDigestHead.size(), kSha256Characters);
   if (digest != sha256_of(body)) refuse("its own digest does not match: the text was changed");
   return hone::detail::parse_json(std::string{text}, std::string{kManifestName},
-                                  {.max_depth = kMaxDepth});
+                                  {.max_depth = kMaxDepth, .max_values = kMaxValues});
 }
 
 std::int64_t integer(const Json& object, const char* key) {

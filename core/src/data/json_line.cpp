@@ -18,13 +18,13 @@ constexpr std::size_t kMostKeys = 100'000;  ///< of one object
 /// would silently keep the last).
 class Guard {
  public:
-  Guard(const std::string& where, int max_depth) : where_(where), max_depth_(max_depth) {}
+  Guard(const std::string& where, const LineLimits& limits) : where_(where), limits_(limits) {}
 
   bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
     using Event = Json::parse_event_t;
     if (event == Event::object_start || event == Event::array_start) {
-      if (depth >= max_depth_) {
-        throw InputError(where_ + ": nested more than " + std::to_string(max_depth_) +
+      if (depth >= limits_.max_depth) {
+        throw InputError(where_ + ": nested more than " + std::to_string(limits_.max_depth) +
                          " levels deep");
       }
       if (event == Event::object_start) keys_.emplace_back();
@@ -38,13 +38,16 @@ class Guard {
       if (keys_.back().size() > kMostKeys) {
         throw InputError(where_ + ": an object of more than " + std::to_string(kMostKeys) + " keys");
       }
+    } else if (event == Event::value && ++num_values_ > limits_.max_values) {
+      throw InputError(where_ + ": more than " + std::to_string(limits_.max_values) + " values");
     }
     return true;
   }
 
  private:
   const std::string& where_;
-  int max_depth_;
+  const LineLimits& limits_;
+  std::size_t num_values_ = 0;
   std::vector<std::set<std::string>> keys_;
 };
 
@@ -65,7 +68,7 @@ std::string reason_of(const Json::exception& error) {
 }
 
 Json parse_json(const std::string& text, const std::string& where, const LineLimits& limits) {
-  Guard guard{where, limits.max_depth};
+  Guard guard{where, limits};
   try {
     return Json::parse(text, std::ref(guard));
   } catch (const Json::parse_error& error) {

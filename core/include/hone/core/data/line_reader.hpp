@@ -13,6 +13,7 @@ namespace hone {
 struct LineLimits {
   std::size_t max_line_bytes = std::size_t{32} << 20;
   int max_depth = 64;  ///< objects and arrays within each other
+  std::size_t max_values = std::size_t{16} << 20;  ///< of a line, those in objects and arrays too
 };
 
 /// One line of a text file, without its end.
