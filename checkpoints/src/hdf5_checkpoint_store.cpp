@@ -381,6 +381,7 @@ std::vector<std::string> Hdf5CheckpointStore::list_everywhere() {
         joined += found.path.filename().string() + '\n';
         continue;
       }
+      if (!joined.empty()) continue;  // older than what is taken: nobody would miss it
       logger_.warning("passed over " + found.path.string() + ": it is of epoch " +
                       std::to_string(found.origin->epoch) +
                       " of this run, which has gone on from before it");
