@@ -29,8 +29,8 @@ struct TrainCommandOptions {
   std::int64_t eval_steps = 0;
   bool keep_best_model = false;
   std::int64_t save_steps = 500;
-  double save_minutes = 0.0, save_max_overhead = 0.0;
-  std::optional<std::int64_t> save_total_limit, save_keep_steps;
+  double save_minutes = 0.0;
+  SaveLimits save_limits;
   std::int64_t seed = 42;
 
   void bind(OptionRegistry& registry) {
@@ -57,14 +57,7 @@ struct TrainCommandOptions {
             non_negative());
     run.add("save_minutes", &save_minutes, "A checkpoint after so many minutes without; 0: none.",
             non_negative());
-    run.add("save_max_overhead", &save_max_overhead,
-            "Checkpoints that are due wait where the last one would be more than this share of "
-            "the time; 0: they never wait.",
-            from_below(0.0, 1.0));
-    run.add("save_total_limit", &save_total_limit,
-            "Newest checkpoints that stay, at least two; null: all.", at_least(1));
-    run.add("save_keep_steps", &save_keep_steps,
-            "Beside them those after a multiple of so many updates; null: none.", at_least(1));
+    save_limits.bind(run, "save_");
     resume.bind(run);
     register_trainer_options(registry, train);
   }
@@ -75,7 +68,7 @@ struct TrainCommandOptions {
     train.seed = seed;
     train.save_steps = save_steps;
     train.save_minutes = save_minutes;
-    train.save_max_overhead = save_max_overhead;
+    train.save_max_overhead = save_limits.max_overhead;
     encoding.append_eos = train.append_eos;
     if (!eval_file.empty()) train.eval_strategy = eval_steps > 0 ? "steps" : "end";
     train.eval_steps = static_cast<double>(eval_steps);
@@ -130,10 +123,7 @@ class FileTraining final : private TrainerCallback {
     }
     job_ = std::make_unique<TrainingJob>(
         session, std::move(loaded), trainer_options(),
-        checkpoints::StoreOptions{.run_directory = options.output_dir,
-                                  .save_total_limit = options.save_total_limit,
-                                  .save_keep_steps = options.save_keep_steps},
-        std::move(eval_sets));
+        options.save_limits.store_in(options.output_dir), std::move(eval_sets));
   }
 
   int run() {

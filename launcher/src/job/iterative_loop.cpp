@@ -76,9 +76,7 @@ IterativeLoop::IterativeLoop(Session& session, const LoopOptions& options, Rewar
       directory_(session.communicator(), options.output_dir, options.resume.resume_from_checkpoint,
                  session.log()),
       job_(session, load(config), options.train,
-           {.run_directory = options.output_dir,
-            .save_total_limit = options.save_total_limit,
-            .save_keep_steps = options.save_keep_steps}),
+           options.save_limits.store_in(options.output_dir)),
       report_(session.screen(), directory_, options.num_rounds, !options.reward.check.empty()),
       resolved_yaml_(resolved_yaml) {}
 

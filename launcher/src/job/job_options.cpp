@@ -124,4 +124,21 @@ void ResumeOptions::bind(OptionGroup& group) {
             "false: start.");
 }
 
+void SaveLimits::bind(OptionGroup& group, const std::string& prefix) {
+  group.add(prefix + "max_overhead", &max_overhead,
+            "Checkpoints that are due wait where the last one would be more than this share of "
+            "the time; 0: they never wait.",
+            from_below(0.0, 1.0));
+  group.add(prefix + "total_limit", &total_limit,
+            "Newest checkpoints that stay, at least two; null: all.", at_least(1));
+  group.add(prefix + "keep_steps", &keep_steps,
+            "Beside them those after a multiple of so many updates; null: none.", at_least(1));
+}
+
+checkpoints::StoreOptions SaveLimits::store_in(const std::filesystem::path& run_directory) const {
+  return {.run_directory = run_directory,
+          .save_total_limit = total_limit,
+          .save_keep_steps = keep_steps};
+}
+
 }  // namespace hone::launcher

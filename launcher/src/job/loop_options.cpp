@@ -51,14 +51,7 @@ void LoopOptions::bind(OptionRegistry& registry) {
            non_negative());
   save.add("minutes", &save_minutes, "Minutes between checkpoints under strategy time.",
            non_negative());
-  save.add("max_overhead", &save_max_overhead,
-           "Checkpoints of strategy steps and time wait where the last one would be more than this "
-           "share of the time; 0: they never wait.",
-           from_below(0.0, 1.0));
-  save.add("total_limit", &save_total_limit,
-           "Newest checkpoints that stay, at least two; null: all.", at_least(1));
-  save.add("keep_steps", &save_keep_steps,
-           "Beside them those after a multiple of so many updates; null: none.", at_least(1));
+  save_limits.bind(save);
 }
 
 void LoopOptions::resolve(const std::filesystem::path& config) {
@@ -81,7 +74,7 @@ void LoopOptions::resolve(const std::filesystem::path& config) {
   train.seed = seed;
   train.save_steps = save_strategy == "steps" ? save_steps : 0;
   train.save_minutes = save_strategy == "time" ? save_minutes : 0.0;
-  train.save_max_overhead = save_max_overhead;
+  train.save_max_overhead = save_limits.max_overhead;
   train.validate();
 }
 

@@ -36,7 +36,7 @@ bool changes_the_outcome(const std::string& option, bool schedule_has_end) {
   static const std::set<std::string> kFree = {
       "resume_from_checkpoint", "output_dir", "keep_best_model", "num_rounds", "num_threads",
       "bind_threads", "ddp_backend", "use_cpu", "replica_check_steps", "train.replica_check_steps",
-      "optimizer_sharding", "train.optimizer_sharding",
+      "optimizer_sharding", "train.optimizer_sharding", "async_save", "train.async_save",
       "watchdog", "ddp_timeout", "control_interface", "logging_steps", "eval_file", "eval_steps",
       "reward.timeout", "per_device_eval_batch_size", "train.per_device_eval_batch_size"};
   static const std::set<std::string> kEnds = {"max_steps", "train.max_steps", "num_train_epochs"};

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "hone/checkpoints/hdf5_checkpoint_store.hpp"
 #include "hone/core/hf/model_folder.hpp"
 #include "hone/core/model/language_model.hpp"
 #include "hone/core/options/option_registry.hpp"
@@ -50,6 +51,16 @@ struct ResumeOptions {
 
   void bind(OptionGroup& group);
   bool wanted() const { return resume_from_checkpoint != "false"; }
+};
+
+/// How much of the time checkpoints may take, and which of them stay.
+struct SaveLimits {
+  double max_overhead = 0.0;
+  std::optional<std::int64_t> total_limit, keep_steps;
+
+  /// `prefix` comes before each name: "save_" makes save_total_limit.
+  void bind(OptionGroup& group, const std::string& prefix = "");
+  checkpoints::StoreOptions store_in(const std::filesystem::path& run_directory) const;
 };
 
 }  // namespace hone::launcher

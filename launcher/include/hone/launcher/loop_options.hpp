@@ -36,8 +36,8 @@ struct LoopOptions {
 
   std::string save_strategy = "round";  ///< round | steps | time | no
   std::int64_t save_steps = 0;
-  double save_minutes = 0.0, save_max_overhead = 0.0;
-  std::optional<std::int64_t> save_total_limit, save_keep_steps;
+  double save_minutes = 0.0;
+  SaveLimits save_limits;
 
   void bind(OptionRegistry& registry);
   /// Makes files relative to the YAML file, carries shared values over, and checks what no single
