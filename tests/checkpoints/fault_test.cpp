@@ -202,6 +202,45 @@ TEST_F(CheckpointTest, AShareThatFailsIsHeardOf) {
   EXPECT_THAT(leftovers(), IsEmpty());
 }
 
+TEST_F(CheckpointTest, AStoreThatEndsSaysWhatItCouldNotWrite) {
+  int told = 0;
+  for (int call = 0;; ++call) {
+    fs::remove_all(run_);
+    RecordingLogger logger;
+    auto files = FaultyFileOps::failing(call, ENOSPC);
+    bool has_begun = false;
+    try {
+      distributed::LoopbackCommunicator comm;
+      Hdf5CheckpointStore store{comm, logger, options(), &files};
+      auto tensors = sample_tensors(1);
+      store.start_save(content_of(tensors, 1, 1));
+      has_begun = true;
+      tensors.clear_bytes();
+    } catch (const CheckpointError&) {
+    }
+    if (!files.hit()) break;
+    if (!has_begun || newest()) continue;
+    ++told;
+    EXPECT_THAT(logger.warnings(), ::testing::Contains(HasSubstr("saving checkpoint-1"))) << call;
+  }
+  EXPECT_GT(told, 5);
+}
+
+/// By a caller whom an error has thrown out of its work, say.
+TEST_F(CheckpointTest, ASaveThatNobodyFinishedIsFinishedByTheNextUse) {
+  distributed::ThreadWorld{2}.run([&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    for (const unsigned step : {1U, 2U}) {
+      auto tensors = sample_tensors(step);
+      store.start_save(content_of(tensors, step, step));
+      store.prepare_saves(sample_tensors(step).views());  // not the memory that is written
+    }
+    EXPECT_EQ(store.find_newest(), checkpoint(2));
+    EXPECT_FALSE(store.save_is_settled());
+  });
+  for (const unsigned step : {1U, 2U}) EXPECT_TRUE(holds(checkpoint(step), step));
+}
+
 TEST_F(CheckpointTest, KilledWhilePuttingBackAnInterruptedReplacement) {
   for (int call = 0;; ++call) {
     fs::remove_all(run_);
