@@ -3,7 +3,6 @@
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "hone/core/error.hpp"
+#include "hone/core/memory/device_memory.hpp"
 #include "hone/core/training/loss.hpp"
 #include "hone/core/training/micro_batches.hpp"
 #include "hone/core/training/packed_forward.hpp"
@@ -18,7 +18,6 @@
 #include "training/gradient_exchange.hpp"
 #include "training/gradient_norm.hpp"
 #include "training/gradient_tree.hpp"
-#include "training/memory_caches.hpp"
 #include "training/now.hpp"
 #include "training/parameter_digest.hpp"
 #include "training/tensor_bytes.hpp"
@@ -37,13 +36,6 @@ std::string listed(std::span<const std::int64_t> numbers) {
   }
   if (numbers.size() > kMost) text += " and " + std::to_string(numbers.size() - kMost) + " more";
   return text;
-}
-
-/// Units: bytes; the most this process ever had resident.
-std::int64_t peak_resident_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
 }
 
 }  // namespace
@@ -509,9 +501,8 @@ void Trainer::save_if_due(const Update& update, StopRequest asked) {
 void Trainer::finish(StepStats& stats, double started) {
   clock_.stop();
   turn_to("between steps");
-  if (options_.optimize_device_cache) {
-    detail::release_memory_caches(parts_.model.parameters().options().device());
-  }
+  const auto device = parts_.model.parameters().options().device();
+  if (options_.optimize_device_cache) release_kept_memory(device);
   struct RankTimes {
     std::array<double, kNumPhases> phases;
     double step, peak_memory;
@@ -520,7 +511,7 @@ void Trainer::finish(StepStats& stats, double started) {
     double training() const { return step - of(Phase::Evaluate) - of(Phase::Checkpoint); }
   };
   const RankTimes mine{clock_.seconds(), now_seconds() - started,
-                       static_cast<double>(peak_resident_bytes())};
+                       static_cast<double>(peak_memory(device))};
   double longest = -1.0, total = 0.0, peak = 0.0, training = 1e-9;
   const auto all = parts_.communicator.all_gather_bytes(std::as_bytes(std::span{&mine, 1}));
   for (std::size_t rank = 0; rank < all.size(); ++rank) {

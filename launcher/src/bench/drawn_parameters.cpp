@@ -2,6 +2,7 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 #include <c10/core/GradMode.h>
 
 #include "hone/core/model/language_model.hpp"
@@ -13,7 +14,13 @@ void draw_parameters(LanguageModel& model) {
   // With a seed of its own: equal on all ranks.
   const auto generator = at::make_generator<at::CPUGeneratorImpl>(/*seed=*/1);
   for (std::size_t i = 0; i < model.parameters().all().size(); ++i) {
-    model.parameters().trained(i).detach().uniform_(-0.03, 0.03, generator);
+    const auto values = model.parameters().trained(i).detach();
+    if (values.is_cpu()) {
+      values.uniform_(-0.03, 0.03, generator);
+    } else {  // the same numbers wherever they go
+      const auto on_host = values.options().device(at::kCPU);
+      values.copy_(at::empty(values.sizes(), on_host).uniform_(-0.03, 0.03, generator));
+    }
   }
   model.parameters().round_masters();
 }

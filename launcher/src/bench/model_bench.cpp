@@ -6,6 +6,7 @@
 
 #include "bench/drawn_parameters.hpp"
 #include "bench/median.hpp"
+#include "job/session_parts.hpp"
 #include "job/torch_settings.hpp"
 
 namespace hone::launcher {
@@ -13,9 +14,11 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::unique_ptr<LanguageModel> drawn_model(const ModelBenchOptions& options, bool trains) {
+std::unique_ptr<LanguageModel> drawn_model(const ModelBenchOptions& options, at::Device device,
+                                           bool trains) {
   auto model = build_model(options.model_name_or_path,
                            {.dtype = options.bf16 ? at::kBFloat16 : at::kFloat,
+                            .device = device,
                             .with_masters = trains && options.bf16});
   draw_parameters(*model);
   return model;
@@ -23,9 +26,10 @@ std::unique_ptr<LanguageModel> drawn_model(const ModelBenchOptions& options, boo
 
 ordered_json report_of(Session& session, const ModelBenchOptions& options,
                        const ModelBench& bench) {
-  const auto library = choose_matmul_library(session.communicator());
+  const auto device = torch_device(session);
+  const auto library = choose_products(session);
   std::unique_ptr<LanguageModel> model;
-  run_agreed(session.communicator(), [&] { model = drawn_model(options, bench.trains); });
+  run_agreed(session.communicator(), [&] { model = drawn_model(options, device, bench.trains); });
   ordered_json report{{"ranks", session.size()}, {"products_by", library}};
   report.update(bench.measure(session, *model));
   return report;
@@ -49,12 +53,13 @@ void ModelBenchOptions::bind_measurement(OptionRegistry& registry, const std::st
           measured + " that are measured, after one that is not; the median counts.", at_least(1));
   how.add("num_threads", &num_threads,
           "Compute threads of each rank; null: the cores it may use.", at_least(1));
+  how.add("use_cpu", &use_cpu, "Compute on the CPU also where there is a GPU.");
   how.add("json", &json, "JSON to standard output.");
 }
 
 int run_model_bench(const CommandContext& context, const ModelBenchOptions& options,
                     const ModelBench& bench) {
-  Session session{{.use_cpu = true,
+  Session session{{.use_cpu = options.use_cpu,
                    .num_threads = options.num_threads,
                    .watch_signals = false,
                    .set_num_threads = prepare_torch},

@@ -19,6 +19,7 @@ struct ModelBenchOptions {
   bool bf16 = false;
   std::int64_t repeats = 5;
   std::optional<std::int64_t> num_threads;
+  bool use_cpu = false;
   bool json = false;
 
   /// Before the options of what is measured: in the help text the model stands first.
@@ -36,7 +37,7 @@ struct ModelBench {
   std::function<std::string(const nlohmann::ordered_json&)> text;
 };
 
-/// Starts a job on CPUs, draws the model's parameters on each rank, measures, and shows rank 0's
+/// Starts a job, draws the model's parameters on each rank, measures, and shows rank 0's
 /// report. Returns the job's exit code.
 int run_model_bench(const CommandContext& context, const ModelBenchOptions& options,
                     const ModelBench& bench);

@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "bench/model_bench.hpp"
-#include "bench/process_usage.hpp"
 #include "bench/read_bandwidth.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/generation/generator.hpp"
 #include "hone/core/keyed_random.hpp"
+#include "hone/core/memory/device_memory.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -88,8 +88,9 @@ ordered_json report_of(LanguageModel& model, const BenchGenerateOptions& options
   const auto measured = measure(model, options);
   auto report = speed_of(measured.tokens, measured.seconds);
   const auto weights = model.parameters().num_elements() * model.parameters().element_bytes();
-  const auto peak = peak_memory();  // before the measurement below takes some
-  const double bandwidth = read_bandwidth();
+  const auto device = model.parameters().options().device();
+  const auto peak = peak_memory(device);  // before the measurement below takes some
+  const double bandwidth = read_bandwidth(device);
   // Every new token of a sequence needs all weights once, and those of a batch share them.
   const double read = static_cast<double>(weights * options.generation.max_new_tokens) /
                       report["seconds"].get<double>();

@@ -8,14 +8,14 @@
 
 #include "bench/model_bench.hpp"
 #include "bench/op_profile.hpp"
+#include "bench/page_faults.hpp"
 #include "bench/process_age.hpp"
-#include "bench/process_usage.hpp"
 #include "bench/step_report.hpp"
 #include "hone/collators/causal_lm_collator.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/keyed_random.hpp"
 #include "hone/core/training/trainer.hpp"
-#include "hone/distributed/all_reduce_gradient_reducer.hpp"
+#include "job/session_parts.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -100,21 +100,26 @@ MeasuredUpdates measure(Trainer& trainer, const Batch& batch, std::int64_t repea
 
 nlohmann::ordered_json measure_on(Session& session, LanguageModel& model,
                                   const BenchStepOptions& options) {
+  if (options.profile && session.device().kind() != "cpu") {
+    throw ConfigError{"profile shows what operators take on the CPU, and on a GPU they end after "
+                      "their calls. Use use_cpu, or turn it off"};
+  }
   const collators::PackingCollator collator;
-  distributed::AllReduceGradientReducer reducer{session.communicator(), {}, &session.device()};
   std::optional<ProfiledPasses> passes;
   if (options.profile) passes.emplace();
   auto* const profile = passes ? &passes->profile : nullptr;
+  const TrainerOptions how{.per_device_train_batch_size = options.per_device_train_batch_size,
+                           .gradient_checkpointing = options.gradient_checkpointing,
+                           .updates_per_step = "one",
+                           .learning_rate = 1e-5};
+  const auto reducer = make_reducer(session, how);
   Trainer trainer{{.model = model,
                    .communicator = session.communicator(),
-                   .reducer = reducer,
+                   .reducer = *reducer,
                    .collator = collator,
                    .log = session.log(),
                    .activity = passes ? &*passes : nullptr},
-                  {.per_device_train_batch_size = options.per_device_train_batch_size,
-                   .gradient_checkpointing = options.gradient_checkpointing,
-                   .updates_per_step = "one",
-                   .learning_rate = 1e-5}};
+                  how};
   const auto batch = batch_of(options.lengths, model.shape());
   auto measured = measure(trainer, batch, options.model.repeats, profile);
   measured.tokens =

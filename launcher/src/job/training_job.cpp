@@ -5,30 +5,10 @@
 #include "hone/core/error.hpp"
 #include "hone/core/hf/hf_tokenizer.hpp"
 #include "hone/core/options/changed_options.hpp"
-#include "hone/distributed/all_reduce_gradient_reducer.hpp"
-#include "hone/distributed/tree_gradient_reducer.hpp"
-#include "job/torch_settings.hpp"
+#include "job/session_parts.hpp"
 
 namespace hone::launcher {
-
 namespace {
-
-std::unique_ptr<GradientReducer> make_reducer(Session& session, const TrainerOptions& options) {
-  if (options.full_determinism) {
-    return std::make_unique<distributed::TreeGradientReducer>(session.communicator());
-  }
-  auto& comm = session.device_communicator();
-  distributed::ReducerOptions reducer{.bfloat16_on_wire = options.ddp_comm_hook == "bf16"};
-  if (comm.is_asynchronous()) reducer.bucket_bytes = options.ddp_bucket_cap_mb << 20;
-  return std::make_unique<distributed::AllReduceGradientReducer>(comm, reducer, &session.device());
-}
-
-/// Where models of this session are.
-at::Device torch_device(Session& session) {
-  const auto& device = session.device();
-  if (device.kind() == "cpu") return at::kCPU;
-  return {at::kCUDA, static_cast<c10::DeviceIndex>(device.index())};
-}
 
 /// False for what says only where a run ends, how it is watched or what it runs on. Where it ends
 /// matters to a schedule that goes down to there.
@@ -54,7 +34,7 @@ std::string how_to_keep(const ChangedOption& change) {
 
 LoadedModel load_for_session(Session& session, const std::filesystem::path& folder,
                              const LoadOptions& options) {
-  const auto library = choose_matmul_library(session.communicator());
+  const auto library = choose_products(session);
   LoadedModel loaded{.folder = folder};
   run_agreed(session.communicator(), [&] {
     auto here = options;

@@ -56,7 +56,7 @@ struct StepStats {
   std::array<double, kNumPhases> phase_times{};
   std::int64_t slowest_rank = 0;   ///< it computed longest: data, forward and backward
   double skew = 1.0;               ///< its computing over the mean of all ranks; 1 is balanced
-  std::int64_t peak_memory = 0;    ///< bytes resident, of the rank that had most
+  std::int64_t peak_memory = 0;    ///< bytes, of the rank that had most: resident, or on its GPU
   bool stopped = false;            ///< a stop request was obeyed, in this call or before; all is saved
 
   std::vector<UpdateStats> history;
