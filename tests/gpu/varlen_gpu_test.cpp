@@ -38,7 +38,7 @@ at::Tensor one_by_one(const at::Tensor& q, const at::Tensor& k, const at::Tensor
 template <typename Attend>
 std::vector<at::Tensor> results_of(const at::TensorOptions& options, Attend attend) {
   const auto joint = scattered({kTokens, kHeads + 2 * kKvHeads, kDim}, 1.0)
-                         .to(at::kBFloat16)
+                         .to(at::kBFloat16)  // the same numbers in every type
                          .to(options)
                          .requires_grad_(true);
   const auto parts = joint.split_with_sizes({kHeads, kKvHeads, kKvHeads}, 1);
@@ -47,20 +47,28 @@ std::vector<at::Tensor> results_of(const at::TensorOptions& options, Attend atte
   return {out.detach().cpu().to(at::kDouble), joint.grad().cpu().to(at::kDouble)};
 }
 
-TEST(VarlenAttention, IsThatOfEachSequence) {
+void expect_that_of_each_sequence(at::ScalarType type, double tolerance) {
   std::string reason;
   const auto device = gpu_or_reason(0, reason);
   if (device == nullptr) GTEST_SKIP() << reason;
   const auto expected = results_of(at::kDouble, one_by_one);
-  const auto got = results_of(at::TensorOptions{at::kBFloat16}.device(at::kCUDA, 0),
+  const auto got = results_of(at::TensorOptions{type}.device(at::kCUDA, 0),
                               [](const auto& q, const auto& k, const auto& v) {
                                 SegmentedCausalAttention attention{kLengths};
                                 return attention.attend(0, q, k, v, {.scale = kScale});
                               });
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const auto largest = expected[i].abs().max().item<double>();
-    EXPECT_LT((got[i] - expected[i]).abs().max().item<double>(), 2e-2 * largest) << i;
+    EXPECT_LT((got[i] - expected[i]).abs().max().item<double>(), tolerance * largest) << i;
   }
+}
+
+TEST(VarlenAttention, OfBfloat16IsThatOfEachSequence) {
+  expect_that_of_each_sequence(at::kBFloat16, 2e-2);
+}
+
+TEST(VarlenAttention, OfFloat32IsThatOfEachSequence) {
+  expect_that_of_each_sequence(at::kFloat, 1e-5);
 }
 
 }  // namespace

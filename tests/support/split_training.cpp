@@ -144,7 +144,7 @@ TrainingRecord train_split(const std::filesystem::path& model_folder, Communicat
                          {.collator = split.padded ? padding : nullptr,
                           .dtype = dtype,
                           .device = device,
-                          .reduce_on = split.late ? &late : reduce_on}};
+                          .reduce_on = split.late && reduce_on == nullptr ? &late : reduce_on}};
   TrainingRecord record;
   const auto before = values_of(harness.model());
   for (std::int64_t call = 0; call < num_calls; ++call) {

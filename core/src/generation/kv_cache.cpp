@@ -1,10 +1,10 @@
 #include "generation/kv_cache.hpp"
 
-#include <ATen/TensorIndexing.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/baddbmm.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
@@ -55,19 +55,32 @@ void KvCache::remove_row(std::int64_t row) {
 
 void KvCache::grow() {
   for (auto& length : lengths_) ++length;
+  const auto device = keys_.front().device();
+  if (!device.is_cpu()) places_ = last_places().to(device);
 }
 
-void KvCache::put_last(std::int64_t layer, const at::Tensor& keys, const at::Tensor& values,
-                       const at::Tensor& places) {
-  if (keys.device().is_cpu()) {
-    copy_last(keys.contiguous(), keys_[static_cast<std::size_t>(layer)]);
-    copy_last(values.contiguous(), values_[static_cast<std::size_t>(layer)]);
-    return;
+/// Of each row and head, counted in heads' tokens. Shape: (num_rows * K) int64, in host memory.
+at::Tensor KvCache::last_places() const {
+  const auto heads = keys_.front().size(1), room = keys_.front().size(2);
+  std::vector<std::int64_t> places;
+  places.reserve(static_cast<std::size_t>(num_rows() * heads));
+  for (std::int64_t row = 0; row < num_rows(); ++row) {
+    const auto last = lengths_[static_cast<std::size_t>(row)] - 1;
+    for (auto head = row * heads; head < (row + 1) * heads; ++head) {
+      places.push_back(head * room + last);
+    }
   }
-  using at::indexing::Slice;
-  const auto rows = at::arange(num_rows(), places.options());
-  keys_[static_cast<std::size_t>(layer)].index_put_({rows, Slice(), places}, keys);
-  values_[static_cast<std::size_t>(layer)].index_put_({rows, Slice(), places}, values);
+  return at::tensor(places, at::kLong);
+}
+
+void KvCache::put_last(std::int64_t layer, const at::Tensor& keys, const at::Tensor& values) {
+  const auto put = [&](const at::Tensor& from, const at::Tensor& to) {
+    if (from.is_cpu()) return copy_last(from.contiguous(), to);
+    const auto dim = to.size(3);
+    to.view({-1, dim}).index_copy_(0, places_, from.reshape({-1, dim}));
+  };
+  put(keys, keys_[static_cast<std::size_t>(layer)]);
+  put(values, values_[static_cast<std::size_t>(layer)]);
 }
 
 /// Shape: from (num_rows, K, D), to (max_rows, K, max_tokens, D); both contiguous, in host memory.
@@ -157,18 +170,17 @@ at::Tensor CacheView::attend_by_products(std::int64_t layer, const at::Tensor& q
   const auto rows = q.size(0), heads = q.size(1), dim = q.size(2);
   const auto kv_heads = cache_.keys(layer).size(1), group = heads / kv_heads;
   // Query heads that share a key head are so many queries of it: (R * K, G, D) over (R * K, T, D).
-  const auto queries = (q * scale).view({rows * kv_heads, group, dim});
+  const auto queries = q.reshape({rows * kv_heads, group, dim});
   const auto seen = [&](const at::Tensor& cache) {
     return cache.narrow(0, 0, rows).flatten(0, 1).narrow(1, 0, longest_);
   };
-  auto scores = at::bmm(queries, seen(cache_.keys(layer)).transpose(1, 2))
-                    .view({rows, kv_heads, group, longest_}) +
-                mask(q.options());
-  if (added.defined()) scores = scores + added;
-  const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const auto weights = at::softmax(scores, -1, wide).to(q.scalar_type());
-  return at::bmm(weights.view({rows * kv_heads, group, longest_}), seen(cache_.values(layer)))
-      .view({rows, heads, dim});
+  const auto unseen = mask(q.options()).expand({rows, kv_heads, group, longest_});
+  const auto into = (added.defined() ? unseen + added : unseen)
+                        .reshape({rows * kv_heads, group, longest_});
+  const auto keys = seen(cache_.keys(layer)).transpose(1, 2);
+  const auto scores = at::baddbmm(into, queries, keys, /*beta=*/1, scale);
+  // Of narrow types too it computes in float32.
+  return at::bmm(at::softmax(scores, -1), seen(cache_.values(layer))).view({rows, heads, dim});
 }
 
 const at::Tensor& CacheView::mask(const at::TensorOptions& options) {
@@ -189,7 +201,7 @@ DecodeAttention::DecodeAttention(DecodingState& state) : state_(state), own_(sta
 
 at::Tensor DecodeAttention::attend(std::int64_t layer, const at::Tensor& q, const at::Tensor& k,
                                    const at::Tensor& v, const ScoreRule& rule) {
-  state_.own.put_last(layer, k, v, positions_);
+  state_.own.put_last(layer, k, v);
   if (rule.bias != bias_of_) {
     const auto offsets =
         at::arange(own_.longest(), positions_.options()).unsqueeze(0) - positions_.unsqueeze(1);

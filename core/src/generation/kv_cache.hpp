@@ -32,10 +32,8 @@ class KvCache {
   void remove_row(std::int64_t row);
   /// Every row gets one more token (its place is the old length).
   void grow();
-  /// Fills that place in one layer. Shape: both (num_rows, K, D), `places` (num_rows) int64 on
-  /// their device.
-  void put_last(std::int64_t layer, const at::Tensor& keys, const at::Tensor& values,
-                const at::Tensor& places);
+  /// Fills that place in one layer. Shape: both (num_rows, K, D).
+  void put_last(std::int64_t layer, const at::Tensor& keys, const at::Tensor& values);
 
   const at::Tensor& keys(std::int64_t layer) const { return keys_[static_cast<std::size_t>(layer)]; }
   const at::Tensor& values(std::int64_t layer) const {
@@ -43,11 +41,13 @@ class KvCache {
   }
 
  private:
+  at::Tensor last_places() const;
   void copy_last(const at::Tensor& from, const at::Tensor& to) const;
 
   std::int64_t max_rows_;
   std::vector<std::int64_t> lengths_;
   std::vector<at::Tensor> keys_, values_;
+  at::Tensor places_;  ///< on a GPU: last_places()
 };
 
 /// What decoding remembers: the rows' own keys and values, and, of encoder-decoders, in the same

@@ -124,9 +124,12 @@ AttentionKept kept_by_attention(const AttentionSizes& s) {
   const bool is_plain = s.is_causal && !s.has_bias && !s.has_dropout;
   // All sequences in one kernel, whatever their lengths: a normalizer for each head.
   const bool is_packed = s.on_gpu
-                             ? s.element_bytes == 2 && detail::fits_varlen_kernel(s.head_dim)
+                             ? s.element_bytes <= kFloat &&
+                                   detail::fits_varlen_kernel(s.head_dim, s.element_bytes)
                              : s.element_bytes <= kFloat;
-  if (is_plain && is_packed) return {in_and_out + s.heads * kFloat, 0};
+  // In float32 a GPU's has the keys and values of every query head.
+  const bool repeats = s.on_gpu && s.element_bytes == kFloat;
+  if (is_plain && is_packed) return {(repeats ? 4 * queries : in_and_out) + s.heads * kFloat, 0};
   // The flash kernel keeps its own output too, in another order.
   if (is_plain && s.length > kShortSequence) return {in_and_out + s.heads * kFloat + queries, 0};
   // Softmax keeps its result, in float32 at least. The product with the values keeps what it

@@ -1,9 +1,11 @@
 #include "hone/core/model/layers.hpp"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/rms_norm.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
@@ -42,6 +44,32 @@ struct EmbeddingLookup : torch::autograd::Function<EmbeddingLookup> {
   }
 };
 
+/// Pairs (i, i + D/2) turned by the table, or back where `sign` is -1: four passes over halves, and
+/// no other memory than the result's.
+at::Tensor turned(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, double sign) {
+  const auto out = at::empty(x.sizes(), x.options());
+  const auto half = x.size(-1) / 2;
+  const auto low = x.narrow(-1, 0, half), high = x.narrow(-1, half, half);
+  auto out_low = out.narrow(-1, 0, half), out_high = out.narrow(-1, half, half);
+  at::mul_out(out_low, low, cos).addcmul_(high, sin, -sign);
+  at::mul_out(out_high, high, cos).addcmul_(low, sin, sign);
+  return out;
+}
+
+/// Autograd would make each pass, and each half, anew for the gradient.
+struct Rotation : torch::autograd::Function<Rotation> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& cos,
+                            const at::Tensor& sin) {
+    context->save_for_backward({cos, sin});
+    return turned(x, cos, sin, 1.0);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    return {turned(gradients[0], saved[0], saved[1], -1.0), at::Tensor{}, at::Tensor{}};
+  }
+};
+
 }  // namespace
 
 at::Tensor look_up(const at::Tensor& weight, const at::Tensor& ids,
@@ -54,13 +82,13 @@ at::Tensor look_up(const at::Tensor& weight, const at::Tensor& ids,
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   if (detail::has_kernels(x)) return detail::rms_norm_by_rows(x.contiguous(), weight, eps);
+  if (x.is_cuda()) return at::rms_norm(x, weight.sizes(), weight, eps);  // one kernel each way
   const auto wide = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
   const auto scale = wide.square().mean(-1, /*keepdim=*/true).add_(eps).rsqrt_();
   return (wide * scale).to(x.scalar_type()) * weight;
 }
 
-std::int64_t kept_by_rms_norm(std::int64_t width, std::int64_t element_bytes, bool on_gpu) {
-  if (on_gpu) return width * (std::max<std::int64_t>(4, element_bytes) + 2 * element_bytes);
+std::int64_t kept_by_rms_norm(std::int64_t width, std::int64_t element_bytes) {
   return 2 * width * element_bytes + 4;
 }
 
@@ -80,9 +108,7 @@ RotaryTable rotary_table(const at::Tensor& positions, const at::Tensor& inverse_
 
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& table) {
   if (detail::has_kernels(x)) return detail::rotate_by_rows(x.contiguous(), table.cos, table.sin);
-  const auto halves = x.chunk(2, -1);
-  const auto cos = table.cos.unsqueeze(1), sin = table.sin.unsqueeze(1);
-  return at::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1);
+  return Rotation::apply(x, table.cos.unsqueeze(1), table.sin.unsqueeze(1));
 }
 
 }  // namespace hone

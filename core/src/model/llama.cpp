@@ -145,7 +145,7 @@ at::Tensor LlamaModel::forward(const TokenInput& input_tokens, Attention& attent
 std::vector<BlockStack> LlamaModel::stacks(std::int64_t length, bool on_gpu) const {
   const auto& s = config_.shape;
   const auto bytes = parameters_.element_bytes(), inner = config_.intermediate_size * bytes;
-  const auto norm = kept_by_rms_norm(s.hidden_size, bytes, on_gpu);
+  const auto norm = kept_by_rms_norm(s.hidden_size, bytes);
   const auto attention = kept_by_attention({.length = length,
                                             .heads = s.num_heads,
                                             .kv_heads = s.num_kv_heads,

@@ -254,7 +254,7 @@ std::vector<BlockStack> T5Model::stacks(std::int64_t length, bool on_gpu) const 
   const auto& s = config_.shape;
   const auto bytes = parameters_.element_bytes(), width = s.hidden_size * bytes;
   const auto inner = config_.inner_size * bytes;
-  const auto norm = kept_by_rms_norm(s.hidden_size, bytes, on_gpu);
+  const auto norm = kept_by_rms_norm(s.hidden_size, bytes);
   // Biases and, in the encoder and over the source, no mask: always by products.
   const auto attention = kept_by_attention({.length = length,
                                             .heads = s.num_heads,

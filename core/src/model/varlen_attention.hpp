@@ -7,13 +7,12 @@
 
 namespace hone::detail {
 
-/// Whether the kernel is made for heads of such width.
-constexpr bool fits_varlen_kernel(std::int64_t head_dim) {
-  return head_dim % 8 == 0 && head_dim <= 256;
+/// Whether the kernels are made for heads of such width.
+constexpr bool fits_varlen_kernel(std::int64_t head_dim, std::int64_t element_bytes) {
+  return head_dim * element_bytes % 16 == 0 && head_dim <= 256;
 }
 
-/// Whether a GPU's own kernel for packed sequences takes such queries: of half the width of
-/// float32.
+/// Whether a GPU's own kernel for packed sequences takes such queries: of float32 or half its width.
 /// Shape: q (N, H, D).
 bool has_varlen_kernel(const at::Tensor& q);
 
@@ -24,9 +23,9 @@ at::Tensor sequence_bounds(std::span<const std::int64_t> lengths, at::Device dev
 /// Each token over its own sequence up to itself, all sequences and heads in one kernel each way.
 /// Differentiable.
 /// Shape: q (N, H, D); k, v (N, K, D) with H a multiple of K; returns (N, H, D). `longest` in
-/// tokens.
-/// Throws: c10::Error on GPUs older than Ampere. Source: Dao, FlashAttention-2 (2023), as LibTorch
-/// has it.
+/// tokens. In float32 keys and values are repeated for the query heads that share them.
+/// Throws: c10::Error for halves on GPUs older than Ampere. Source: Dao, FlashAttention-2 (2023), as
+/// LibTorch has it; float32 see varlen_attention.cpp.
 at::Tensor varlen_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const at::Tensor& bounds, std::int64_t longest, double scale);
 

@@ -41,8 +41,8 @@ void add_product(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
 /// Units: bytes of a token that autograd keeps of rms_norm and of the product behind it: x, its
-/// scale, and the result; on GPUs x in at least float32, x normalized, and the result.
-std::int64_t kept_by_rms_norm(std::int64_t width, std::int64_t element_bytes, bool on_gpu);
+/// scale, and the result.
+std::int64_t kept_by_rms_norm(std::int64_t width, std::int64_t element_bytes);
 
 /// silu(gate) up: the gated half of a Llama's MLP. Shape: both (N, C).
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
