@@ -12,6 +12,15 @@
 namespace hone::checkpoints {
 namespace {
 
+/// Units: bytes.
+constexpr std::int64_t kLargeWrite = std::int64_t{1} << 20;
+
+/// The kernel would leave the bytes in memory until there are many or fsync() comes, and the disk
+/// idle so long. A hint: what goes wrong is told by fsync().
+void start_writing_back(int fd, std::int64_t offset, std::int64_t bytes) {
+  static_cast<void>(::sync_file_range(fd, offset, bytes, SYNC_FILE_RANGE_WRITE));
+}
+
 constexpr int kNewFileMode = 0666;
 constexpr int kNewDirectoryMode = 0777;
 
@@ -50,7 +59,10 @@ class PosixFileOps final : public FileOps {
   }
 
   std::int64_t pwrite(int fd, std::span<const std::byte> bytes, std::int64_t offset) override {
-    return call_system([&] { return ::pwrite(fd, bytes.data(), bytes.size(), offset); });
+    const auto written =
+        call_system([&] { return ::pwrite(fd, bytes.data(), bytes.size(), offset); });
+    if (written >= kLargeWrite) start_writing_back(fd, offset, written);
+    return written;
   }
 
   std::int64_t pread(int fd, std::span<std::byte> bytes, std::int64_t offset) override {
