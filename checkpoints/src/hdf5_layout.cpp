@@ -6,10 +6,12 @@
 #include <bit>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "handle.hpp"
 #include "hdf5_memory_driver.hpp"
 #include "hone/core/error.hpp"
+#include "manifest.hpp"
 
 namespace hone::checkpoints::detail {
 namespace {
@@ -146,15 +148,15 @@ void create_groups(hid_t parent, const std::string& name, std::set<std::string>&
   }
 }
 
-Range create_data_set(hid_t file, const std::string& path, const TensorBytes& tensor,
+Range create_data_set(hid_t file, const std::string& path, const DataSet& wanted,
                       hid_t properties) {
-  Id type = type_of(tensor.dtype);
-  Id space = space_of(tensor.shape);
+  Id type = type_of(wanted.dtype);
+  Id space = space_of(wanted.shape);
   Id data_set = make_id(H5Dcreate2(file, path.c_str(), type.get(), space.get(), H5P_DEFAULT,
                                    properties, H5P_DEFAULT),
                         H5Dclose, "create the data set " + path);
-  write_dtype(data_set.get(), name_of(tensor.dtype));
-  Range range{0, static_cast<std::int64_t>(tensor.bytes.size())};
+  write_dtype(data_set.get(), name_of(wanted.dtype));
+  Range range{0, wanted.bytes};
   if (range.bytes > 0) {
     const haddr_t offset = H5Dget_offset(data_set.get());
     if (offset == HADDR_UNDEF) checked(-1, "allocate the data set " + path);
@@ -164,7 +166,7 @@ Range create_data_set(hid_t file, const std::string& path, const TensorBytes& te
   return range;
 }
 
-std::vector<Range> create_file(std::span<const TensorBytes> tensors, SparseImage& image) {
+std::vector<Range> create_file(std::span<const DataSet> data_sets, SparseImage& image) {
   Id driver = make_id(register_memory_driver(), H5FDunregister, "register a file driver");
   Id access = file_access(driver.get(), image);
   Id creation = timeless(H5P_FILE_CREATE);
@@ -174,11 +176,11 @@ std::vector<Range> create_file(std::span<const TensorBytes> tensors, SparseImage
   std::set<std::string> groups;
   create_groups(file.get(), kTensorFolder, groups);  // exists also where there are no tensors
   std::vector<Range> ranges;
-  ranges.reserve(tensors.size());
-  for (const auto& tensor : tensors) {
-    const std::string path = kTensorFolder + tensor.name;
+  ranges.reserve(data_sets.size());
+  for (const auto& data_set : data_sets) {
+    const std::string path = kTensorFolder + data_set.name;
     create_groups(file.get(), path, groups);
-    ranges.push_back(create_data_set(file.get(), path, tensor, properties.get()));
+    ranges.push_back(create_data_set(file.get(), path, data_set, properties.get()));
   }
   file.close();
   if (image.out_of_memory) {
@@ -188,6 +190,16 @@ std::vector<Range> create_file(std::span<const TensorBytes> tensors, SparseImage
 }
 
 }  // namespace
+
+DataSet whole_tensor(std::string name, DType dtype, std::vector<std::int64_t> shape) {
+  const auto bytes = bytes_of(shape, dtype);
+  return {std::move(name), dtype, std::move(shape), bytes};
+}
+
+DataSet piece_of_tensor(const std::string& name, DType dtype, std::int64_t first,
+                        std::int64_t bytes) {
+  return {name + "/from-" + std::to_string(first), dtype, {bytes / size_of(dtype)}, bytes};
+}
 
 bool is_valid_tensor_name(std::string_view name) {
   constexpr std::string_view kAllowed =
@@ -217,11 +229,11 @@ std::vector<Range> complement(std::vector<Range> taken, std::int64_t file_bytes)
   return gaps;
 }
 
-Hdf5Layout lay_out_hdf5(std::span<const TensorBytes> tensors) {
+Hdf5Layout lay_out_hdf5(std::span<const DataSet> data_sets) {
   const QuietHdf5 quiet;
   SparseImage image;
   Hdf5Layout layout;
-  layout.tensors = create_file(tensors, image);
+  layout.tensors = create_file(data_sets, image);
   layout.file_bytes = static_cast<std::int64_t>(image.size);
   for (const auto& gap : complement(layout.tensors, layout.file_bytes)) {
     Hdf5Layout::Piece piece{gap.offset, {}};

@@ -3,10 +3,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
-#include "hone/core/checkpoint_store.hpp"
+#include "hone/core/dtype.hpp"
 
 namespace hone::checkpoints::detail {
 
@@ -16,6 +17,17 @@ struct Range {
   std::int64_t bytes = 0;
 };
 
+/// What the file of a rank has for a tensor, or for the run of its elements that begins with
+/// `first`: a data set of its own.
+struct DataSet {
+  std::string name;  ///< below /tensors/
+  DType dtype = DType::Float32;
+  std::vector<std::int64_t> shape;
+  std::int64_t bytes = 0;
+};
+DataSet whole_tensor(std::string name, DType dtype, std::vector<std::int64_t> shape);
+DataSet piece_of_tensor(const std::string& name, DType dtype, std::int64_t first, std::int64_t bytes);
+
 /// An HDF5 file that is complete except for the tensors' own bytes.
 struct Hdf5Layout {
   struct Piece {
@@ -23,7 +35,7 @@ struct Hdf5Layout {
     std::vector<std::byte> bytes;
   };
   std::int64_t file_bytes = 0;
-  std::vector<Range> tensors;  ///< where each tensor's bytes go, in the order given
+  std::vector<Range> tensors;  ///< where each data set's bytes go, in the order given
   std::vector<Piece> metadata; ///< everything else, ascending; with `tensors` it covers the file
 };
 
@@ -35,12 +47,12 @@ bool is_valid_tensor_name(std::string_view name);
 /// file and does not overlap.
 std::vector<Range> complement(std::vector<Range> taken, std::int64_t file_bytes);
 
-/// Lays out one HDF5 file with a contiguous data set /tensors/<name> for every tensor, each with a
-/// string attribute "dtype". Nothing touches a disk: HDF5 works on memory and its image is written
+/// Lays out one HDF5 file with contiguous data sets /tensors/<name>, each with a string attribute
+/// "dtype". Nothing touches a disk: HDF5 works on memory and its image is written
 /// by whoever asked, so that every write, and every failure to write, is hone's own.
-/// Equal tensors give equal bytes (no times, no addresses).
+/// Equal data sets give equal bytes (no times, no addresses).
 /// Throws: CheckpointError with HDF5's own explanation, for instance where one tensor's name is a
 /// folder of another's.
-Hdf5Layout lay_out_hdf5(std::span<const TensorBytes> tensors);
+Hdf5Layout lay_out_hdf5(std::span<const DataSet> data_sets);
 
 }  // namespace hone::checkpoints::detail

@@ -3,6 +3,7 @@
 #include "hone/checkpoints/file_ops.hpp"
 #include "hone/core/error.hpp"
 #include "run_directory.hpp"
+#include "structure.hpp"
 #include "verify.hpp"
 
 namespace hone::checkpoints {
@@ -31,6 +32,10 @@ CheckpointSummary summarize(const std::filesystem::path& checkpoint, bool reads_
     summary.problem = detail::plausibility_problem(files, checkpoint, manifest);
     if (!summary.problem && reads_all) {
       summary.problem = detail::digest_problem(files, checkpoint, detail::regions_of(manifest));
+      if (!summary.problem) {
+        summary.structure_as_laid_out =
+            detail::is_structure_as_laid_out(files, checkpoint, manifest);
+      }
     }
   } catch (const CheckpointError& error) {
     summary.problem = error.what();

@@ -32,21 +32,18 @@ std::string write_metadata(File& file, const std::vector<Hdf5Layout::Piece>& pie
   return digest.finish();
 }
 
-/// A piece is a data set of its own, of one dimension.
-TensorBytes as_data_set(TensorBytes tensor) {
-  if (!tensor.is_piece()) return tensor;
-  tensor.name += "/from-" + std::to_string(tensor.first);
-  tensor.shape = {static_cast<std::int64_t>(tensor.bytes.size()) / size_of(tensor.dtype)};
-  tensor.first = 0;
-  return tensor;
+DataSet data_set_of(const TensorBytes& tensor) {
+  if (!tensor.is_piece()) return whole_tensor(tensor.name, tensor.dtype, tensor.shape);
+  return piece_of_tensor(tensor.name, tensor.dtype, tensor.first,
+                         static_cast<std::int64_t>(tensor.bytes.size()));
 }
 
 }  // namespace
 
 RankContribution write_rank_file(FileOps& files, const std::filesystem::path& folder,
                                  const std::string& name, std::span<const TensorBytes> tensors) {
-  std::vector<TensorBytes> data_sets;
-  for (const auto& tensor : tensors) data_sets.push_back(as_data_set(tensor));
+  std::vector<DataSet> data_sets;
+  for (const auto& tensor : tensors) data_sets.push_back(data_set_of(tensor));
   const Hdf5Layout layout = lay_out_hdf5(data_sets);
   File file = File::create(files, folder / name);
   file.allocate(layout.file_bytes);

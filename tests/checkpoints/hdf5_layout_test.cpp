@@ -103,10 +103,8 @@ TEST_F(Hdf5LayoutTest, AnExistingFileIsNeverOpened) {
 
 TEST_F(Hdf5LayoutTest, RoomForTerabytesCostsNothing) {
   // The bytes are never touched: only their number counts.
-  const std::vector<std::int64_t> shape{1LL << 38};
-  std::byte* nowhere = nullptr;
-  const TensorBytes huge{"a", DType::Float32, shape, {nowhere, std::size_t{1} << 40}};
-  const auto layout = lay_out_hdf5(std::vector{huge, TensorBytes{"b", DType::UInt8, {0}, {}}});
+  const auto layout = lay_out_hdf5(std::vector{whole_tensor("a", DType::Float32, {1LL << 38}),
+                                               whole_tensor("b", DType::UInt8, {0})});
   EXPECT_GT(layout.file_bytes, 1LL << 40);
   std::size_t metadata = 0;
   for (const auto& piece : layout.metadata) metadata += piece.bytes.size();

@@ -212,11 +212,13 @@ class Checkpoints(LoopTest):
         embedding = next(t for name, t in tensors.items() if name.endswith("model.embed_tokens.weight"))
         self.assertEqual((embedding["shape"], embedding["dtype"]), ([260, 32], "float32"))
 
-        first, version, state, *rows = self.hone("inspect", self.newest).out.splitlines()
+        self.assertTrue(one["structure_as_laid_out"])
+        first, version, structure, state, *rows = self.hone("inspect", self.newest).out.splitlines()
         step, count = self.steps[-1], len(one["tensors"])
         size = f"{one['tensor_bytes'] / 1e6:.1f} MB"
         self.assertEqual(first, f"{self.newest}  step {step}, {count} tensors, {size}, 2 ranks, whole")
         self.assertEqual(version, f"written by hone {one['hone_version']}")
+        self.assertIn("HDF5 structure as hone lays it out", structure)
         self.assertEqual(json.loads(state.removeprefix("state ")), one["state"])
         self.assertEqual(len(rows), count)
         row = next(row for row in rows if row.split()[0] == embedding["name"])

@@ -106,6 +106,33 @@ class Checkpoint(HostileTest):
             with self.subTest(what):
                 self.refuse_manifest(what, text)
 
+    def between_tensors(self, data: bytes) -> bytes:
+        """The HDF5 structure of the rank's file: all that is not a tensor's."""
+        structure, end = b"", 0
+        for tensor in sorted(self.manifest["tensors"], key=lambda tensor: tensor["offset"]):
+            structure += data[end : tensor["offset"]]
+            end = tensor["offset"] + tensor["bytes"]
+        return structure + data[end:]
+
+    def test_a_structure_that_is_not_what_the_manifest_says(self) -> None:
+        """With digests that fit: hone does not read it, and says to those who would."""
+        sound = self.rank_file.read_bytes()
+        (entry,) = self.manifest["rank_files"]
+        structure = self.between_tensors(sound)
+        for place in (structure.index(b"\x89HDF"), structure.index(b"float32"), len(structure) - 20):
+            with self.subTest(place):
+                at = sound.index(structure[place : place + 20])
+                data = bytearray(sound)
+                data[at + 5] ^= 1
+                self.rank_file.write_bytes(data)
+                digest = "sha256:" + hashlib.sha256(self.between_tensors(data)).hexdigest()
+                text = self.changed(rank_files=[entry | {"layout_digest": digest}])
+                (self.checkpoint / "manifest.json").write_text(text)
+                said = self.refuse("a changed structure", "inspect", self.checkpoint, codes=(0,))
+                self.assertIn("HDF5 structure not as this hone lays it out", said)
+                self.restore()
+        self.assertIn("as hone lays it out", self.refuse("sound", "inspect", self.checkpoint, codes=(0,)))
+
     def test_files_that_are_something_else(self) -> None:
         def link() -> None:
             self.rank_file.symlink_to("/etc/passwd")

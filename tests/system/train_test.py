@@ -86,6 +86,7 @@ class Ranks(TrainTest):
             self.assertAlmostEqual(one["grad_norm"], other["grad_norm"], delta=1e-5 * one["grad_norm"])
         shown = json.loads(self.hone("inspect", "sharded/checkpoint-3", "--json").out)
         self.assertTrue(shown["verified"], shown["problem"])
+        self.assertTrue(shown["structure_as_laid_out"])
         pieces = [tensor for tensor in shown["tensors"] if tensor["first"] > 0]
         self.assertTrue(pieces and all(tensor["name"].startswith("exp_avg") for tensor in pieces))
         self.assertIn("from element", self.hone("inspect", "sharded/checkpoint-3").out)

@@ -53,7 +53,8 @@ class Versions(SystemTest):
         for place in kept:
             losses = json.loads((place / "losses.json").read_text())
             options = VARIANTS[place.name.partition("-")[2]]
-            self.hone("inspect", place / f"checkpoint-{SAVED}")
+            shown = self.hone("inspect", place / f"checkpoint-{SAVED}", "--json").out
+            self.assertTrue(json.loads(shown)["structure_as_laid_out"], place)
             for ranks in (1, 2, 3):
                 output = f"{place.name}-{ranks}"
                 shutil.copytree(place, self.folder / output)

@@ -44,6 +44,12 @@ std::string full_text(const CheckpointSummary& summary) {
   if (!summary.hone_version.empty()) {
     text += "written by hone " + printable(summary.hone_version) + '\n';
   }
+  if (summary.structure_as_laid_out) {
+    text += *summary.structure_as_laid_out
+                ? "HDF5 structure as hone lays it out: other programs find the same tensors\n"
+                : "HDF5 structure not as this hone lays it out: hone reads by the manifest, but other "
+                  "programs may find other tensors. Trust them only if you trust who wrote it\n";
+  }
   if (!summary.state_json.empty()) text += "state " + printable(summary.state_json, 2000) + '\n';
   for (const TensorSummary& tensor : summary.tensors) {
     text += "  " + printable(tensor.name) + "  " + std::string{name_of(tensor.dtype)} + ' ' +
@@ -75,9 +81,11 @@ ordered_json to_json(const CheckpointSummary& summary) {
                     {"world_size", summary.world_size},
                     {"hone_version", summary.hone_version},
                     {"tensor_bytes", summary.tensor_bytes},
+                    {"structure_as_laid_out", nullptr},
                     {"state", ordered_json::parse(summary.state_json, nullptr, false)},
                     {"tensors", tensors_json(summary)}};
   if (summary.problem) json["problem"] = *summary.problem;
+  if (summary.structure_as_laid_out) json["structure_as_laid_out"] = *summary.structure_as_laid_out;
   if (json["state"].is_discarded()) json["state"] = nullptr;
   return json;
 }

@@ -30,6 +30,10 @@ struct CheckpointSummary {
   std::vector<TensorSummary> tensors;
   std::int64_t tensor_bytes = 0;
   std::string state_json;
+  /// Where all else was read and is well: whether the HDF5 files are structured as hone lays these
+  /// tensors out. If not, other HDF5 programs may find other tensors in them, or be harmed; hone does
+  /// not care, since it reads by the manifest. Another version of HDF5 may write them otherwise, too.
+  std::optional<bool> structure_as_laid_out;
   /// Why the checkpoint is not usable; none where every byte was read and its digest matches. Where
   /// the manifest itself is bad the other fields are empty.
   std::optional<std::string> problem;
