@@ -1,11 +1,11 @@
 #include "hone/launcher/failure.hpp"
 
-#include <initializer_list>
+#include <exception>
 #include <limits>
-#include <new>
 #include <string_view>
-#include <system_error>
+#include <utility>
 
+#include "hone/core/communicator.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/printable.hpp"
 
@@ -16,26 +16,16 @@ constexpr std::string_view kMemoryAdvice =
     "\nLower per_device_train_batch_size (gradient_accumulation_steps makes up for it: same result), "
     "max_length or the number of ranks on this machine";
 
-Failure failure(ExitCode code, std::string message) {
-  return {static_cast<int>(code), std::move(message)};
-}
+constexpr std::string_view kReport = "\nThis is not foreseen: please report it, with the log";
 
-bool contains_any(std::string_view text, std::initializer_list<std::string_view> phrases) {
-  for (const auto phrase : phrases) {
-    if (text.find(phrase) != std::string_view::npos) return true;
+bool is_of_hone(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error&) {
+    return true;
+  } catch (...) {
+    return false;
   }
-  return false;
-}
-
-/// The tensor library's errors are known by their text only here; their stack is for the log.
-Failure of_other(std::string_view what) {
-  const auto trace = what.find("\nException raised from");
-  const std::string message{what.substr(0, trace)};
-  if (contains_any(what, {"out of memory", "can't allocate memory", "not enough memory"})) {
-    return failure(ExitCode::OutOfMemory, message + std::string{kMemoryAdvice});
-  }
-  return failure(ExitCode::Internal,
-                 message + "\nThis is not foreseen: please report it, with the log");
 }
 
 std::string indented(std::string_view message) {
@@ -52,19 +42,10 @@ std::string indented(std::string_view message) {
 }  // namespace
 
 Failure describe_failure(const std::exception_ptr& error) {
-  try {
-    std::rethrow_exception(error);
-  } catch (const Error& known) {
-    return {static_cast<int>(known.exit_code()), known.what()};
-  } catch (const std::bad_alloc&) {
-    return failure(ExitCode::OutOfMemory, "out of memory" + std::string{kMemoryAdvice});
-  } catch (const std::system_error& system) {
-    return failure(exit_code_of(system), system.what());
-  } catch (const std::exception& other) {
-    return of_other(other.what());
-  } catch (...) {
-    return failure(ExitCode::Internal, "an exception of unknown type");
-  }
+  auto [message, code] = failure_of([&] { std::rethrow_exception(error); });
+  if (code == ExitCode::OutOfMemory) message += kMemoryAdvice;
+  if (code == ExitCode::Internal && !is_of_hone(error)) message += kReport;
+  return {static_cast<int>(code), std::move(message)};
 }
 
 std::string error_block(const Failure& failure, const std::string& who,

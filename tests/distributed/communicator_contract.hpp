@@ -449,6 +449,11 @@ TEST_P(CommunicatorContract, FailuresOfEveryKindTravel) {
       });
     };
     EXPECT_EQ(failing([] { throw std::bad_alloc{}; }).second, ExitCode::OutOfMemory);
+    const auto [memory, code] = failing([] {
+      throw std::runtime_error{"CUDA out of memory. Tried 6 GiB\nException raised from malloc (frames)"};
+    });
+    EXPECT_EQ(code, ExitCode::OutOfMemory);
+    EXPECT_EQ(memory.find("frames"), std::string::npos) << "the tensor library's stack";
     EXPECT_EQ(failing([] { throw std::runtime_error{"odd"}; }).second, ExitCode::Internal);
     EXPECT_EQ(failing([] { throw 42; }).second, ExitCode::Internal);
     EXPECT_EQ(failing([] { throw ConfigError{""}; }).second, ExitCode::Usage);

@@ -36,6 +36,9 @@ TEST(Failure, OfMemoryIs71AndSaysWhatToLower) {
       "raised from alloc (frames)"});
   EXPECT_EQ(tensor.code, 71);
   EXPECT_THAT(tensor.message, Not(HasSubstr("frames")));
+  const auto bare = described(std::runtime_error{"can't allocate memory: 9 bytes\nframe #0: a\nframe #1: b"});
+  EXPECT_EQ(bare.code, 71);
+  EXPECT_THAT(bare.message, Not(HasSubstr("frame")));
 }
 
 TEST(Failure, OfTheDiskIs73OrOf74) {

@@ -79,6 +79,9 @@ at::Tensor project(const at::Tensor& x, const at::Tensor& weight, const at::Tens
 void add_product(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b) {
   if (sum.scalar_type() == a.scalar_type()) {
     sum.addmm_(a, b);
+  } else if (sum.is_cuda()) {  // in one go, and never rounded to the narrower type
+    auto out = sum;
+    at::addmm_out(out, sum, a, b, sum.scalar_type());
   } else {
     sum.add_(at::mm(a, b));
   }

@@ -110,6 +110,10 @@ struct LocalFailure {
   bool happened() const { return !message.empty(); }
 };
 
+/// What the exception says that is being handled: for catch blocks. Memory that is missing has its
+/// exit code whoever says so, and the tensor library's stack is left out.
+LocalFailure failure_in_flight();
+
 /// Runs `local` and says what it threw, whatever that was: for ranks that must meet the others
 /// first.
 template <typename Function>
