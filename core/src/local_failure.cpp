@@ -16,14 +16,16 @@ LocalFailure failed(std::string_view what, ExitCode code) {
   return {what.empty() ? "an error without a message" : std::string{what}, code};
 }
 
-/// The tensor library's errors are known by their text only here, and end in its stack.
+/// The tensor library's errors are known by their text only here, and end in its stack: of use where
+/// the cause is not known.
 LocalFailure of_other(std::string_view what) {
   const auto message =
       what.substr(0, std::min(what.find("\nException raised from"), what.find("\nframe #0")));
-  for (const auto phrase : {"out of memory", "can't allocate memory", "not enough memory"}) {
+  for (const auto phrase :
+       {"out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED"}) {
     if (message.find(phrase) != message.npos) return failed(message, ExitCode::OutOfMemory);
   }
-  return failed(message, ExitCode::Internal);
+  return failed(what, ExitCode::Internal);
 }
 
 }  // namespace

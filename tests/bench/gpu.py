@@ -1,9 +1,9 @@
 """hone and transformers on one GPU, in one run: updates and completions.
 
-python3 tests/bench/gpu.py build/hone [--model FOLDER] [--rounds N]
+python3 tests/bench/gpu.py build/hone --model FOLDER [--rounds N]
 
-Needs a GPU, and PyTorch and transformers in the python that runs it. The sides take turns; each
-figure is the median of what its rounds gave. The peers are a loop around transformers' model as
+Needs a GPU, and PyTorch and transformers in the python that runs it. The sides take turns; times
+are medians of what the rounds gave, memory and the share of the bandwidth those of the last round. The peers are a loop around transformers' model as
 its Trainer makes it (a padded batch, scaled dot-product attention, bfloat16 by autocast, fused
 AdamW), and transformers' generate(). Weights are drawn: a folder with config.json is enough.
 """
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="a folder with config.json")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--times", type=int, nargs="*", default=[1, 8], help="8 sequences so often")
-    parser.add_argument("--batches", type=int, nargs="*", default=[1, 16, 128], help="of completions")
+    parser.add_argument("--batches", type=int, nargs="*", default=[1, 32], help="of completions")
     options = parser.parse_args()
     for bf16 in (False, True):
         for times in options.times:

@@ -39,6 +39,7 @@ def measure(options: argparse.Namespace, folder: pathlib.Path, sweep: str, value
         per_device_train_batch_size=len(lengths),
         repeats=3 if sum(lengths) < TOKENS else 1,
         bf16=options.bf16,
+        use_cpu=True,
     )
     report = worker.hone(options.hone, arguments, options.threads)
     return {

@@ -108,6 +108,9 @@ TEST(MemoryPlan, ActivationsAreThoseOfAllBlocksAndTheOneThatGoesBackward) {
   // One backward: 15 x (64 + 2 x 16), but the scores of one sequence are more: 25 x 100; and 50 x 4
   // of a weight. The head's table of 15 x 10 floats is less.
   EXPECT_EQ(plan_memory(small_model(), small_request()).activations, held + 2'500 + 200);
+  auto without_copies = small_request();
+  without_copies.on_gpu = true;  // where products add weights' gradients themselves
+  EXPECT_EQ(plan_memory(small_model(), without_copies).activations, held + 2'500);
   auto wide = small_model();
   wide.vocab_size = 1000;
   EXPECT_EQ(plan_memory(wide, small_request()).activations, held + 4 * 15 * 1000);
@@ -153,7 +156,7 @@ TEST(MemoryPlan, AGpuHoldsNoSamplesOfOthers) {
   EXPECT_EQ(many.total(), few.total());
   request.on_gpu = false;
   EXPECT_EQ(plan_memory(small_model(), request).total() - many.total(),
-            many.samples + 179'000'000 - 500'000'000);
+            many.samples + 179'000'000 - 500'000'000 + 200);  // a weight's gradient
 }
 
 TEST(MemoryPlan, RefusesWhatHasNoSize) {

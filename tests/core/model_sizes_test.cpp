@@ -69,6 +69,25 @@ TEST(ModelSizes, ABlockOfLlama2KeepsWhatItsLayersNeed) {
   EXPECT_EQ(on_gpu[0].kept_of_pair, 0);
 }
 
+TEST(ModelSizes, KeysThatHeadsShareAreKeptOnceButInFloat32OnGpus) {
+  auto config = llama2_7b();
+  config["num_key_value_heads"] = 8;
+  const Outline outline{config};
+  const std::int64_t width = 4096, keys = 1024, inner = 11008;
+  const auto kept = [&](at::ScalarType type, bool on_gpu) {
+    return outline.model(type)->stacks(64, on_gpu)[0].kept;
+  };
+  const auto rest = 2 * 2 * width + 4 * inner;  // of two norms, and of the gated layer on a GPU
+  EXPECT_EQ(kept(at::kFloat, true), 4 * (rest + 4 * width) + 4 * (2 + 32));
+  EXPECT_EQ(kept(at::kBFloat16, true), 2 * (rest + 2 * width + 2 * keys) + 4 * (2 + 32));
+  EXPECT_EQ(kept(at::kFloat, false), 4 * (rest - inner + 2 * width + 2 * keys) + 4 * (2 + 32));
+  // Heads that no kernel for packed sequences takes: short sequences keep the weights of each head.
+  config["head_dim"] = 130;
+  const Outline odd{config};
+  EXPECT_EQ(odd.model()->stacks(64, true)[0].kept_of_pair, 4 * 32);
+  EXPECT_EQ(odd.model()->stacks(4096, true)[0].kept_of_pair, 0) << "the flash kernel";
+}
+
 /// What a folder with this config.json alone is refused with.
 std::string refused(const std::string& text) {
   TempDir folder;

@@ -11,6 +11,8 @@
 #include "distributed/communicator_contract.hpp"
 #include "fakes/forwarding_communicator.hpp"
 #include "gpu/gpu_world.hpp"
+#include "hone/core/generation/generator.hpp"
+#include "hone/core/model/language_model.hpp"
 #include "hone/distributed/nccl_communicator.hpp"
 #include "hone/distributed/thread_world.hpp"
 #include "support/fixture_model.hpp"
@@ -87,6 +89,48 @@ TEST_P(GpuLaw, ATrainingOnGpusComputesWhatOneOnTheProcessorDoes) {
     rank.nccl->close();
     return 0;
   });
+}
+
+/// In bfloat16 the kernels are others, and sums of weights' gradients are made by the products.
+TEST_P(GpuLaw, InBfloat16LossesAreThoseOfTheProcessor) {
+  const FixtureModel llama{config_named("llama"), Fill::Random, /*seed=*/3};
+  on_ranks(GetParam(), [&](Communicator& host) {
+    GpuRank rank{host};
+    if (!rank.reason.empty()) {
+      [&] { GTEST_SKIP() << rank.reason; }();
+      return 0;
+    }
+    const at::Device device{at::kCUDA, static_cast<c10::DeviceIndex>(rank.device->index())};
+    const TrainerOptions options{.learning_rate = 1e-2, .max_steps = 8};
+    const auto train = [&](Communicator* reduce_on, at::Device where) {
+      return train_split(llama.folder(), host, {}, law_samples(), options, 4, at::kBFloat16,
+                         reduce_on, where);
+    };
+    const auto expected = train(nullptr, at::kCPU), got = train(&*rank.nccl, device);
+    EXPECT_EQ(got.losses.size(), expected.losses.size());
+    for (std::size_t i = 0; i < expected.losses.size(); ++i) {
+      EXPECT_NEAR(got.losses[i], expected.losses[i], 1e-2 * expected.losses[i]) << i;
+      EXPECT_NEAR(got.norms[i], expected.norms[i], 5e-2 * expected.norms[i]) << i;
+    }
+    rank.nccl->close();
+    return 0;
+  });
+}
+
+TEST(GpuGeneration, CompletionsAreThoseOfTheProcessor) {
+  std::string reason;
+  const auto gpu = gpu_or_reason(0, reason);
+  if (gpu == nullptr) GTEST_SKIP() << reason;
+  const FixtureModel llama{config_named("llama"), Fill::Random, /*seed=*/3};
+  const auto complete = [&](at::Device device) {
+    const auto model = load_model(llama.folder(), {.dtype = at::kDouble, .device = device});
+    const std::vector<PromptTokens> prompts{{{5, 6, 7}, 0}, {{9}, 1}, {{3, 4, 5, 6, 8}, 2}};
+    return generate(*model, prompts, {.do_sample = false, .max_new_tokens = 12, .batch_size = 2},
+                    /*seed=*/1, /*call=*/0);
+  };
+  const auto expected = complete(at::kCPU), got = complete({at::kCUDA, 0});
+  ASSERT_EQ(got.size(), expected.size());
+  for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i].ids, expected[i].ids) << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, GpuLaw, ::testing::Values(1, 2),

@@ -144,7 +144,7 @@ TrainingRecord train_split(const std::filesystem::path& model_folder, Communicat
                          {.collator = split.padded ? padding : nullptr,
                           .dtype = dtype,
                           .device = device,
-                          .reduce_on = split.late && reduce_on == nullptr ? &late : reduce_on}};
+                          .reduce_on = split.late ? &late : reduce_on}};
   TrainingRecord record;
   const auto before = values_of(harness.model());
   for (std::int64_t call = 0; call < num_calls; ++call) {
@@ -200,6 +200,7 @@ void expect_updates_independent_of_split(const std::filesystem::path& model_fold
   const auto reference = train_split(model_folder, alone, {}, samples, options, 2, at::kDouble);
   ASSERT_EQ(reference.losses.size(), 4U);
   for (const auto& split : all_splits()) {
+    if (split.late && reduce_on != nullptr) continue;  // it is in the place of a late one
     SCOPED_TRACE(std::to_string(comm.size()) + " ranks, " + split.name());
     const auto got =
         train_split(model_folder, comm, split, samples, options, 2, at::kDouble, reduce_on, device);

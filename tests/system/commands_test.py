@@ -286,6 +286,10 @@ class Bench(SystemTest):
             self.assertGreater(rows[what]["seconds"], 0, what)
         for what in ("dispatch", "optimizer", "reduce", "data"):
             self.assertGreater(rows[what]["seconds"], 0, what)
+        for what in ("products", "attention", "loss", "elementwise", "optimizer", "reduce"):
+            self.assertGreater(rows[what]["floor"], 0, what)
+        for what in ("allocation", "dispatch", "data"):
+            self.assertEqual(rows[what]["floor"], 0, what)
 
     def test_a_step_that_computes_blocks_again(self) -> None:
         products = []

@@ -133,6 +133,17 @@ class Checkpoint(HostileTest):
                 self.restore()
         self.assertIn("as hone lays it out", self.refuse("sound", "inspect", self.checkpoint, codes=(0,)))
 
+    def test_more_folders_than_anybody_has(self) -> None:
+        """In HDF5 each would be a group that inspect lays out."""
+        empty = "sha256:" + hashlib.sha256(b"").hexdigest()
+        file = self.rank_file.name
+        nothing = {"dtype": "float32", "shape": [0], "file": file, "offset": 0, "bytes": 0, "digest": empty}
+        deep = [nothing | {"name": f"{number}/{100 * 'a/'}w"} for number in range(12_000)]
+        (self.checkpoint / "manifest.json").write_text(self.changed(tensors=self.manifest["tensors"] + deep))
+        said = self.refuse("a million groups", "inspect", self.checkpoint, codes=(0,))
+        self.assertIn("HDF5 structure not as this hone lays it out", said)
+        self.restore()
+
     def test_files_that_are_something_else(self) -> None:
         def link() -> None:
             self.rank_file.symlink_to("/etc/passwd")

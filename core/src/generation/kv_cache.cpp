@@ -2,10 +2,10 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/baddbmm.h>
 #include <ATen/ops/bmm.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
@@ -59,15 +59,23 @@ void KvCache::grow() {
   if (!device.is_cpu()) places_ = last_places().to(device);
 }
 
+std::int64_t KvCache::last_place(std::int64_t row) const {
+  const auto place = lengths_[static_cast<std::size_t>(row)] - 1;
+  if (place >= keys_.front().size(2)) {
+    throw std::logic_error{"the cache has no room for another token"};
+  }
+  return place;
+}
+
 /// Of each row and head, counted in heads' tokens. Shape: (num_rows * K) int64, in host memory.
 at::Tensor KvCache::last_places() const {
   const auto heads = keys_.front().size(1), room = keys_.front().size(2);
   std::vector<std::int64_t> places;
   places.reserve(static_cast<std::size_t>(num_rows() * heads));
   for (std::int64_t row = 0; row < num_rows(); ++row) {
-    const auto last = lengths_[static_cast<std::size_t>(row)] - 1;
+    const auto place = last_place(row);
     for (auto head = row * heads; head < (row + 1) * heads; ++head) {
-      places.push_back(head * room + last);
+      places.push_back(head * room + place);
     }
   }
   return at::tensor(places, at::kLong);
@@ -90,8 +98,7 @@ void KvCache::copy_last(const at::Tensor& from, const at::Tensor& to) const {
   const auto* source = static_cast<const std::byte*>(from.const_data_ptr());
   auto* target = static_cast<std::byte*>(to.mutable_data_ptr());
   for (std::int64_t row = 0; row < num_rows(); ++row) {
-    const auto place = lengths_[static_cast<std::size_t>(row)] - 1;
-    if (place >= room) throw std::logic_error{"the cache has no room for another token"};
+    const auto place = last_place(row);
     for (auto head = row * heads; head < (row + 1) * heads; ++head) {
       std::memcpy(target + (head * room + place) * bytes, source + head * bytes,
                   static_cast<std::size_t>(bytes));

@@ -41,6 +41,7 @@ class KvCache {
   }
 
  private:
+  std::int64_t last_place(std::int64_t row) const;
   at::Tensor last_places() const;
   void copy_last(const at::Tensor& from, const at::Tensor& to) const;
 

@@ -3,6 +3,8 @@
 #include <ATen/DeviceAccelerator.h>
 #include <sys/resource.h>
 
+#include <cstddef>
+
 #include "hone/core/memory/tensor_memory.hpp"
 
 namespace hone {

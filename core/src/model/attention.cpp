@@ -127,7 +127,8 @@ AttentionKept kept_by_attention(const AttentionSizes& s) {
                              ? s.element_bytes <= kFloat &&
                                    detail::fits_varlen_kernel(s.head_dim, s.element_bytes)
                              : s.element_bytes <= kFloat;
-  // In float32 a GPU's has the keys and values of every query head.
+  // In float32 a GPU's has the keys and values of every query head. (Its normalizers are padded to
+  // the longest sequence, which is left out here.)
   const bool repeats = s.on_gpu && s.element_bytes == kFloat;
   if (is_plain && is_packed) return {(repeats ? 4 * queries : in_and_out) + s.heads * kFloat, 0};
   // The flash kernel keeps its own output too, in another order.

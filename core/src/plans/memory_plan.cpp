@@ -39,10 +39,11 @@ std::int64_t held_by_blocks(const BlockStack& stack, const MemoryRequest& r) {
 
 /// What comes on top while one block goes backward: gradients of its widest layer's outputs and
 /// inputs and of its scores, that of a weight before it is added (in bfloat16 a float32 copy of it
-/// too), and all that it keeps where that is computed again.
+/// too; on GPUs the product adds it), and all that it keeps where that is computed again.
 std::int64_t block_backward(const BlockStack& stack, const MemoryRequest& r) {
   const auto tokens = r.sequences * r.length;
-  const auto weight_gradient = r.element_bytes < kFloat ? r.element_bytes + kFloat : kFloat;
+  auto weight_gradient = r.element_bytes < kFloat ? r.element_bytes + kFloat : kFloat;
+  if (r.on_gpu) weight_gradient = 0;
   const auto again = r.gradient_checkpointing ? kept_by_block(stack, r) : 0;
   const auto scores = r.length * r.length * stack.kept_of_pair;  // of one sequence at a time
   return again + std::max(tokens * (stack.widest + 2 * stack.input), scores) +
@@ -51,15 +52,14 @@ std::int64_t block_backward(const BlockStack& stack, const MemoryRequest& r) {
 
 /// What comes on top while the head's loss and gradient are made, chunk by chunk (head_loss()):
 /// logits, whose place their gradient takes, on GPUs log-probabilities and in bfloat16 what is
-/// rounded of them too; in bfloat16 also the head's gradient before it is added.
+/// rounded of them too; in bfloat16 also the head's gradient before it is added, but on GPUs.
 std::int64_t head_peak(const ModelSizes& model, const MemoryRequest& r) {
   const auto rows = std::min(r.sequences * r.length, head_loss_rows(model.vocab_size));
   const auto logits = rows * model.vocab_size;
   if (r.element_bytes >= kFloat) return (r.on_gpu ? 2 : 1) * kFloat * logits;
   const auto narrow = r.element_bytes;
-  const auto weight_gradient = (narrow + kFloat) * model.vocab_size * model.hidden_size;
-  if (!r.on_gpu) return narrow * logits + weight_gradient;
-  return std::max((narrow + 2 * kFloat) * logits, (narrow + kFloat) * logits + weight_gradient);
+  if (r.on_gpu) return (narrow + 2 * kFloat) * logits;
+  return narrow * logits + (narrow + kFloat) * model.vocab_size * model.hidden_size;
 }
 
 std::int64_t activations(const ModelSizes& model, const MemoryRequest& r) {

@@ -192,6 +192,15 @@ void OpProfile::end(const at::RecordFunction& function, at::ObserverContext* con
   if (!profile.open_.empty()) profile.open_.back()->inner += seconds;
 }
 
+double operations_of(const std::map<Product, std::int64_t>& products) {
+  double sum = 0.0;
+  for (const auto& [product, count] : products) {
+    sum += 2.0 * static_cast<double>(product.rows * product.inner) *
+           static_cast<double>(product.columns * count);
+  }
+  return sum;
+}
+
 double floor_of(const std::map<Product, std::int64_t>& products) {
   double sum = 0.0;
   for (const auto& [product, count] : products) {

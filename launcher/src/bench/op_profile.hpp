@@ -81,6 +81,9 @@ class OpProfile {
   at::CallbackHandle handle_;
 };
 
+/// Multiplications and additions of all of them.
+double operations_of(const std::map<Product, std::int64_t>& products);
+
 /// Seconds that the products take by themselves, into memory that is there: what is left when
 /// nothing else is to be done. The fastest of some repetitions of each kind.
 double floor_of(const std::map<Product, std::int64_t>& products);

@@ -3,17 +3,36 @@
 #include <algorithm>
 #include <cstdio>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "bench/model_bench.hpp"
+#include "bench/read_bandwidth.hpp"
 
 namespace hone::launcher {
 namespace {
 
 using nlohmann::ordered_json;
 
-/// What one update takes, by what it is for. "floor": what that takes at least, where it is known.
+/// Seconds that each row of an update takes at least; those that are not here, none.
+std::map<std::string_view, double> floors_of(const MeasuredUpdates& measured,
+                                             const OpProfile& profile) {
+  const double products = floor_of(profile.products());
+  const double operations_per_second = operations_of(profile.products()) / products;
+  const double bandwidth = read_bandwidth(at::kCPU);
+  const auto& least = measured.least;
+  return {{"products", products / static_cast<double>(measured.seconds.size())},
+          {"attention", least.attention_operations / operations_per_second},
+          {"loss", least.loss_bytes / bandwidth},
+          {"elementwise", least.elementwise_bytes / bandwidth},
+          {"optimizer", least.optimizer_bytes / bandwidth},
+          {"reduce", least.reduce_bytes / bandwidth}};
+}
+
+/// What one update takes, by what it is for. "floor": what that takes at least.
 ordered_json rows_of(const MeasuredUpdates& measured, const OpProfile& profile) {
   const auto updates = static_cast<double>(measured.seconds.size());
   const auto of = [&](Phase phase) {
@@ -28,12 +47,16 @@ ordered_json rows_of(const MeasuredUpdates& measured, const OpProfile& profile) 
                     {"seconds", seconds},
                     {"operators", static_cast<double>(profile.calls()[work]) / updates}});
   }
-  rows[0]["floor"] = floor_of(profile.products()) / updates;
   rows.push_back({{"what", "dispatch"},  // autograd and whatever else is between operators
                   {"seconds", of(Phase::Forward) + of(Phase::Backward) - in_operators}});
   for (const auto phase : {Phase::Optimizer, Phase::Reduce, Phase::Data, Phase::Evaluate}) {
     const auto name = kPhaseNames[static_cast<std::size_t>(phase)];
     rows.push_back({{"what", name}, {"seconds", of(phase)}});
+  }
+  const auto floors = floors_of(measured, profile);
+  for (auto& row : rows) {
+    const auto found = floors.find(row["what"].get<std::string>());
+    row["floor"] = found == floors.end() ? 0.0 : found->second;
   }
   return rows;
 }
@@ -69,19 +92,15 @@ std::string summary_of(const ordered_json& report) {
 }
 
 std::string table_of(const ordered_json& rows, double total) {
-  std::string text = "what          seconds   share   at least   operators\n";
+  std::string text = "what          seconds    share   at least        gap   operators\n";
   for (const auto& row : rows) {
     const double seconds = row["seconds"];
+    const double floor = row["floor"];
     char line[128];
-    std::snprintf(line, sizeof line, "%-11s %9.4f  %5.1f %%",
-                  row["what"].get<std::string>().c_str(), seconds, 100 * seconds / total);
+    std::snprintf(line, sizeof line, "%-11s %9.4f  %5.1f %%  %9.4f  %9.4f",
+                  row["what"].get<std::string>().c_str(), seconds, 100 * seconds / total, floor,
+                  seconds - floor);
     text += line;
-    if (row.contains("floor")) {
-      std::snprintf(line, sizeof line, "  %9.4f", row["floor"].get<double>());
-      text += line;
-    } else {
-      text += "           ";
-    }
     if (row.contains("operators")) {
       std::snprintf(line, sizeof line, "  %10.0f", row["operators"].get<double>());
       text += line;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/least_work.hpp"
 #include "bench/op_profile.hpp"
 #include "hone/core/training/phase_clock.hpp"
 
@@ -20,10 +21,12 @@ struct MeasuredUpdates {
   std::int64_t peak_memory = 0;             ///< bytes
   /// Seconds from the start of the process to the end of the update before these.
   double first_step_from_start = 0.0;
+  LeastWork least;  ///< of an update on one rank
 };
 
 /// The report of `hone bench step`; with a profile of the updates (null: none) also where their
-/// time goes. What products take at least is measured for it, so the profile must listen no more.
+/// time goes, and what each row takes at least: products and the memory's bandwidth are measured for
+/// that, so the profile must listen no more.
 nlohmann::ordered_json step_report(const MeasuredUpdates& updates, const OpProfile* profile);
 
 /// The report for people: a line, and tables where there was a profile.

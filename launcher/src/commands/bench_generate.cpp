@@ -106,7 +106,7 @@ std::string summary_of(const ordered_json& report) {
   char line[320];
   std::snprintf(line, sizeof line,
                 "%lld new tokens: %.3f s (%.3f to %.3f), %.1f tokens/s, weights read at %.1f GB/s, "
-                "%.0f %% of this machine's %.1f GB/s, peak memory %.2f GB, products by %s\n",
+                "%.0f %% of its memory's %.1f GB/s, peak memory %.2f GB, products by %s\n",
                 report["tokens"].get<long long>(), report["seconds"].get<double>(),
                 report["min_seconds"].get<double>(), report["max_seconds"].get<double>(),
                 report["tokens_per_second"].get<double>(),

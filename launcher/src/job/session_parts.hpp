@@ -14,8 +14,8 @@ namespace hone::launcher {
 /// Where models of this session are.
 at::Device torch_device(Session& session);
 
-/// Chooses the library of float32 matrix products where there is a choice, and names it: see
-/// choose_matmul_library(). Collective.
+/// The library of float32 matrix products on this session's device, chosen where there is a choice:
+/// see choose_matmul_library(). Collective.
 std::string choose_products(Session& session);
 
 /// How this session's ranks sum gradients, as the options say. It needs the session for as long as

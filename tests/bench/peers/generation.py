@@ -35,7 +35,7 @@ class Case:
     def hone_run(self, batch: int, way: str) -> dict:
         new_tokens = self.options.new_tokens
         arguments = ["bench", "generate", str(self.model), *self.common()]
-        arguments += flags(batch_size=batch, max_new_tokens=new_tokens, repeats=1)
+        arguments += flags(use_cpu=True, batch_size=batch, max_new_tokens=new_tokens, repeats=1)
         if way == "sampling":
             arguments += flags(do_sample=True, temperature=0.8, top_k=50, top_p=0.95)
         return worker.hone(self.options.hone, arguments, self.options.threads)

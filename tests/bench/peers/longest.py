@@ -25,7 +25,7 @@ class Side:
         return flags(lengths=length, bf16=self.bf16, gradient_checkpointing=True)
 
     def hone(self, length: int) -> float:
-        arguments = ["bench", "step", str(self.model), *self.arguments(length), *flags(repeats=1)]
+        arguments = ["bench", "step", str(self.model), *self.arguments(length), *flags(use_cpu=True, repeats=1)]
         return worker.hone(self.options.hone, arguments, self.options.threads)["peak_memory"]
 
     def loop(self, length: int) -> float:

@@ -111,7 +111,7 @@ struct LocalFailure {
 };
 
 /// What the exception says that is being handled: for catch blocks. Memory that is missing has its
-/// exit code whoever says so, and the tensor library's stack is left out.
+/// exit code whoever says so, then without the tensor library's stack.
 LocalFailure failure_in_flight();
 
 /// Runs `local` and says what it threw, whatever that was: for ranks that must meet the others

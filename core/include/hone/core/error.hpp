@@ -25,6 +25,7 @@ enum class ExitCode : int {
 /// Of an error of the operating system, as std::filesystem throws them.
 inline ExitCode exit_code_of(const std::system_error& error) {
   const int number = error.code().value();
+  if (number == ENOMEM) return ExitCode::OutOfMemory;
   return number == ENOSPC || number == EDQUOT ? ExitCode::RunHeld : ExitCode::Io;
 }
 

@@ -37,7 +37,8 @@ at::Tensor linear_in_out(const at::Tensor& x, const at::Tensor& weight, const at
 /// sum += a b, where sum may be wider than both.
 void add_product(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b);
 
-/// x * rsqrt(mean(x^2) + eps) in at least float32, cast back, times weight. Shape: (N, C).
+/// x * rsqrt(mean(x^2) + eps) in at least float32, cast back, times weight; on GPUs cast back after
+/// that. Shape: (N, C).
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
 /// Units: bytes of a token that autograd keeps of rms_norm and of the product behind it: x, its
