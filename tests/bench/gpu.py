@@ -18,11 +18,11 @@ import time
 RAGGED = [111, 306, 347, 172, 183, 102, 77, 78]
 
 
-def hone(options: argparse.Namespace, *arguments: str) -> dict:
-    done = subprocess.run(
-        [options.hone, "bench", *arguments, "--json"], check=True, stdout=subprocess.PIPE
-    )
-    return json.loads(done.stdout)
+def hone(options: argparse.Namespace, bf16: bool, what: str, **flags: object) -> dict:
+    arguments = [options.hone, "bench", what, options.model, "--json", *(["--bf16"] if bf16 else [])]
+    for name, value in flags.items():
+        arguments += [f"--{name}", str(value)]
+    return json.loads(subprocess.run(arguments, check=True, stdout=subprocess.PIPE).stdout)
 
 
 class Peer:
@@ -112,9 +112,11 @@ def updates(options: argparse.Namespace, bf16: bool, times: int) -> None:
     for _ in range(options.rounds):
         report = hone(
             options,
-            *("step", options.model, "--lengths", ",".join(map(str, lengths))),
-            *("--per_device_train_batch_size", str(len(lengths)), "--repeats", "10"),
-            *(["--bf16"] if bf16 else []),
+            bf16,
+            "step",
+            lengths=",".join(map(str, lengths)),
+            per_device_train_batch_size=len(lengths),
+            repeats=10,
         )
         ours.append(report["seconds"])
         seconds, peak = of_peer(options, bf16, lambda peer: peer.seconds_of_update(lengths, 10))
@@ -133,12 +135,8 @@ def completions(options: argparse.Namespace, bf16: bool, batch: int) -> None:
     prompt, new = 64, 128
     ours, theirs = [], []
     for _ in range(options.rounds):
-        report = hone(
-            options,
-            *("generate", options.model, "--prompt_length", str(prompt), "--repeats", "2"),
-            *("--max_new_tokens", str(new), "--batch_size", str(batch), "--no_do_sample"),
-            *(["--bf16"] if bf16 else []),
-        )
+        flags = {"prompt_length": prompt, "max_new_tokens": new, "batch_size": batch}
+        report = hone(options, bf16, "generate", do_sample="false", repeats=2, **flags)
         ours.append(report["seconds"])
         theirs.append(
             of_peer(options, bf16, lambda peer: peer.seconds_of_completions(batch, prompt, new))

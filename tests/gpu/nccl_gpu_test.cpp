@@ -71,49 +71,47 @@ World gpus(int num_ranks) {
 INSTANTIATE_TEST_SUITE_P(NcclOnGpus, CommunicatorContract, ::testing::Values(gpus(1), gpus(2)),
                          [](const auto& info) { return std::to_string(info.param.num_ranks) + "Ranks"; });
 
+/// Runs body(host, nccl, device) on each rank; skips, and says why, where a rank has no GPU.
+template <typename Body>
+void on_gpus(int num_ranks, Body body) {
+  on_ranks(num_ranks, [&](Communicator& host) {
+    [&] {
+      GpuRank rank{host};
+      if (!rank.reason.empty()) GTEST_SKIP() << rank.reason;
+      body(host, *rank.nccl, {at::kCUDA, static_cast<c10::DeviceIndex>(rank.device->index())});
+      rank.nccl->close();
+    }();
+    return 0;
+  });
+}
+
 class GpuLaw : public ::testing::TestWithParam<int> {};
 
 TEST_P(GpuLaw, ATrainingOnGpusComputesWhatOneOnTheProcessorDoes) {
   const FixtureModel llama{config_named("llama"), Fill::Random, /*seed=*/3};
   const FixtureModel gpt2{config_named("gpt2"), Fill::Random, /*seed=*/3};
-  on_ranks(GetParam(), [&](Communicator& host) {
-    GpuRank rank{host};
-    if (!rank.reason.empty()) {
-      [&] { GTEST_SKIP() << rank.reason; }();
-      return 0;
-    }
-    const at::Device device{at::kCUDA, static_cast<c10::DeviceIndex>(rank.device->index())};
+  on_gpus(GetParam(), [&](Communicator& host, Communicator& nccl, at::Device device) {
     for (const auto* model : {&llama, &gpt2}) {
-      expect_updates_independent_of_split(model->folder(), host, &*rank.nccl, device);
+      expect_updates_independent_of_split(model->folder(), host, &nccl, device);
     }
-    rank.nccl->close();
-    return 0;
   });
 }
 
 /// In bfloat16 the kernels are others, and sums of weights' gradients are made by the products.
 TEST_P(GpuLaw, InBfloat16LossesAreThoseOfTheProcessor) {
   const FixtureModel llama{config_named("llama"), Fill::Random, /*seed=*/3};
-  on_ranks(GetParam(), [&](Communicator& host) {
-    GpuRank rank{host};
-    if (!rank.reason.empty()) {
-      [&] { GTEST_SKIP() << rank.reason; }();
-      return 0;
-    }
-    const at::Device device{at::kCUDA, static_cast<c10::DeviceIndex>(rank.device->index())};
+  on_gpus(GetParam(), [&](Communicator& host, Communicator& nccl, at::Device device) {
     const TrainerOptions options{.learning_rate = 1e-2, .max_steps = 8};
     const auto train = [&](Communicator* reduce_on, at::Device where) {
       return train_split(llama.folder(), host, {}, law_samples(), options, 4, at::kBFloat16,
                          reduce_on, where);
     };
-    const auto expected = train(nullptr, at::kCPU), got = train(&*rank.nccl, device);
-    EXPECT_EQ(got.losses.size(), expected.losses.size());
+    const auto expected = train(nullptr, at::kCPU), got = train(&nccl, device);
+    ASSERT_EQ(got.losses.size(), expected.losses.size());
     for (std::size_t i = 0; i < expected.losses.size(); ++i) {
       EXPECT_NEAR(got.losses[i], expected.losses[i], 1e-2 * expected.losses[i]) << i;
       EXPECT_NEAR(got.norms[i], expected.norms[i], 5e-2 * expected.norms[i]) << i;
     }
-    rank.nccl->close();
-    return 0;
   });
 }
 
