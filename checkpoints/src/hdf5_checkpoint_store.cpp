@@ -221,6 +221,7 @@ void Hdf5CheckpointStore::publish(const detail::SavePlan& plan, const detail::Ma
     if (bytes == entry.bytes) continue;
     throw CheckpointError{entry.file + " is not as long as it was written", ExitCode::Io};
   }
+  sync_log();
   const auto path = detail::publish(files_, options_.run_directory, plan.folder, plan.step, plan.nonce);
   refused_.erase(path);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - save_began_;
@@ -228,6 +229,21 @@ void Hdf5CheckpointStore::publish(const detail::SavePlan& plan, const detail::Ma
   std::snprintf(seconds, sizeof seconds, " in %.2f s", elapsed.count());
   logger_.info("saved " + path.filename().string() + ": " + extent_of(manifest) + seconds);
   if (is_owner()) retain(path, plan.best_step);
+}
+
+/// Records of training are no reason to go without a checkpoint.
+void Hdf5CheckpointStore::sync_log() {
+  const auto path = options_.run_directory / options_.log_file;
+  std::error_code none;
+  if (options_.log_file.empty() || !std::filesystem::exists(path, none)) return;
+  try {
+    auto file = detail::File::open(files_, path);
+    file.sync();
+    file.close();
+  } catch (const CheckpointError& error) {
+    logger_.warning(std::string{"a power cut may take records that a resumed run does not write again: "} +
+                    error.what());
+  }
 }
 
 /// The new checkpoint is durable: whatever fails from here on is a warning.

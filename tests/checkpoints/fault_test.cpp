@@ -16,6 +16,7 @@ using checkpoints::Hdf5CheckpointStore;
 using checkpoints::inspect_checkpoint;
 using ::testing::AllOf;
 using ::testing::AnyOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -274,6 +275,62 @@ TEST_F(CheckpointTest, WhatTheFirstSaveReturnsSurvivesAPowerCut) {
   EXPECT_EQ(newest(), checkpoint(1));
   EXPECT_TRUE(holds(checkpoint(1), 1));
   EXPECT_EQ(read_file(checkpoint(1) / "config.json"), "{}");
+}
+
+class LogTest : public CheckpointTest {
+ protected:
+  void SetUp() override {
+    CheckpointTest::SetUp();
+    fs::create_directories(run_);
+    log_ = run_ / "metrics.jsonl";
+    write_file(log_, "{\"step\":1}\n");
+  }
+
+  void save_with_log(FaultyFileOps& files) {
+    auto with_log = options();
+    with_log.log_file = log_.filename();
+    distributed::LoopbackCommunicator comm;
+    Hdf5CheckpointStore store{comm, logger_, with_log, &files};
+    auto tensors = sample_tensors(1);
+    store.save(content_of(tensors, 1, 1));
+  }
+
+  const fs::path& log_path() const { return log_; }
+
+ private:
+  fs::path log_;
+};
+
+TEST_F(LogTest, IsDurableBeforeTheCheckpoint) {
+  for (int call = 0;; ++call) {
+    fs::remove_all(checkpoint(1));
+    auto files = FaultyFileOps::killed(call);
+    try {
+      save_with_log(files);
+    } catch (const Killed&) {
+    } catch (const Error&) {
+    }
+    if (fs::exists(checkpoint(1))) {
+      EXPECT_TRUE(files.has_synced(log_path())) << files.hit_call();
+    }
+    if (!files.hit()) break;
+  }
+  EXPECT_TRUE(fs::exists(checkpoint(1)));
+}
+
+TEST_F(LogTest, ThatCannotBeSyncedIsAWarning) {
+  for (int call = 0;; ++call) {
+    fs::remove_all(checkpoint(1));
+    auto files = FaultyFileOps::failing(call, EIO);
+    try {
+      save_with_log(files);
+    } catch (const Error&) {
+    }
+    ASSERT_TRUE(files.hit()) << "the log was not synced";
+    if (files.hit_call() == "fsync " + log_path().string()) break;
+  }
+  EXPECT_TRUE(holds(checkpoint(1), 1));
+  EXPECT_THAT(logger_.warnings(), Contains(HasSubstr("a power cut may take records")));
 }
 
 TEST_F(CheckpointTest, ShortReadsAndWritesAreContinued) {

@@ -40,6 +40,8 @@ class FaultyFileOps final : public checkpoints::FileOps {
   /// The call that the fault was in, as in "rename /a/b".
   std::string hit_call() const { return hit_call_; }
 
+  bool has_synced(const std::filesystem::path& path) const { return synced_.contains(path); }
+
   /// What a power cut may do at worst: renames, new files and new folders that no sync of their
   /// folder followed are undone, files in new folders that were not synced after their last write
   /// are empty.
@@ -162,6 +164,7 @@ class FaultyFileOps final : public checkpoints::FileOps {
   }
 
   void note_sync(const std::filesystem::path& path) {
+    synced_.insert(path);
     std::erase_if(unsynced_, [&](const auto& undo) { return undo.first == path; });
     if (Folder* folder = new_folder(path)) {
       for (const auto& entry : std::filesystem::directory_iterator{path}) {
@@ -204,6 +207,7 @@ class FaultyFileOps final : public checkpoints::FileOps {
   int calls_ = 0;
   std::string hit_call_;
   std::map<int, std::filesystem::path> paths_;
+  std::set<std::filesystem::path> synced_;  ///< ever
   std::vector<Folder> new_folders_;
   /// The folder whose sync makes it durable, and how to undo it.
   std::vector<std::pair<std::filesystem::path, std::function<void()>>> unsynced_;

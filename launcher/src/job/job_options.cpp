@@ -6,6 +6,7 @@
 #include "hone/core/error.hpp"
 #include "hone/core/options/nearest_name.hpp"
 #include "hone/core/printable.hpp"
+#include "hone/launcher/loop/run_directory.hpp"
 #include "job/torch_settings.hpp"
 
 namespace hone::launcher {
@@ -138,7 +139,8 @@ void SaveLimits::bind(OptionGroup& group, const std::string& prefix) {
 checkpoints::StoreOptions SaveLimits::store_in(const std::filesystem::path& run_directory) const {
   return {.run_directory = run_directory,
           .save_total_limit = total_limit,
-          .save_keep_steps = keep_steps};
+          .save_keep_steps = keep_steps,
+          .log_file = RunDirectory::kMetricsFile};
 }
 
 }  // namespace hone::launcher

@@ -74,7 +74,7 @@ std::optional<std::string> model_in(const fs::path& path) {
 /// What in the folder a new run would mix with or overwrite.
 std::optional<std::string> content_of(const fs::path& path) {
   if (const auto step = newest_checkpoint(path); step >= 0) return checkpoint_name(step);
-  const auto records = first_with_content(path, {"samples", "metrics.jsonl"});
+  const auto records = first_with_content(path, {"samples", RunDirectory::kMetricsFile});
   return records ? records : model_in(path);
 }
 
@@ -226,7 +226,7 @@ RunDirectory::RunDirectory(Communicator& comm, fs::path path,
     : comm_(comm),
       path_(std::move(path)),
       origin_(path_),
-      metrics_(path_ / "metrics.jsonl", logger) {
+      metrics_(path_ / kMetricsFile, logger) {
   on_rank_zero([&] {
     create(path_);
     if (const auto checkpoint = named_checkpoint(resume_from_checkpoint)) {

@@ -34,6 +34,9 @@ struct StoreOptions {
   std::optional<int> save_total_limit;
   /// Beside them those after a multiple of so many updates, and the best.
   std::optional<std::int64_t> save_keep_steps = std::nullopt;
+  /// A file of run_directory that the run appends to, if any: whoever resumes from a checkpoint does
+  /// not write again what it held by then, so that is durable before the checkpoint is published.
+  std::string log_file = {};
 };
 
 /// Checkpoints as folders of HDF5 files, one per rank, with a manifest that vouches for every byte.
@@ -84,6 +87,7 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   void begin(const CheckpointContent& content, Source source);
   void launch(const CheckpointContent& content, Source source);
   void publish(const detail::SavePlan& plan, const detail::Manifest& manifest);
+  void sync_log();
   void retain(const std::filesystem::path& written, std::optional<std::int64_t> best_step);
   void settle_stray_save();
   void abandon_save();

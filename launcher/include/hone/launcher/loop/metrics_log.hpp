@@ -9,8 +9,9 @@
 
 namespace hone::launcher {
 
-/// metrics.jsonl: one JSON object a line, appended and visible at once. A log that cannot be
-/// written is a warning, never the end of the training.
+/// metrics.jsonl: one JSON object a line, appended and visible at once; durable with the next
+/// checkpoint, whose store syncs it (StoreOptions::log_file). A log that cannot be written is a
+/// warning, never the end of the training.
 /// Thread-safety: one thread at a time.
 class MetricsLog {
  public:

@@ -29,6 +29,8 @@ namespace hone::launcher {
 /// Thread-safety: one thread at a time.
 class RunDirectory {
  public:
+  static constexpr const char* kMetricsFile = "metrics.jsonl";
+
   /// Creates and locks the folder. It is refused where starting as `resume_from_checkpoint` says
   /// would mix two runs or write over a model:
   ///   false   there is a run or a model already (one that stopped before it had made anything
