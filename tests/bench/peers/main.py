@@ -8,6 +8,7 @@ import tempfile
 
 import generation
 import longest
+import start
 import training
 import worker
 
@@ -19,7 +20,7 @@ def whole_numbers(text: str) -> list[int]:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hone", type=pathlib.Path, required=True, help="the program")
-    parser.add_argument("--only", choices=["training", "generation", "memory"])
+    parser.add_argument("--only", choices=["training", "start", "generation", "memory"])
     parser.add_argument(
         "--short", action="store_true", help="GPT-2 in float32 alone, training, 2 rounds"
     )
@@ -50,7 +51,7 @@ def main() -> int:
     write()  # a place that cannot be written is said before an hour has gone
     with tempfile.TemporaryDirectory(prefix="hone-bench-") as folder:
         try:
-            parts = {"training": training, "generation": generation, "memory": longest}
+            parts = {"training": training, "start": start, "generation": generation, "memory": longest}
             for name, part in parts.items():
                 if options.only in (None, name):
                     records += part.run(options, pathlib.Path(folder))

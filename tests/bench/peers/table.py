@@ -13,9 +13,6 @@ class Way:
     name: str
     speeds: list[float] = dataclasses.field(default_factory=list)  # tokens a second
     memory: int = 0  # bytes, the most of any round
-    first_steps: list[float] = dataclasses.field(
-        default_factory=list
-    )  # seconds from the start of the process
     note: str = ""
 
     def add(self, speed: float, answer: dict) -> None:
@@ -35,10 +32,9 @@ def ratios(ours: Way, theirs: Way) -> list[float]:
 
 def line_of(way: Way, ours: Way) -> str:
     memory = f"{way.memory * GB:6.2f}" if way.memory else f"{'-':>6}"
-    first = f"{statistics.median(way.first_steps):6.1f}" if way.first_steps else f"{'-':>6}"
     compared = f"{'':20}" if way is ours else spread(ratios(ours, way), 6, 2)
     speeds = spread(way.speeds, 6, 0 if min(way.speeds) >= 100 else 1)
-    return f"{way.name:34} {speeds}  {compared}  {memory}  {first}"
+    return f"{way.name:34} {speeds}  {compared}  {memory}"
 
 
 def table(title: str, ways: list[Way]) -> str:
@@ -46,8 +42,8 @@ def table(title: str, ways: list[Way]) -> str:
     ours = ways[0]
     lines = [
         title,
-        f"{'':34} {'tokens/s':^20}  {'hone is faster by':^20}  {'peak':>6}  {'first':>6}",
-        f"{'':34} " + 2 * f"{'min':>6} {'median':>6} {'max':>6}  " + f"{'GB':>6}  {'step s':>6}",
+        f"{'':34} {'tokens/s':^20}  {'hone is faster by':^20}  {'peak':>6}",
+        f"{'':34} " + 2 * f"{'min':>6} {'median':>6} {'max':>6}  " + f"{'GB':>6}",
     ]
     lines += [line_of(way, ours) for way in ways]
     lines += [f"{way.name}: {way.note}" for way in ways if way.note]

@@ -2,7 +2,6 @@
 
 import argparse
 import pathlib
-import statistics
 
 import models
 import worker
@@ -51,8 +50,6 @@ class Case:
         started = worker.Worker(program, arguments, self.options.threads, log, variables)
         self.workers[key] = started
         self.ways[key].note = started.ready.get("note", "")
-        if key != "products":
-            self.ways[key].first_steps.append(started.ready["first_step"])
 
     def start_all(self) -> None:
         self.onednn = self.hone_step(self.options.threads, 1)["products_by"] == "oneDNN"
@@ -68,7 +65,6 @@ class Case:
     def measure_hone(self, way: Way, threads: int, ranks: int) -> None:
         answer = self.hone_step(threads, ranks)
         way.add(sum(self.lengths) / answer["seconds"], answer)
-        way.first_steps.append(answer["first_step_from_start"])
 
     def measure_peer(self, key: str) -> None:
         answer = self.workers[key].step()
@@ -126,12 +122,7 @@ class Case:
         )
 
     def beside_trl(self, way: Way) -> str:
-        trl = self.ways["trl"]
-        first = statistics.median(way.first_steps)
-        return (
-            f"{way.name}: {100 * way.memory / trl.memory:.0f} % of TRL's memory each, "
-            f"{100 * first / trl.first_steps[0]:.0f} % of the time to its first step\n"
-        )
+        return f"{way.name}: {100 * way.memory / self.ways['trl'].memory:.0f} % of TRL's memory each\n"
 
     def text(self) -> str:
         text = table(self.title(), self.all_ways())
