@@ -25,8 +25,8 @@ class Side:
         return flags(lengths=length, bf16=self.bf16, gradient_checkpointing=True)
 
     def hone(self, length: int) -> float:
-        arguments = ["bench", "step", str(self.model), *self.arguments(length), *flags(use_cpu=True, repeats=1)]
-        return worker.hone(self.options.hone, arguments, self.options.threads)["peak_memory"]
+        arguments = [str(self.model), *self.arguments(length)]
+        return worker.hone_step(self.options.hone, arguments, self.options.threads)["peak_memory"]
 
     def loop(self, length: int) -> float:
         log = self.model / f"longest-{length}.log"

@@ -63,9 +63,9 @@ class Start:
         return flags(lengths=",".join(map(str, lengths)), bf16=self.bf16)
 
     def hone(self, ranks: int) -> float:
-        arguments = ["bench", "step", str(self.model), *flags(use_cpu=True, repeats=1)]
+        arguments = [str(self.model), *self.shape(self.lengths)]
         threads = self.options.threads // ranks
-        answer = worker.hone(self.options.hone, [*arguments, *self.shape(self.lengths)], threads, ranks)
+        answer = worker.hone_step(self.options.hone, arguments, threads, ranks)
         return answer["first_step_from_start"]
 
     def trl(self, ranks: int) -> float:

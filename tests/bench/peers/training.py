@@ -36,9 +36,7 @@ class Case:
         }
 
     def hone_step(self, threads: int, ranks: int) -> dict:
-        """A process of its own: its first step does not count, its second does."""
-        arguments = ["bench", "step", str(self.model), *flags(use_cpu=True, repeats=1), *self.common()]
-        return worker.hone(self.options.hone, arguments, threads, ranks)
+        return worker.hone_step(self.options.hone, [str(self.model), *self.common()], threads, ranks)
 
     def common(self) -> list[str]:
         return flags(lengths=",".join(map(str, self.lengths)), bf16=self.bf16)

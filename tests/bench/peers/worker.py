@@ -106,3 +106,9 @@ def hone(program: pathlib.Path, arguments: list[str], threads: int, ranks: int =
     if done.returncode != 0:
         raise Failed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout)
+
+
+def hone_step(program: pathlib.Path, arguments: list[str], threads: int, ranks: int = 1) -> dict:
+    """Of a process of its own: its first step does not count, its second does."""
+    step = ["bench", "step", *arguments, *flags(use_cpu=True, repeats=1)]
+    return hone(program, step, threads, ranks)
