@@ -13,7 +13,7 @@
 namespace hone::checkpoints::detail {
 
 /// Calls work(i) for each i below `count`, several at a time and in ascending order, so that a disk
-/// has requests while digests are computed. Throws what the smallest i throws that throws; none is
+/// has requests while digests are computed, and the memory while one core waits for it. Throws what the smallest i throws that throws; none is
 /// begun behind a failure.
 template <typename Work>
 void side_by_side(std::size_t count, const Work& work) {

@@ -2,15 +2,31 @@
 
 #include <sys/mman.h>
 
-#include <cstring>
+#include <algorithm>
 #include <new>
 #include <utility>
+
+#include "side_by_side.hpp"
+#include "streaming_copy.hpp"
 
 namespace hone::checkpoints::detail {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kPage = 4096;
+constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
+static_assert(kPieceBytes % kAlignment == 0);
+
+struct Piece {
+  std::byte* to;
+  std::span<const std::byte> from;
+};
+
+void append_pieces(std::vector<Piece>& pieces, std::byte* to, std::span<const std::byte> from) {
+  for (std::size_t at = 0; at < from.size(); at += kPieceBytes) {
+    pieces.push_back({to + at, from.subspan(at, std::min(kPieceBytes, from.size() - at))});
+  }
+}
 
 std::size_t padded(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -46,13 +62,15 @@ void SnapshotBuffer::reserve(std::span<const TensorBytes> tensors) {
 std::vector<TensorBytes> SnapshotBuffer::copy(std::span<const TensorBytes> tensors) {
   reserve(tensors);
   std::vector<TensorBytes> copies{tensors.begin(), tensors.end()};
+  std::vector<Piece> pieces;
   std::size_t at = 0;
   for (auto& tensor : copies) {
-    const auto bytes = tensor.bytes.size();
-    if (bytes > 0) std::memcpy(data_ + at, tensor.bytes.data(), bytes);
-    tensor.bytes = {data_ + at, bytes};
-    at += padded(bytes);
+    append_pieces(pieces, data_ + at, tensor.bytes);
+    tensor.bytes = {data_ + at, tensor.bytes.size()};
+    at += padded(tensor.bytes.size());
   }
+  // Training waits, and one core does not fill the memory's bandwidth.
+  side_by_side(pieces.size(), [&](std::size_t i) { streaming_copy(pieces[i].to, pieces[i].from); });
   return copies;
 }
 

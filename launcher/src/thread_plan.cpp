@@ -61,20 +61,35 @@ CpuList own_part(const ThreadPlanInputs& inputs, int num_threads, int share) {
   return part;
 }
 
-std::size_t idle_cpus(const ThreadPlanInputs& inputs) {
-  std::set<int> idle{inputs.available.begin(), inputs.available.end()};
-  for (const CpuList& mask : inputs.masks) {
-    for (const int cpu : mask) idle.erase(cpu);
-  }
-  return idle.size();
+std::set<int> used_cpus(const ThreadPlanInputs& inputs) {
+  std::set<int> used;
+  for (const CpuList& mask : inputs.masks) used.insert(mask.begin(), mask.end());
+  return used;
+}
+
+std::size_t idle_cpus(const ThreadPlanInputs& inputs, const std::set<int>& used) {
+  return static_cast<std::size_t>(std::count_if(inputs.available.begin(), inputs.available.end(),
+                                                [&](int cpu) { return !used.contains(cpu); }));
 }
 
 std::string warning_for(const ThreadPlanInputs& inputs, int num_threads, int share) {
   const CpuList& mask = inputs.masks[inputs.mine];
-  const std::size_t idle = idle_cpus(inputs);
-  if (mask.size() == 1 && idle > 0) {
-    return "every rank is bound to one core while " + std::to_string(idle) +
+  const auto used = used_cpus(inputs);
+  const std::size_t idle = idle_cpus(inputs, used);
+  // One core may have several hardware threads: what is idle would then be as much again for each.
+  if (idle > 0 && (mask.size() == 1 || idle >= used.size())) {
+    return "every rank is bound to " +
+           (mask.size() == 1 ? "one core" : std::to_string(mask.size()) + " CPUs") + " while " +
+           std::to_string(idle) +
            " more are idle. Start with: mpirun --bind-to none ... (or srun --cpus-per-task N ...)";
+  }
+  const auto other = std::find_if(inputs.masks.begin(), inputs.masks.end(), [&](const CpuList& theirs) {
+    return theirs != mask && overlap(theirs, mask);
+  });
+  if (other != inputs.masks.end()) {
+    return "the CPUs of this rank (" + print_cpus(mask) + ") and of another on this machine (" +
+           print_cpus(*other) + ") overlap in part: they will wait for each other. Start with: " +
+           "mpirun --bind-to none ..., or give each rank CPUs of its own";
   }
   if (num_threads > share) {
     return std::to_string(num_threads) + " threads in each of " +

@@ -119,6 +119,22 @@ TEST(ThreadPlan, OneCoreWhileOthersAreIdleIsWarnedOf) {
   EXPECT_THAT(plan.warning, HasSubstr("mpirun --bind-to none"));
 }
 
+TEST(ThreadPlan, HardwareThreadsOfOneCoreWhileOthersAreIdleAreWarnedOf) {
+  EXPECT_THAT(plan_threads(on_eight({{0, 4}, {1, 5}})).warning,
+              HasSubstr("bound to 2 CPUs while 4 more are idle"));
+  EXPECT_EQ(plan_threads(on_eight({{0, 4}, {1, 5}, {2, 6}})).warning, "") << "less than as much again";
+}
+
+TEST(ThreadPlan, CpusSharedInPartAreWarnedOf) {
+  auto inputs = on_eight({range(0, 3), range(2, 7)});
+  for (inputs.mine = 0; inputs.mine < 2; ++inputs.mine) {
+    EXPECT_THAT(plan_threads(inputs).warning, HasSubstr("(0-3)"));
+    EXPECT_THAT(plan_threads(inputs).warning, HasSubstr("(2-7)"));
+    EXPECT_THAT(plan_threads(inputs).warning, HasSubstr("overlap in part"));
+  }
+  EXPECT_EQ(plan_threads(on_eight({range(0, 7), range(0, 7)})).warning, "") << "left on the same ones";
+}
+
 TEST(ThreadPlan, OneCoreOfAsManyAsRanksIsFine) {
   auto inputs = on_eight({{0}, {1}});
   inputs.available = {0, 1};

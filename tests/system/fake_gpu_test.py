@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from harness import ENVIRONMENT, Ended, SystemTest, read_metrics, write_lines
 
-STOPPED, INTERNAL = 75, 70
+STOPPED, INTERNAL, DIVERGED = 75, 70, 76
 ROWS = [{"text": text} for text in ("the cat sat", "a dog", "birds fly south in winter", "rain", "x y z")]
 
 
@@ -153,6 +153,14 @@ class FakeGpuFaults(FakeGpuTest):
                 for rank in (0, 1):
                     record = self.exit_record(f"out-{operation}", rank)
                     self.assertEqual((record["code"], record["step"]), (STOPPED, (operation - 1) // 2))
+
+    def test_a_wrong_sum_is_named(self) -> None:
+        """What one rank received of its first sum differs: its weights do, and the digests that ranks compare."""
+        command = self.training("out", "--replica_check_steps", 1)
+        ended = self.on_gpus(*command, FAKENCCL="r1:op1:corrupt", code=DIVERGED)
+        self.assert_one_error(ended, "after update 1 rank 1 holds another ", "the replicas have diverged since update 0")
+        for rank in (0, 1):
+            self.assertEqual(self.exit_record("out", rank)["code"], DIVERGED)
 
     def test_ranks_out_of_step_are_named(self) -> None:
         """One rank sums a number of its own, while it computes gradients; NCCL itself would only hang."""

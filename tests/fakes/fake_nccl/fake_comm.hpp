@@ -74,6 +74,7 @@ class FakeComm {
   bool move_data(const Operation& operation, std::vector<std::byte>& output);
   void take_pieces(const Signature& call, std::size_t first, std::size_t length,
                    std::vector<std::byte>& output);
+  static void corrupt(std::vector<std::byte>& output);
   void hang();
   void finish(Operation& operation, const std::vector<std::byte>& output);
 
