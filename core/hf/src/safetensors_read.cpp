@@ -22,6 +22,13 @@ using nlohmann::json;
 /// The shard of each tensor, as the index says.
 using WeightMap = std::map<std::string, std::string>;
 
+/// Whoever wrote the index must not make us open files outside the folder, or names that no file has.
+bool is_file_name(const std::string& name) {
+  constexpr std::size_t kLongest = 255;
+  return !name.empty() && name.size() <= kLongest && name.find('\0') == std::string::npos &&
+         fs::path{name}.filename() == name;
+}
+
 WeightMap read_index(const fs::path& file) {
   const auto index = detail::parse_json_file(read_text_file(file), file);
   if (!index.contains("weight_map") || !index["weight_map"].is_object()) {
@@ -29,9 +36,7 @@ WeightMap read_index(const fs::path& file) {
   }
   WeightMap shards;
   for (const auto& [tensor, shard] : index["weight_map"].items()) {
-    // Whoever wrote the index must not make us open files outside the folder.
-    if (!shard.is_string() || shard.get<std::string>().empty() ||
-        fs::path{shard.get<std::string>()}.filename() != shard.get<std::string>()) {
+    if (!shard.is_string() || !is_file_name(shard.get<std::string>())) {
       throw InputError{file.string() + ": tensor \"" + tensor +
                        "\": expected the name of a file in the same folder, got " + shard.dump()};
     }

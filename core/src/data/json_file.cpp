@@ -8,6 +8,10 @@
 namespace hone::detail {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
+constexpr int kMaxDepth = 64;
+
 /// "3:14", of a byte that the parser counts from 1.
 std::string line_and_column(const std::string& text, std::size_t byte) {
   const auto at = std::min(byte == 0 ? 0 : byte - 1, text.size());
@@ -20,11 +24,19 @@ std::string line_and_column(const std::string& text, std::size_t byte) {
 
 }  // namespace
 
-nlohmann::ordered_json parse_json_file(const std::string& text,
-                                       const std::filesystem::path& file) {
-  nlohmann::ordered_json json;
+Json parse_json_file(const std::string& text,
+                     const std::filesystem::path& file) {
+  // The JSON library copies, compares and prints by recursion: what is deep would end the program.
+  const auto is_shallow = [&](int depth, Json::parse_event_t event, const Json&) {
+    const bool opens = event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
+    if (opens && depth >= kMaxDepth) {
+      throw InputError{file.string() + ": nested more than " + std::to_string(kMaxDepth) + " levels deep"};
+    }
+    return true;
+  };
+  Json json;
   try {
-    json = nlohmann::ordered_json::parse(text);
+    json = Json::parse(text, is_shallow);
   } catch (const nlohmann::json::parse_error& error) {
     throw InputError{file.string() + ':' + line_and_column(text, error.byte) +
                      ": not valid JSON: " + reason_of(error) +

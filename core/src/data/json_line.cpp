@@ -86,7 +86,8 @@ Json parse_json_object(const Line& line, const LineLimits& limits) {
   } catch (const InputError& error) {
     // The two files that are JSON but not JSON lines: an array, and an object over several lines.
     const auto first = line.text.find_first_not_of(" \t");
-    const bool opens_only = line.text.find_first_not_of(" \t", first + 1) == std::string::npos;
+    const bool opens_only = first != std::string::npos &&
+                            line.text.find_first_not_of(" \t", first + 1) == std::string::npos;
     if (!opens_only || (line.text[first] != '{' && line.text[first] != '[')) throw;
     throw InputError(line.where + ": found a lone \"" + line.text[first] +
                      "\"; expected one whole JSON object per line (jq -c . rewrites such a file)");

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "hone/core/data/detail/json_file.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/files/published_file.hpp"
 #include "hone/core/hf/model_folder.hpp"
@@ -159,7 +160,7 @@ const char* config_name(at::ScalarType type) {
 /// (families differ in their default, so the key is written out).
 void fit_config(LanguageModel& model, const std::filesystem::path& config_file,
                 at::ScalarType dtype) {
-  auto config = nlohmann::ordered_json::parse(read_text_file(config_file));
+  auto config = detail::parse_json_file(read_text_file(config_file), config_file);
   const auto before = config;
   for (const char* key : {"torch_dtype", "dtype"}) {
     if (config.contains(key)) {

@@ -6,6 +6,8 @@
 #include "commands/checkpoint_folder.hpp"
 #include "commands/checkpoint_text.hpp"
 #include "hone/checkpoints/inspect.hpp"
+#include "hone/core/data/detail/json_file.hpp"
+#include "hone/core/error.hpp"
 #include "hone/core/printable.hpp"
 #include "hone/launcher/commands.hpp"
 
@@ -73,6 +75,15 @@ ordered_json tensors_json(const CheckpointSummary& summary) {
   return tensors;
 }
 
+/// null where it is nothing that a trainer wrote.
+ordered_json state_json(const CheckpointSummary& summary) {
+  try {
+    return detail::parse_json_file(summary.state_json, summary.path);
+  } catch (const InputError&) {
+    return nullptr;
+  }
+}
+
 ordered_json to_json(const CheckpointSummary& summary) {
   ordered_json json{{"path", summary.path.string()},
                     {"step", summary.step},
@@ -82,11 +93,10 @@ ordered_json to_json(const CheckpointSummary& summary) {
                     {"hone_version", summary.hone_version},
                     {"tensor_bytes", summary.tensor_bytes},
                     {"structure_as_laid_out", nullptr},
-                    {"state", ordered_json::parse(summary.state_json, nullptr, false)},
+                    {"state", state_json(summary)},
                     {"tensors", tensors_json(summary)}};
   if (summary.problem) json["problem"] = *summary.problem;
   if (summary.structure_as_laid_out) json["structure_as_laid_out"] = *summary.structure_as_laid_out;
-  if (json["state"].is_discarded()) json["state"] = nullptr;
   return json;
 }
 

@@ -110,6 +110,11 @@ fn install_quiet_hook() {
     });
 }
 
+/// What the panic that was just caught had to say.
+pub fn last_panic() -> String {
+    LAST_PANIC.take().unwrap_or_else(|| "panicked".to_owned())
+}
+
 /// Runs `body` and stores its value in `out` or its failure in `error`; returns the status.
 ///
 /// # Safety
@@ -126,10 +131,7 @@ pub unsafe fn guard<T>(
             return OK;
         }
         Ok(Err(message)) => (INVALID, message),
-        Err(_) => (
-            PANICKED,
-            LAST_PANIC.take().unwrap_or_else(|| "panicked".to_owned()),
-        ),
+        Err(_) => (PANICKED, last_panic()),
     };
     error.write(message.into());
     status

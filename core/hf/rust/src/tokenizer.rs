@@ -1,9 +1,13 @@
 //! tokenizer.json as transformers loads it: the file itself, then what tokenizer_config.json adds.
 //! Source: transformers' `TokenizersBackend.__init__` and `_decode`.
 
+use std::panic::catch_unwind;
+
 use serde::Deserialize;
 use tokenizers::models::ModelWrapper;
 use tokenizers::{AddedToken, Tokenizer};
+
+use crate::abi::last_panic;
 
 /// What the other files of the folder say; C++ reads them.
 #[derive(Deserialize)]
@@ -25,7 +29,7 @@ pub struct LoadedTokenizer {
 
 impl LoadedTokenizer {
     pub fn load(json: &str, options: &str) -> Result<Self, String> {
-        let mut tokenizer: Tokenizer = json.parse().map_err(describe)?;
+        let mut tokenizer = parse(json)?;
         let options: Options = serde_json::from_str(options).map_err(|error| error.to_string())?;
 
         // A call decides about length and padding, not the state the file was saved in.
@@ -66,6 +70,14 @@ impl LoadedTokenizer {
             .decode(ids, skip_special_tokens)
             .map_err(describe)?;
         Ok(if self.clean_up { clean_up(&text) } else { text })
+    }
+}
+
+/// The crate panics on some files, as on one that is nested too deep: that is the file's fault.
+fn parse(json: &str) -> Result<Tokenizer, String> {
+    match catch_unwind(|| json.parse()) {
+        Ok(parsed) => parsed.map_err(describe),
+        Err(_) => Err(last_panic()),
     }
 }
 
