@@ -80,6 +80,9 @@ Epoch begin_epoch(FileOps& files, const std::filesystem::path& run_directory,
                   std::optional<Origin> parent) {
   const auto folder = run_directory / kFolder;
   ensure_directory(files, folder);
+  // Whoever made the run directory may not have made it durable: without it all that it holds is lost.
+  const auto parent_folder = run_directory.parent_path();
+  sync_directory(files, parent_folder.empty() ? "." : parent_folder);
   const auto numbers = numbers_in(files, folder);
   const auto last = std::max(numbers.empty() ? 0 : numbers.back(), parent ? parent->epoch : 0);
   const Epoch epoch{last + 1, parent};

@@ -1,5 +1,6 @@
 #include "hone/checkpoints/hdf5_checkpoint_store.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <set>
 #include <sstream>
@@ -224,6 +225,7 @@ void Hdf5CheckpointStore::publish(const detail::SavePlan& plan, const detail::Ma
   sync_log();
   const auto path = detail::publish(files_, options_.run_directory, plan.folder, plan.step, plan.nonce);
   refused_.erase(path);
+  good_.insert(path);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - save_began_;
   char seconds[32];
   std::snprintf(seconds, sizeof seconds, " in %.2f s", elapsed.count());
@@ -249,18 +251,15 @@ void Hdf5CheckpointStore::sync_log() {
 /// The new checkpoint is durable: whatever fails from here on is a warning.
 void Hdf5CheckpointStore::retain(const std::filesystem::path& written,
                                  std::optional<std::int64_t> best_step) {
+  collect_others_of_run_directory();
   set_left_ones_aside(written);
   if (options_.save_total_limit) {
     try {
-      auto others = refused_;
-      for (const auto& found : found_in_run_directory()) {
-        if (!found.is_of_run) others.insert(found.path);
-      }
       detail::trash_surplus(files_, options_.run_directory,
                             {.limit = *options_.save_total_limit,
                              .every = options_.save_keep_steps,
                              .best_step = best_step},
-                            written, others);
+                            written, refused_, good_);
     } catch (const CheckpointError& error) {
       logger_.warning(std::string{"more checkpoints than save_total_limit stay: "} + error.what());
     }
@@ -277,19 +276,37 @@ std::optional<std::filesystem::path> Hdf5CheckpointStore::find_newest() {
 /// Why a checkpoint is not usable; none where `load` has loaded it and the rest is as it should be.
 std::optional<std::string> Hdf5CheckpointStore::problem_of(const std::filesystem::path& checkpoint,
                                                            const Load& load) {
-  verified_.clear();
-  has_misfit_ = false;
   try {
-    const auto manifest = detail::read_manifest_everywhere(communicator_, files_, checkpoint);
-    detail::require_plausible(communicator_, files_, checkpoint, manifest);
-    load(checkpoint);
-    return detail::problem_of_rest(communicator_, files_, checkpoint, manifest, verified_);
+    load_whole(checkpoint, load);
+    return std::nullopt;
   } catch (const CheckpointError& error) {  // on every rank alike
     const bool is_of_file = error.exit_code() == ExitCode::InvalidData ||
                             error.exit_code() == ExitCode::Io ||
                             error.exit_code() == ExitCode::MissingInput;
     if (has_misfit_ || !is_of_file) throw;
     return error.what();
+  }
+}
+
+/// Throws where any byte is bad.
+void Hdf5CheckpointStore::load_whole(const std::filesystem::path& checkpoint, const Load& load) {
+  verified_.clear();
+  has_misfit_ = false;
+  const auto manifest = detail::read_manifest_everywhere(communicator_, files_, checkpoint);
+  detail::require_plausible(communicator_, files_, checkpoint, manifest);
+  load(checkpoint);
+  const auto problem = detail::problem_of_rest(communicator_, files_, checkpoint, manifest, verified_);
+  if (problem) throw CheckpointError{*problem};
+  good_.insert(checkpoint);
+}
+
+void Hdf5CheckpointStore::load_verified(const std::filesystem::path& checkpoint, const Load& load) {
+  settle_stray_save();
+  try {
+    load_whole(checkpoint, load);
+  } catch (const CheckpointError& error) {
+    if (has_misfit_ || error.exit_code() != ExitCode::InvalidData) throw;
+    throw CheckpointError{checkpoint.string() + " is refused: " + error.what()};
   }
 }
 
@@ -363,15 +380,29 @@ std::optional<detail::Origin> Hdf5CheckpointStore::newest_of_run() {
   return std::nullopt;
 }
 
-/// Those whose manifest this program does not read stay: they may be a later version's.
+/// What an owner that was replaced, or a branch that was left, has published since go_on_from().
+void Hdf5CheckpointStore::collect_others_of_run_directory() {
+  try {
+    for (auto& found : found_in_run_directory()) {
+      if (!found.is_of_run && std::ranges::find(left_, found.path) == left_.end()) {
+        left_.push_back(std::move(found.path));
+      }
+    }
+  } catch (const CheckpointError& error) {
+    logger_.warning(std::string{"checkpoints of other branches stay: "} + error.what());
+  }
+}
+
+/// What a later version of hone has written stays.
 void Hdf5CheckpointStore::set_left_ones_aside(const std::filesystem::path& written) {
   bool any = false;
   for (const auto& path : std::exchange(left_, {})) {
     try {
-      if (path == written || !detail::origin_of(files_, path)) continue;
+      if (path == written || detail::is_of_later_version(files_, path)) continue;
       const auto step = detail::step_of(path.filename().string());
       const auto aside = detail::set_aside(files_, {step.value(), path});
       refused_.erase(path);
+      good_.erase(path);
       any = true;
       logger_.warning(path.string() + " is of a branch that the run has left, or bad: it is moved aside, to " +
                       aside.filename().string());

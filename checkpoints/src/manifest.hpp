@@ -77,6 +77,9 @@ std::string write_manifest(const Manifest& manifest);
 /// Throws: CheckpointError with the reason, without a path.
 Manifest parse_manifest(std::string_view text);
 
+/// Whether `text` is a whole manifest of a version of the format that is to come.
+bool is_of_later_version(std::string_view text);
+
 /// That the entries of each tensor cover it, without gaps or overlaps, and agree on dtype and
 /// shape.
 /// Throws: CheckpointError.

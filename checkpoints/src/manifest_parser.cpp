@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "digest.hpp"
 #include "hdf5_layout.hpp"
@@ -98,7 +99,10 @@ OtherFileEntry parse_other_file(const Json& json, std::int64_t version) {
                        digest_text(json, "digest", version)};
   const std::filesystem::path path{entry.file};
   const bool climbs = std::find(path.begin(), path.end(), "..") != path.end();
-  if (entry.file.empty() || path.is_absolute() || climbs) {
+  // By its text: one file has one name, so that none is read as often as somebody likes.
+  const bool is_plain = path.lexically_normal().native() == entry.file && path.has_filename() &&
+                        entry.file.find('\0') == std::string::npos;
+  if (entry.file.empty() || path.is_absolute() || climbs || !is_plain) {
     refuse("not a path inside the checkpoint: " + json.at("file").dump());
   }
   return entry;
@@ -116,6 +120,20 @@ std::vector<RankFileEntry> parse_rank_files(const Json& json, int world_size,
     }
   }
   if (static_cast<int>(entries.size()) != world_size) refuse("not every rank file is listed");
+  return entries;
+}
+
+/// Each once, so that no byte is read twice.
+std::vector<OtherFileEntry> parse_other_files(const Json& json,
+                                              const std::vector<RankFileEntry>& rank_files,
+                                              std::int64_t version) {
+  std::unordered_set<std::string> names;
+  for (const auto& entry : rank_files) names.insert(entry.file);
+  std::vector<OtherFileEntry> entries;
+  for (const auto& item : json) {
+    entries.push_back(parse_other_file(item, version));
+    if (!names.insert(entries.back().file).second) refuse("lists " + entries.back().file + " twice");
+  }
   return entries;
 }
 
@@ -166,9 +184,7 @@ Manifest parse_fields(const Json& json) {
   for (const auto& item : json.at("tensors")) {
     manifest.tensors.push_back(parse_tensor(item, version));
   }
-  for (const auto& item : json.at("other_files")) {
-    manifest.other_files.push_back(parse_other_file(item, version));
-  }
+  manifest.other_files = parse_other_files(json.at("other_files"), manifest.rank_files, version);
   manifest.state_json = json.at("state").get<std::string>();
   return manifest;
 }
@@ -198,6 +214,17 @@ void require_whole_tensors(const Manifest& manifest) {
     if (covered * size_of(any.dtype) != bytes_of(any.shape, any.dtype)) {
       refuse("lacks a piece of " + any.name);
     }
+  }
+}
+
+bool is_of_later_version(std::string_view text) {
+  try {
+    const auto json = parse_authentic(text);
+    return json.at("format") == kFormatName && integer(json, "format_version") > kFormatVersion;
+  } catch (const Json::exception&) {
+    return false;
+  } catch (const Error&) {
+    return false;
   }
 }
 

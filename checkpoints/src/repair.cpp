@@ -9,6 +9,7 @@
 #include "hone/checkpoints/inspect.hpp"
 #include "hone/core/logger.hpp"
 #include "run_directory.hpp"
+#include "verify.hpp"
 
 namespace hone::checkpoints {
 namespace {
@@ -53,6 +54,10 @@ RepairReport repair_run_directory(const std::filesystem::path& run_directory) {
   const auto look_at_those_not_in = [&](const Paths& known) {
     for (const auto& found : detail::find_checkpoints(files, run_directory)) {
       if (known.contains(found.path)) continue;
+      if (detail::is_of_later_version(files, found.path)) {
+        done.push_back(name(found.path) + " is of a later version of hone, and stays");
+        continue;
+      }
       const auto problem = inspect_checkpoint(found.path).problem;
       report.any_whole = report.any_whole || !problem;
       if (problem) bad.push_back({found, *problem});

@@ -57,6 +57,15 @@ bool is_plausible(FileOps& files, const std::filesystem::path& checkpoint) {
   }
 }
 
+/// All of its bytes are read.
+bool is_whole(FileOps& files, const std::filesystem::path& checkpoint) {
+  try {
+    return !digest_problem(files, checkpoint, regions_of(read_manifest(files, checkpoint)));
+  } catch (const CheckpointError&) {
+    return false;
+  }
+}
+
 /// Renames folders into the trash, where half a folder does no harm, and makes that durable: not
 /// even a power cut may show one of them half deleted under its old name.
 void move_to_trash(FileOps& files, const std::filesystem::path& run_directory,
@@ -158,7 +167,8 @@ std::filesystem::path publish(FileOps& files, const std::filesystem::path& run_d
 
 void trash_surplus(FileOps& files, const std::filesystem::path& run_directory,
                    const Retention& retention, const std::filesystem::path& written,
-                   const std::set<std::filesystem::path>& refused) {
+                   const std::set<std::filesystem::path>& refused,
+                   const std::set<std::filesystem::path>& good) {
   const auto is_kept_beside = [&](std::int64_t step) {
     return step == retention.best_step || (retention.every && step % *retention.every == 0);
   };
@@ -167,6 +177,7 @@ void trash_surplus(FileOps& files, const std::filesystem::path& run_directory,
   std::vector<std::filesystem::path> surplus;
   for (const auto& [step, path] : find_checkpoints(files, run_directory)) {
     if (path == written || refused.contains(path) || !is_plausible(files, path)) continue;
+    if (kept < Retention::kLeast && !good.contains(path) && !is_whole(files, path)) continue;
     if (++kept > limit && !is_kept_beside(step)) surplus.push_back(path);
   }
   move_to_trash(files, run_directory, surplus);

@@ -68,10 +68,12 @@ struct Retention {
 
 /// Renames what `retention` does not keep into the trash; remove_leftovers() deletes it. `written`
 /// stays and counts as one. What cannot be a checkpoint by its manifest and the lengths of its
-/// files, and `refused` ones, stay and do not count.
+/// files, and `refused` ones, stay and do not count. Those that kLeast stands for are whole: `good`,
+/// which has `written`, or read to the last byte here.
 void trash_surplus(FileOps& files, const std::filesystem::path& run_directory,
                    const Retention& retention, const std::filesystem::path& written,
-                   const std::set<std::filesystem::path>& refused);
+                   const std::set<std::filesystem::path>& refused,
+                   const std::set<std::filesystem::path>& good);
 
 /// By its manifest; none where this program does not read it.
 std::optional<Origin> origin_of(FileOps& files, const std::filesystem::path& checkpoint);

@@ -1,5 +1,7 @@
 #include "verify.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <memory>
@@ -15,9 +17,22 @@
 namespace hone::checkpoints::detail {
 namespace {
 
+/// The folders on the way to a file of the checkpoint are folders, and not links out of it.
+void require_no_links(FileOps& files, const std::filesystem::path& checkpoint,
+                      const std::filesystem::path& folders) {
+  auto path = checkpoint;
+  for (const auto& folder : folders) {
+    path /= folder;
+    const int fd = files.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (fd < 0) throw file_error("open the folder", path, -fd);
+    files.close(fd);
+  }
+}
+
 std::optional<std::string> length_problem_of(FileOps& files,
                                              const std::filesystem::path& checkpoint,
                                              const std::string& name, std::int64_t bytes) {
+  require_no_links(files, checkpoint, std::filesystem::path{name}.parent_path());
   const auto found = File::open(files, checkpoint / name).size();
   if (found == bytes) return std::nullopt;
   return name + " has " + std::to_string(found) + " bytes, the manifest says " +
@@ -81,6 +96,14 @@ void require_folder(FileOps& files, const std::filesystem::path& checkpoint) {
 
 Manifest read_manifest(FileOps& files, const std::filesystem::path& checkpoint) {
   return parse_manifest(read_text_file(files, checkpoint / kManifestName, kMaxManifestBytes));
+}
+
+bool is_of_later_version(FileOps& files, const std::filesystem::path& checkpoint) {
+  try {
+    return is_of_later_version(read_text_file(files, checkpoint / kManifestName, kMaxManifestBytes));
+  } catch (const CheckpointError&) {
+    return false;
+  }
 }
 
 std::optional<std::string> length_problem(FileOps& files, const std::filesystem::path& checkpoint,

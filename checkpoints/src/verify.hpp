@@ -35,6 +35,9 @@ void require_folder(FileOps& files, const std::filesystem::path& checkpoint);
 /// Throws: CheckpointError with the reason.
 Manifest read_manifest(FileOps& files, const std::filesystem::path& checkpoint);
 
+/// Whether a whole manifest is there, of a later version of the format than this program reads.
+bool is_of_later_version(FileOps& files, const std::filesystem::path& checkpoint);
+
 /// Why the files cannot be those of the manifest, by presence and length alone; none where they
 /// can.
 std::optional<std::string> length_problem(FileOps& files, const std::filesystem::path& checkpoint,

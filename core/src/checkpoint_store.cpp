@@ -20,6 +20,10 @@ void CheckpointStore::start_save(const CheckpointContent& content) { saved_ = sa
 
 bool CheckpointStore::save_is_settled() const { return saved_.has_value(); }
 
+void CheckpointStore::load_verified(const std::filesystem::path& checkpoint, const Load& load) {
+  load(checkpoint);
+}
+
 std::filesystem::path CheckpointStore::finish_save() {
   return std::exchange(saved_, std::nullopt).value();
 }

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "checkpoint_fixture.hpp"
+#include "forged_manifest.hpp"
 #include "hone/checkpoints/inspect.hpp"
 
 namespace hone::testing {
@@ -57,6 +58,15 @@ TEST_F(BranchTest, NewerOnesAreMovedAsideWithTheFirstSave) {
   for (const auto& name : leftovers()) EXPECT_TRUE(fs::exists(run_ / name / "manifest.json"));
 }
 
+TEST_F(BranchTest, TornOnesAreMovedAsideToo) {
+  fs::remove(checkpoint(20) / "manifest.json");
+  fs::resize_file(checkpoint(10) / "manifest.json", 100);
+  EXPECT_EQ(newest(2), checkpoint(2));
+  go_on_from(checkpoint(2), 3);
+  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(3), checkpoint(2), checkpoint(1)));
+  EXPECT_EQ(leftovers().size(), 2U);
+}
+
 TEST_F(BranchTest, TheSameStepIsReplacedAndNotMoved) {
   go_on_from(checkpoint(2), 10);
   EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(10), checkpoint(2), checkpoint(1)));
@@ -67,8 +77,7 @@ TEST_F(BranchTest, NothingMovesForTheNewestOrAnotherRunsOrWhatALaterVersionWrote
   go_on_from(checkpoint(20), 21);
   fs::copy(run_, root_ / "other", fs::copy_options::recursive);
   go_on_from(root_ / "other" / "checkpoint-1", 22);
-  auto manifest = read_file(checkpoint(22) / "manifest.json");
-  write_file(checkpoint(22) / "manifest.json", manifest.replace(manifest.find("version\": 3"), 11, "version\": 9"));
+  forge(checkpoint(22) / "manifest.json", "version\": 3", "version\": 9");
   go_on_from(checkpoint(21), 23);
   EXPECT_EQ(list_checkpoints(run_).size(), 7U);
   EXPECT_EQ(list_checkpoints(root_ / "other").size(), 5U);
@@ -106,8 +115,8 @@ TEST_F(BranchTest, WhatAReplacedOwnerPublishesTooLateIsPassedOver) {
   EXPECT_EQ(newest(2), checkpoint(31));
   EXPECT_THAT(logger_.warnings(), ElementsAre(HasSubstr("passed over " + checkpoint(40).string())));
   save(32, 32, 2, /*limit=*/2);
-  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(40), checkpoint(32), checkpoint(31)))
-      << "it takes no place of the run's own";
+  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(32), checkpoint(31)));
+  EXPECT_THAT(leftovers(), ElementsAre(StartsWith(".aside-checkpoint-40-")));
 }
 
 TEST_F(BranchTest, ARunMayGoBackToTheBranchThatItLeft) {
@@ -220,6 +229,24 @@ TEST_F(LoadingTest, EveryByteCountsWhoeverLoadsIt) {
   }
 }
 
+TEST_F(LoadingTest, ANamedOneIsReadWholeToo) {
+  save_step(10);
+  save_step(20);
+  const auto load_20 = [&] {
+    distributed::LoopbackCommunicator alone;
+    Hdf5CheckpointStore store{alone, logger_, options()};
+    store.load_verified(checkpoint(20), [](const fs::path& newest) { EXPECT_EQ(newest.filename(), "checkpoint-20"); });
+  };
+  load_20();
+  write_file(checkpoint(20) / "config.json", "[]");
+  const auto thrown = thrown_by(load_20);
+  EXPECT_EQ(thrown.code, ExitCode::InvalidData);
+  EXPECT_THAT(thrown.text, AllOf(HasSubstr(checkpoint(20).string()), HasSubstr("config.json")));
+  fs::remove_all(checkpoint(20));
+  fs::copy(checkpoint(10), checkpoint(20), fs::copy_options::recursive);
+  EXPECT_THAT(thrown_by(load_20).text, HasSubstr("is that of step 10"));
+}
+
 TEST_F(LoadingTest, WhatDoesNotFitOrIsRefusedByTheCallerIsNotPassedOver) {
   save_step(10);
   save_step(20);
@@ -257,6 +284,13 @@ TEST_F(BranchTest, RepairMovesBadOnesAsideAndClearsUp) {
   EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(10), checkpoint(2), checkpoint(1)));
   EXPECT_THAT(leftovers(), ElementsAre(StartsWith(".aside-checkpoint-20-")));
   EXPECT_THAT(repair_run_directory(run_).done, IsEmpty());
+}
+
+TEST_F(BranchTest, RepairLeavesWhatALaterVersionWrote) {
+  forge(checkpoint(20) / "manifest.json", "version\": 3", "version\": 9");
+  EXPECT_THAT(repair_run_directory(run_).done,
+              ElementsAre("checkpoint-20 is of a later version of hone, and stays"));
+  EXPECT_EQ(list_checkpoints(run_).size(), 4U);
 }
 
 TEST_F(BranchTest, RepairLeavesTheBadWhereNoneIsWhole) {

@@ -29,6 +29,10 @@ class RecordingLogger final : public Logger {
     if (level == LogLevel::Warning) warnings_.emplace_back(message);
     if (level == LogLevel::Info) infos_.emplace_back(message);
   }
+  void clear() {
+    warnings_.clear();
+    infos_.clear();
+  }
   const std::vector<std::string>& warnings() const { return warnings_; }
   const std::vector<std::string>& infos() const { return infos_; }
 
@@ -96,7 +100,7 @@ class CheckpointTest : public ::testing::Test {
     std::vector<std::string> names;
     for (const auto& entry : fs::directory_iterator{run_}) {
       const auto name = entry.path().filename().string();
-      if (!name.starts_with("checkpoint-") && name != "epochs") names.push_back(name);
+      if (!name.starts_with("checkpoint-") && name != "epochs" && name != kLog) names.push_back(name);
     }
     return names;
   }

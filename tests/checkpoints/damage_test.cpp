@@ -1,5 +1,6 @@
 // Whatever happens to the files of a checkpoint, it is refused by name and an older one is taken.
 #include "checkpoint_fixture.hpp"
+#include "forged_manifest.hpp"
 #include "digest.hpp"
 #include "hone/checkpoints/inspect.hpp"
 #include "manifest_format.hpp"
@@ -51,21 +52,18 @@ class DamageTest : public CheckpointTest {
     write_file(path, bytes);
   }
 
-  /// Changes the manifest and makes its own digest fit again, as an attacker would.
-  void forge(const std::string& from, const std::string& to) {
-    auto text = read_file(manifest());
-    const auto end = text.rfind(checkpoints::detail::kDigestHead);
-    ASSERT_NE(end, std::string::npos);
-    text.resize(end);
-    const auto at = text.find(from);
-    ASSERT_NE(at, std::string::npos) << from;
-    text.replace(at, from.size(), to);
-    const auto digest = checkpoints::detail::sha256_of(text);
-    write_file(manifest(), text.append(checkpoints::detail::kDigestHead)
-                               .append(digest)
-                               .append(checkpoints::detail::kDigestTail));
-  }
+  void forge(const std::string& from, const std::string& to) { testing::forge(manifest(), from, to); }
 };
+
+/// In the manifest's own words.
+std::string other_files(const std::vector<std::string>& names) {
+  std::string list = "\"other_files\": [";
+  for (const auto& name : names) {
+    list += list.back() == '[' ? "" : ",";
+    list += "{\"file\":\"" + name + "\",\"bytes\":1,\"digest\":\"xxh128:" + std::string(32, '0') + "\"}";
+  }
+  return list + "]";
+}
 
 TEST_F(DamageTest, EveryBitOfTheHdf5FilesMatters) {
   const auto original = read_file(rank_file(1));
@@ -214,6 +212,13 @@ TEST_F(DamageTest, ForgedManifestsStayInsideTheirFolderAndFiles) {
       {"\"other_files\": [\n]",
        "\"other_files\": [{\"file\":\"/etc/hostname\",\"bytes\":1,\"digest\":\"xxh128:" +
            std::string(32, '0') + "\"}]"},
+      {"\"other_files\": [\n]", other_files({"a", "a"})},
+      {"\"other_files\": [\n]", other_files({"./a"})},
+      {"\"other_files\": [\n]", other_files({"a/../b"})},
+      {"\"other_files\": [\n]", other_files({"a/"})},
+      {"\"other_files\": [\n]", other_files({"a//b"})},
+      {"\"other_files\": [\n]", other_files({"a\\u0000"})},
+      {"\"other_files\": [\n]", other_files({"rank-00000-of-00002.h5"})},
       {"\"state\": ", "\"state\": 1, \"rest\": "},
       {"\"format\": \"hone-checkpoint\"", "\"format\": \"other\""},
       {"\"tensors\": [", "\"tensors\": [["},

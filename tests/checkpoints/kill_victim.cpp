@@ -5,7 +5,9 @@
 //
 // END: before or during (the call; then SIGKILL), or cut-log or cut (before the call the file system is
 // shut down with its journal written out, or not: nothing that is in memory alone comes to the disk).
-// LACKS: files or folders, whose fsync does nothing then.
+// LACKS: files, folders or run (the run directory alone), whose fsync does nothing then.
+//
+// As a trainer's, its checkpoints have a file of the caller's, and its run a log.
 //
 // Standard output: "saved STEP" for each save that returned; before the end "at KIND" of the call.
 #include <fcntl.h>
@@ -16,6 +18,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 #include <string_view>
 
@@ -51,6 +54,12 @@ bool is_folder(int fd) {
   return ::fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+bool is_at(int fd, const fs::path& path) {
+  struct stat one {}, other {};
+  return ::fstat(fd, &one) == 0 && ::stat(path.c_str(), &other) == 0 && one.st_dev == other.st_dev &&
+         one.st_ino == other.st_ino;
+}
+
 /// The real file system up to one call.
 class DeadlyFileOps final : public checkpoints::FileOps {
  public:
@@ -79,7 +88,8 @@ class DeadlyFileOps final : public checkpoints::FileOps {
   }
   int fsync(int fd) override {
     return pass("fsync", [&] {
-      const bool is_lacking = lacks_ == (is_folder(fd) ? "folders" : "files");
+      const bool is_lacking = lacks_ == (is_folder(fd) ? "folders" : "files") ||
+                              (lacks_ == "run" && is_at(fd, run_));
       return is_lacking ? 0 : real_.fsync(fd);
     });
   }
@@ -137,11 +147,19 @@ int main(int argc, char** argv) {
   DeadlyFileOps files{run, std::atol(argv[5]), argv[6], argc == 8 ? argv[7] : ""};
   Silence log;
   distributed::ThreadWorld{ranks}.run([&](Communicator& comm) {
-    checkpoints::Hdf5CheckpointStore store{comm, log, {run, /*save_total_limit=*/2}, &files};
+    checkpoints::StoreOptions options{run, /*save_total_limit=*/2};
+    options.log_file = testing::kLog;
+    checkpoints::Hdf5CheckpointStore store{comm, log, options, &files};
     store.find_newest();
+    if (comm.rank() == 0) fs::create_directories(run);
     for (long step = first_step; step < first_step + num_saves; ++step) {
       auto tensors = testing::sample_tensors(static_cast<unsigned>(step));
-      store.start_save(testing::content_of(tensors, step, static_cast<unsigned>(step)));
+      auto content = testing::content_of(tensors, step, static_cast<unsigned>(step));
+      content.add_files = [&](const fs::path& folder) {
+        std::ofstream{folder / "config.json"} << testing::state_of(static_cast<unsigned>(step));
+      };
+      if (comm.rank() == 0) std::ofstream{run / testing::kLog, std::ios::app} << step << '\n';
+      store.start_save(content);
       tensors.clear_bytes();  // what is written is a copy
       store.finish_save();
       if (comm.rank() == 0) tell("saved " + std::to_string(step));

@@ -44,6 +44,16 @@ TEST_F(RetentionTest, WhatIsCutShortDoesNotCount) {
   EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(4), checkpoint(3), checkpoint(2)));
 }
 
+/// Of as many bytes as it should have: only reading it tells.
+TEST_F(RetentionTest, TheLastTwoThatStayAreWhole) {
+  for (const int step : {1, 2, 3}) save(step, 1);
+  auto bytes = read_file(checkpoint(3) / "rank-00000-of-00001.h5");
+  bytes.back() ^= 1;
+  write_file(checkpoint(3) / "rank-00000-of-00001.h5", bytes);
+  save(4, 1, 1, 2);
+  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(4), checkpoint(3), checkpoint(2)));
+}
+
 TEST_F(RetentionTest, NoLimitKeepsAll) {
   for (const int step : {1, 2, 3}) save(step, 1);
   EXPECT_EQ(list_checkpoints(run_).size(), 3U);

@@ -70,6 +70,8 @@ inline Tensors sample_tensors(unsigned salt) {
   return tensors;
 }
 
+inline constexpr const char* kLog = "metrics.jsonl";  ///< in the run directory
+
 inline std::string state_of(unsigned salt) {
   return R"({"epoch": 1.5, "text": "\u00e9 \"quoted\"", "salt": )" + std::to_string(salt) + "}";
 }

@@ -119,7 +119,7 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
   prepare_optimizer();
   detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());
   save_began_at_ = detail::now_seconds();
-  prepare_saves();
+  if (options_.save_steps > 0 || options_.save_minutes > 0) prepare_saves();
   for (const auto& set : parts_.eval_sets) {
     const auto same_name = [&](const EvalSet& other) { return other.name == set.name; };
     if (std::ranges::count_if(parts_.eval_sets, same_name) > 1) {
@@ -133,12 +133,10 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
 
 Trainer::~Trainer() = default;
 
-/// The first save is to take no longer than the others. On other devices than the CPU the tensors
-/// would have to be copied to be seen.
+/// On other devices than the CPU the tensors would have to be copied to be seen.
 void Trainer::prepare_saves() {
-  const bool saves = options_.save_steps > 0 || options_.save_minutes > 0;
   const bool on_cpu = parts_.model.parameters().options().device().is_cpu();
-  if (parts_.checkpoints == nullptr || !options_.async_save || !saves || !on_cpu) return;
+  if (parts_.checkpoints == nullptr || !options_.async_save || !on_cpu) return;
   HostCopies none;
   run_agreed(parts_.communicator, [&] { parts_.checkpoints->prepare_saves(tensors(none)); });
 }

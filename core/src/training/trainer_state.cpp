@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "hone/core/data/detail/json_line.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/training/checkpoint_tensors.hpp"
 #include "hone/core/training/trainer.hpp"
@@ -99,7 +100,7 @@ SavedState from_json(const std::string& text) {
     return saved;
   } catch (const nlohmann::json::exception& error) {
     // Its digest has matched: it is not damaged but another program's.
-    throw InputError{std::string{"the checkpoint's trainer state cannot be read: "} + error.what()};
+    throw InputError{"the checkpoint's trainer state cannot be read: " + detail::reason_of(error)};
   }
 }
 
@@ -187,10 +188,11 @@ void Trainer::tell_of_save(const TrainerState& saved, const std::filesystem::pat
   agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
 }
 
-/// Throws `error`, where it is not one of the first of the disk's. On all ranks alike.
+/// Throws `error`, where it is not one of the first of the disk's or the memory's. On all ranks alike.
 void Trainer::do_without(const CheckpointError& error) {
-  const bool is_disk = error.exit_code() == ExitCode::RunHeld || error.exit_code() == ExitCode::Io;
-  if (!is_disk || ++failed_saves_ >= kMostFailedSaves) throw CheckpointError{error};
+  const bool may_pass = error.exit_code() == ExitCode::RunHeld || error.exit_code() == ExitCode::Io ||
+                        error.exit_code() == ExitCode::OutOfMemory;
+  if (!may_pass || ++failed_saves_ >= kMostFailedSaves) throw CheckpointError{error};
   if (parts_.communicator.rank() != 0) return;
   parts_.log.warning(std::string{error.what()} + " Training goes on without it; it ends where " +
                      std::to_string(kMostFailedSaves) + " saves in a row fail");
@@ -221,7 +223,7 @@ bool Trainer::resume(const std::optional<std::filesystem::path>& checkpoint) {
     chosen = newest;
   };
   if (checkpoint) {
-    restore(*checkpoint);
+    parts_.checkpoints->load_verified(*checkpoint, load);
   } else if (!parts_.checkpoints->load_newest(load)) {
     return false;
   }

@@ -44,6 +44,11 @@ std::filesystem::path newest_usable(const std::filesystem::path& run_directory) 
   throw CheckpointError{"no checkpoint in " + run_directory.string() + " is usable:" + problems};
 }
 
+void require_whole(const std::filesystem::path& checkpoint) {
+  const auto problem = checkpoints::inspect_checkpoint(checkpoint).problem;
+  if (problem) throw CheckpointError{checkpoint.string() + " is refused: " + *problem};
+}
+
 void require_free(const ExportOptions& options) {
   for (const char* name : {"config.json", "model.safetensors", "model.safetensors.index.json"}) {
     if (options.overwrite_output_dir || !std::filesystem::exists(options.output_dir / name)) continue;
@@ -63,7 +68,11 @@ int run_export(const CommandContext& context, Arguments arguments) {
   auto folder = options.checkpoint;
   require_checkpoint_folder(folder);
   require_free(options);
-  if (!checkpoints::list_checkpoints(folder).empty()) folder = newest_usable(folder);
+  if (!checkpoints::list_checkpoints(folder).empty()) {
+    folder = newest_usable(folder);
+  } else {
+    require_whole(folder);
+  }
   distributed::LoopbackCommunicator alone;
   NullLogger log;
   checkpoints::Hdf5CheckpointStore store{alone, log, {.run_directory = folder.parent_path()}};

@@ -96,6 +96,7 @@ LoadedModel IterativeLoop::load(const std::filesystem::path& config) {
 int IterativeLoop::run() {
   Stopwatch total;
   start();
+  if (options_.save_strategy == "round") trainer().prepare_saves();
   while (rounds_done() < options_.num_rounds && !trainer().done()) run_round();
   if (trainer().stopped()) {
     report_.show_stop(trainer().state().global_step);
@@ -204,7 +205,7 @@ void IterativeLoop::end_round(RoundFigures& figures) {
   if (options_.save_strategy == "no" || (is_by_clock && !is_last)) return;
   if (is_last) {
     trainer().save();
-  } else {
+  } else if (!trainer().saves_wait()) {
     trainer().save_behind();
   }
 }
@@ -266,9 +267,7 @@ IterativeLoop::Pool IterativeLoop::judged(std::int64_t round,
   const auto decision = decide_kept(comm, options_.keep, candidates, shuffle);
 
   Pool pool{.figures = {.round = round, .counts = decision.counts}};
-  double sums[4] = {0, 0, 0, 0};
   for (std::size_t i = 0; i < drafts.size(); ++i) {
-    const bool clipped = drafts[i].finish_reason == FinishReason::Length;
     const auto& prompt = prompts[static_cast<std::size_t>(drafts[i].prompt_index)];
     pool.records.push_back({.round = round,
                             .step = trainer().state().global_step,
@@ -283,16 +282,25 @@ IterativeLoop::Pool IterativeLoop::judged(std::int64_t round,
                             .reward = rewards[i],
                             .kept = decision.outcomes[i] == KeepOutcome::Kept,
                             .outcome = std::string{name_of(decision.outcomes[i])}});
-    sums[0] += 1;
-    sums[1] += rewards[i];
-    sums[2] += static_cast<double>(drafts[i].ids.size());
-    sums[3] += clipped ? 1 : 0;
   }
-  all_reduce_sum(comm, std::span<double>{sums});
+  fill_means(pool);
+  return pool;
+}
+
+/// Of all ranks' records: the same bits on as many ranks, whether they were just made or come from
+/// the file.
+void IterativeLoop::fill_means(Pool& pool) {
+  double sums[4] = {0, 0, 0, 0};
+  for (const auto& record : pool.records) {
+    sums[0] += 1;
+    sums[1] += record.reward;
+    sums[2] += static_cast<double>(record.completion_ids.size());
+    sums[3] += record.finish_reason == name_of(FinishReason::Length) ? 1 : 0;
+  }
+  all_reduce_sum(session_.communicator(), std::span<double>{sums});
   pool.figures.reward = sums[1] / sums[0];
   pool.figures.completion_tokens = sums[2] / sums[0];
   pool.figures.clipped_ratio = sums[3] / sums[0];
-  return pool;
 }
 
 IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
@@ -306,24 +314,18 @@ IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
   }
   Pool pool{.figures = {.round = round}};
   auto& figures = pool.figures;
-  for (std::size_t i = 0; i < all->size(); ++i) {
-    const auto& record = (*all)[i];
+  for (const auto& record : *all) {
     ++figures.counts.generated;
     figures.counts.kept += record.kept ? 1 : 0;
     figures.counts.below_threshold += record.outcome == name_of(KeepOutcome::BelowThreshold);
     figures.counts.duplicate += record.outcome == name_of(KeepOutcome::Duplicate);
     figures.counts.not_best += record.outcome == name_of(KeepOutcome::NotBest);
-    const auto n = static_cast<double>(i + 1);
-    figures.reward += (record.reward - figures.reward) / n;
-    figures.completion_tokens +=
-        (static_cast<double>(record.completion_ids.size()) - figures.completion_tokens) / n;
-    const double clipped = record.finish_reason == "length" ? 1.0 : 0.0;
-    figures.clipped_ratio += (clipped - figures.clipped_ratio) / n;
     // Any rank may hold any sample, but on as many ranks the same ones give the same bits: who has
     // what decides where it is trained.
     if (record.rank % session_.size() != session_.rank()) continue;
     pool.records.push_back(record);
   }
+  fill_means(pool);
   return pool;
 }
 

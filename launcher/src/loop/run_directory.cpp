@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <string>
 #include <tuple>
+#include <vector>
 #include <utility>
 
 #include "hone/core/files/published_file.hpp"
@@ -21,8 +22,13 @@ namespace fs = std::filesystem;
 
 void create(const fs::path& path) {
   std::error_code error;
+  std::vector<fs::path> made;
+  for (auto at = path; !at.empty() && !fs::exists(at, error); at = at.parent_path()) made.push_back(at);
   fs::create_directories(path, error);
-  if (fs::is_directory(path)) return;
+  if (fs::is_directory(path)) {
+    for (const auto& each : made) sync_folder(each.has_parent_path() ? each.parent_path() : ".");
+    return;
+  }
   if (fs::exists(path)) {
     throw ConfigError("output_dir " + printable(path.string()) + " is a file; expected a folder");
   }

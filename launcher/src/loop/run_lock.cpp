@@ -6,9 +6,11 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <ctime>
 #include <string>
+#include <thread>
 
 #include "hone/core/files/published_file.hpp"
 #include "hone/core/printable.hpp"
@@ -31,9 +33,14 @@ std::string this_process() {
   return "pid " + std::to_string(::getpid()) + " on " + host.data() + " since " + utc_now();
 }
 
+/// Who holds the lock writes that a moment later.
 std::string owner_in(const FileDescriptor& file) {
   std::array<char, 512> text{};
-  const ssize_t size = ::pread(file.get(), text.data(), text.size(), 0);
+  ssize_t size = 0;
+  for (int i = 0; i < 20 && size <= 0; ++i) {
+    if (i > 0) std::this_thread::sleep_for(std::chrono::milliseconds{5});
+    size = ::pread(file.get(), text.data(), text.size(), 0);
+  }
   if (size <= 0) return "another process";
   std::string_view owner{text.data(), static_cast<std::size_t>(size)};
   return printable(owner.substr(0, owner.find('\n')));

@@ -71,6 +71,7 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   std::filesystem::path finish_save() override;
 
   bool load_newest(const Load& load) override;
+  void load_verified(const std::filesystem::path& checkpoint, const Load& load) override;
   /// The newest valid checkpoint, every byte of it read; none where there is no checkpoint. Throws:
   /// as load_newest().
   std::optional<std::filesystem::path> find_newest();
@@ -97,23 +98,26 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   struct Found;
   std::vector<Found> found_in_run_directory();
   std::optional<detail::Origin> newest_of_run();
+  void collect_others_of_run_directory();
   void set_left_ones_aside(const std::filesystem::path& written);
   std::optional<std::string> problem_of(const std::filesystem::path& checkpoint, const Load& load);
+  void load_whole(const std::filesystem::path& checkpoint, const Load& load);
   std::vector<std::string> list_everywhere();
 
   Communicator& communicator_;
   Logger& logger_;
   StoreOptions options_;
   FileOps& files_;
-  /// What load_tensors() has read and found good since problem_of() began: detail::VerifiedEntries.
+  /// What load_tensors() has read and found good since load_whole() began: detail::VerifiedEntries.
   std::set<std::pair<std::string, std::int64_t>> verified_;
   std::unique_ptr<detail::Epoch> epoch_;  ///< rank 0: from go_on_from() or the first save on
-  /// Rank 0: of go_on_from(), until the next save.
+  /// Rank 0: what the next save is to set aside.
   std::vector<std::filesystem::path> left_;
   bool is_afresh_ = false;   ///< load_newest() has found no checkpoint
   bool has_misfit_ = false;  ///< load_tensors() was asked for what the checkpoint is not of
   /// Rank 0: what was refused. Kept out of retention: evidence, and not a checkpoint.
   std::set<std::filesystem::path> refused_;
+  std::set<std::filesystem::path> good_;  ///< what was written or read here, to the last byte
   std::unique_ptr<detail::SnapshotBuffer> snapshot_;
   std::chrono::steady_clock::time_point save_began_;
   std::unique_ptr<detail::SaveInFlight> in_flight_;  ///< the last member: its thread uses the others

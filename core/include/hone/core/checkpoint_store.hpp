@@ -80,6 +80,11 @@ class CheckpointStore {
   /// what `load` throws of other kinds, or where tensors do not fit what is trained.
   virtual bool load_newest(const Load& load) = 0;
 
+  /// Calls `load` for this one alone. Throws where any byte of it is bad, in loading or in what was
+  /// not loaded: what was loaded is then not to be used. A store that does not say otherwise looks
+  /// at no more than is loaded.
+  virtual void load_verified(const std::filesystem::path& checkpoint, const Load& load);
+
   /// The state text of one checkpoint.
   virtual std::string load_state(const std::filesystem::path& checkpoint) = 0;
 

@@ -52,6 +52,7 @@ class IterativeLoop final : private TrainerCallback {
   void end_round(RoundFigures& figures);
   Pool make_pool(std::int64_t round);
   Pool reload_pool(std::int64_t round);
+  void fill_means(Pool& pool);
   Pool judged(std::int64_t round, std::span<const hone::Completion> drafts,
               std::span<const std::int64_t> rows_of_round,
               std::span<const PromptTokens> prompts);

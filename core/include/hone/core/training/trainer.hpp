@@ -139,8 +139,14 @@ class Trainer {
   std::filesystem::path save();
   /// save() for a run that goes on and can do without: copies the state and returns, while a thread
   /// writes (async_save; else it waits). on_save() comes with a later update, or settle_save(). Where
-  /// the disk fails there is a warning, and what was there stays; the third time in a row it throws.
+  /// the disk fails, or the memory, there is a warning, and what was there stays; the third time in a row it throws.
   void save_behind();
+  /// Makes room for the copy of save_behind(), so that the first one takes no longer than the others.
+  /// Done already where save_steps or save_minutes is set. Collective.
+  void prepare_saves();
+  /// Whether another save would now take more of the time than save_max_overhead. The same on all
+  /// ranks, as of the last update.
+  bool saves_wait() const { return saves_wait_; }
   /// Waits for what save_behind() began, if anything. step() does, where it makes done() true.
   void settle_save();
   /// Writes the model as a Hugging Face folder; rank 0 writes, all return when it is there.
@@ -179,7 +185,6 @@ class Trainer {
   RowRules row_rules() const;
   void require_determinism();
   void prepare_optimizer();
-  void prepare_saves();
   void require_evaluation_fits() const;
   double learning_rate_at(std::int64_t step) const;
   double rewarming(std::int64_t step) const;
