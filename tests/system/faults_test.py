@@ -3,6 +3,7 @@ nothing that save() answered for is lost. See phase_victim.cpp for how a phase i
 
 import json
 import os
+import shutil
 import signal
 import time
 import unittest
@@ -10,8 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import Ended, SystemTest, checkpoints, write_script
+from harness import (
+    Ended,
+    EndedFirst,
+    Job,
+    SystemTest,
+    checkpoints,
+    is_stopped,
+    open_files,
+    read_metrics,
+    write_script,
+)
 from loop_job import LoopTest
+from tiny_model import make_model
 
 STOPPED = 75
 # What mpirun ends with. Of a killed rank and of others that leave because of it, it takes the status of
@@ -231,14 +243,107 @@ class Loop(LoopTest):
         self.assertEqual(record["code"], STOPPED)
         self.assertRegex(record["reason"], rf"^rank {victim} @ \S+ {how}.* in phase score")
         self.hone(*arguments, "--resume_from_checkpoint", "auto", ranks=2)
+        self.assert_same_run(self.folder / "undisturbed", run)
         return f"hone run: {number.name} of rank {victim} while it scores: over after {seconds:.2f} s"
 
     def test_signalled_while_scoring(self) -> None:
         command = write_script(self.folder / "reward.py", REWARD)
         self.write_loop(reward={"command": command, "timeout": 90}, save={"strategy": "round"})
+        self.run_loop(self.folder / "undisturbed")
+        cases = ((signal.SIGSTOP, 0), (signal.SIGKILL, 1), (signal.SIGKILL, 0))
         with ThreadPoolExecutor(2) as pool:
-            jobs = [pool.submit(self.checked, *case) for case in ((signal.SIGSTOP, 0), (signal.SIGKILL, 1))]
+            jobs = [pool.submit(self.checked, *case) for case in cases]
             print("", *(job.result() for job in jobs), sep="\n")
+
+
+class LoopThatSavesTest(LoopTest):
+    """SIGKILL of one rank of `hone run` while its share of a checkpoint is being written, and right behind that."""
+
+    RANKS = 2
+
+    def setUp(self) -> None:
+        super().setUp()
+        # Larger than `tiny`, so that a share takes a while to write where syncing takes none.
+        make_model(self.folder / "wide", changes={"hidden_size": 128, "intermediate_size": 384})
+        self.write_loop(
+            model_name_or_path="wide",
+            num_rounds=2,
+            prompts={"file": "prompts.jsonl", "per_round": 10},
+            train={"learning_rate": 2e-3, "global_train_batch_size": 3},
+            save={"strategy": "steps", "steps": 1, "total_limit": 2},
+        )
+        self.undisturbed = self.folder / "undisturbed"
+        self.run_loop(self.undisturbed, ranks=self.RANKS)
+
+    def is_writing(self, pid: int, rank: int) -> bool:
+        """Whether it has its file of a checkpoint open: it is not synced yet, and nobody was told of it."""
+        name = f"rank-{rank:05}-of-{self.RANKS:05}.h5"
+        return any(file.name == name and file.parent.name.startswith(".tmp-") for file in open_files(pid))
+
+    def stop_while_writing(self, job: Job, victim: int) -> int:
+        """The process, which stands still for a look at it: a kill that is too late would show little."""
+        pid = job.rank_process(victim)
+        while True:
+            self.wait_until(lambda: self.is_writing(pid, victim), job, f"rank {victim} writes its share")
+            os.kill(pid, signal.SIGSTOP)
+            self.wait_until(lambda: is_stopped(pid), job, f"rank {victim} stands still")
+            if self.is_writing(pid, victim):
+                return pid
+            os.kill(pid, signal.SIGCONT)  # there is another save
+
+    def kill(self, job: Job, run: Path, victim: int, place: str) -> None:
+        round_two = [update["step"] for update in read_metrics(self.undisturbed, "update") if update["round"] == 2]
+        self.wait_until((run / f"checkpoint-{round_two[0]}").exists, job, "an update of round 2 is saved")
+        pid = self.stop_while_writing(job, victim)
+        whole = checkpoints(run)
+        if place == "behind":
+            os.kill(pid, signal.SIGCONT)
+            self.wait_until(lambda: not self.is_writing(pid, victim), job, f"the share of rank {victim} is written")
+        os.kill(pid, signal.SIGKILL)
+        ended = job.wait()
+        if ended.code == 0:
+            raise EndedFirst(str(ended))
+        self.assertIn(ended.code, CODES[signal.SIGKILL], str(ended))
+        self.assertRegex(ended.err, rf"(?m)^error: rank {victim} @ \S+ died")
+        self.assertFalse((run / "model.safetensors").exists())
+        if place == "writing":
+            self.assertEqual(checkpoints(run), whole, f"none without the share of rank {victim}\n{ended}")
+
+    def check(self, victim: int, place: str, async_save: str) -> None:
+        run = self.folder / f"{victim}-{place}-{async_save}"
+        arguments = ("--train.async_save", async_save)
+        for is_last_try in (False, False, True):
+            job = self.start_loop(run, *arguments, ranks=self.RANKS)
+            try:
+                self.kill(job, run, victim, place)
+                break
+            except (EndedFirst, ProcessLookupError):  # this process slept while the run went on to its end
+                if is_last_try:
+                    raise
+                job.kill()
+                shutil.rmtree(run)
+        self.hone("checkpoint", "verify", run)
+        self.run_loop(run, *arguments, "--resume_from_checkpoint", "auto", ranks=self.RANKS)
+        self.assertEqual(list(run.glob(".tmp-*")), [])
+        self.assert_same_run(self.undisturbed, run)
+
+    def check_all(self, victim: int) -> None:
+        """While training goes on, and while it waits for the disk."""
+        for place, async_save in (("writing", "true"), ("writing", "false"), ("behind", "true")):
+            with self.subTest(place=place, async_save=async_save):
+                self.check(victim, place, async_save)
+
+
+class RootThatSaves(LoopThatSavesTest):
+    def test_it_is_killed(self) -> None:
+        """Nobody is left to publish what the others have written."""
+        self.check_all(0)
+
+
+class LastRankThatSaves(LoopThatSavesTest):
+    def test_it_is_killed(self) -> None:
+        """Rank 0 waits for its share, and is left alone with its own; or has all of it, and may publish."""
+        self.check_all(self.RANKS - 1)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,10 @@ class Ended:
         return f"{shlex.join(self.command)}\nexit code {self.code}\n--- out\n{self.out}\n--- err\n{self.err}"
 
 
+class EndedFirst(AssertionError):
+    """A job was over before what was waited for."""
+
+
 class Job:
     """A command in a session of its own, so that it can be killed with everything that it started."""
 
@@ -87,6 +91,21 @@ class Job:
                 return False
 
         return [pid for pid in self.processes() if runs_it(pid)]
+
+    def rank_process(self, rank: int) -> int:
+        """Of a job under Open MPI, which tells each rank its number in the environment; ProcessLookupError where it
+        is gone."""
+        name = f"OMPI_COMM_WORLD_RANK={rank}".encode()
+        candidates = self.rank_processes()
+        for pid in candidates:
+            try:
+                is_named = name in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+                # What a rank starts has its environment, and for a moment its program.
+                if is_named and parent_of(pid) not in candidates:
+                    return pid
+            except OSError:  # it has just ended
+                continue
+        raise ProcessLookupError(f"no rank {rank}")
 
     def signal(self, number: int) -> None:
         """To the started process alone: mpirun passes SIGUSR1 and SIGUSR2 on to all ranks."""
@@ -172,7 +191,7 @@ class SystemTest(unittest.TestCase):
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             if not job.is_running():
-                raise AssertionError(f"ended before: {what}\n{job.wait()}")
+                raise EndedFirst(f"ended before: {what}\n{job.wait()}")
             if time.monotonic() > deadline:
                 raise AssertionError(f"never came: {what}")
             time.sleep(0.001)
@@ -195,6 +214,33 @@ class SystemTest(unittest.TestCase):
         start says of itself alone."""
         both = ([line for line in read_metrics(run) if line["kind"] != "train"] for run in (one, other))
         self.assertEqual(*map(untimed, both))
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether SIGSTOP has reached every thread: one that waits for a disk runs on until that has answered."""
+    try:
+        stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:  # a thread has just ended
+        return False
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
+def open_files(pid: int) -> list[Path]:
+    """None of a process that is gone."""
+    found = []
+    try:
+        for entry in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                found.append(Path(os.readlink(f"/proc/{pid}/fd/{entry}")))
+            except FileNotFoundError:  # it has just been closed
+                continue
+    except OSError:
+        return []
+    return found
 
 
 def write_lines(file: Path, rows: list) -> Path:

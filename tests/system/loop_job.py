@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from harness import Ended, Job, SystemTest, write_lines, write_script
+from harness import Ended, Job, SystemTest, read_lines, write_lines, write_script
 
 # Rewards that depend on every byte of a completion, so that any other sample shows. In a folder with a
 # file "hold_at", the program waits before its first answer once the path named there exists, and says
@@ -63,6 +63,15 @@ class LoopTest(SystemTest):
 
     def start_loop(self, output: Path, *arguments: object, ranks: int | None = 2) -> Job:
         return self.start("run", "loop.yaml", "--output_dir", output, *arguments, ranks=ranks)
+
+    def assert_same_run(self, one: Path, other: Path) -> None:
+        """The same weights, records and samples, whatever befell one of them on its way."""
+        self.assert_same_weights(one, other)
+        self.assert_same_metrics(one, other)
+        files = sorted(file.name for file in (one / "samples").iterdir())
+        self.assertEqual(files, sorted(file.name for file in (other / "samples").iterdir()))
+        for name in files:
+            self.assertEqual(*(read_lines(run / "samples" / name) for run in (one, other)))
 
     def hold_at(self, path: Path) -> None:
         """From when `path` exists, reward programs wait; see wait_until_held() and release()."""

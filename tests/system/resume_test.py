@@ -1,5 +1,8 @@
 """SIGKILL at chosen moments, then --resume_from_checkpoint auto: the end is that of a run never disturbed."""
 
+import itertools
+import json
+import shutil
 import unittest
 from pathlib import Path
 
@@ -30,10 +33,7 @@ class LoopResumeTest(LoopTest):
         self.unhold()
 
     def assert_ends_alike(self) -> None:
-        self.assert_same_weights(self.undisturbed, self.killed)
-        self.assert_same_metrics(self.undisturbed, self.killed)
-        for file in self.undisturbed.glob("samples/*.jsonl"):
-            self.assertEqual(read_lines(file), read_lines(self.killed / "samples" / file.name))
+        self.assert_same_run(self.undisturbed, self.killed)
 
 
 class KilledInARound(LoopResumeTest):
@@ -74,6 +74,88 @@ class KilledInARound(LoopResumeTest):
                               "--train.learning_rate", 1e-3)
         self.assertIn("train.learning_rate was 0.002 when the run was last started and is 0.001 now", ended.err)
         self.assertIn("To keep it: --train.learning_rate 0.002", ended.err)
+
+
+class KilledInARoundOfFixedBits(LoopResumeTest):
+    """Under full_determinism the number of ranks may change in the middle of a round, and no bit does."""
+
+    PROMPTS, SAMPLES = 12, 7
+
+    def setUp(self) -> None:
+        super().setUp()
+        # Of 3 to 40 tokens, so that other ranks have other shares; drawn so warm, and so many tokens, that
+        # weights which are off in their last bits would soon draw others.
+        letters = "the quick brown fox jumps over a lazy dog, then sleeps well. "
+        rows = [{"prompt": letters[i : i + 3 + (i * 17) % 38]} for i in range(20)]
+        write_lines(self.folder / "prompts.jsonl", rows)
+        self.prepare(
+            num_threads=1,  # on one rank too
+            prompts={"file": "prompts.jsonl", "per_round": self.PROMPTS},
+            generate={"num_return_sequences": self.SAMPLES, "max_new_tokens": 8, "temperature": 1.0},
+            keep={"threshold": 0.3},
+            train={
+                **{"learning_rate": 2e-3, "global_train_batch_size": 5, "per_device_train_batch_size": 2},
+                "full_determinism": True,
+            },
+            save={"strategy": "steps", "steps": 1},
+            eval={"file": "eval.jsonl"},
+        )
+
+    def kill_in_round_two(self) -> None:
+        """Tried again where this process slept while the round went by."""
+        steps = self.updates_of_round(2)
+        for _ in range(5):
+            self.kill_when(self.killed / f"checkpoint-{steps[1]}", self.start_loop(self.killed))
+            if checkpoints(self.killed)[-1] < steps[-1]:
+                break
+            shutil.rmtree(self.killed)
+        newest = self.killed / f"checkpoint-{checkpoints(self.killed)[-1]}"
+        state = json.loads(self.hone("inspect", newest, "--json").out)["state"]
+        self.assertEqual(state["call"], 1, "round 1 is trained")
+        self.assertGreater(state["updates_in_call"], 0, "and round 2 in part")
+        self.assertEqual(state["generate_call"], 2, "of samples that are not drawn again")
+
+    def resumed(self, name: str, *more: object, ranks: int) -> Path:
+        """A copy of the killed run, after which it has ended."""
+        run = self.folder / name
+        shutil.copytree(self.killed, run)
+        ended = self.run_loop(run, *AUTO, *more, ranks=ranks)
+        self.assertNotIn("warning", ended.err)
+        return run
+
+    def assert_same_bits(self, run: Path, ranks: int) -> None:
+        self.assert_same_weights(self.undisturbed, run)
+        self.assert_same_metrics(self.undisturbed, run)
+        one, other = (read_metrics(path, "update") for path in (self.undisturbed, run))
+        for update in (*one, *other):
+            del update["seconds"]
+        self.assertEqual(one, other, "to the last bit, where the above are rounded")
+        for number in (1, 2, 3):
+            self.assert_same_samples(run, number, ranks)
+
+    def assert_same_samples(self, run: Path, number: int, ranks: int) -> None:
+        """Drawn by other ranks after the kill, else the same, in the same order and each once."""
+        name = f"samples/round-{number:04}.jsonl"
+        if number <= 2:
+            self.assertEqual((self.undisturbed / name).read_bytes(), (run / name).read_bytes())
+        one, other = (read_lines(run / name) for run in (self.undisturbed, run))
+        self.assertEqual({row.pop("rank") for row in one}, {0, 1})
+        self.assertEqual({row.pop("rank") for row in other}, set(range(2 if number <= 2 else ranks)))
+        self.assertEqual(one, other)
+        places = [(row["prompt_index"], row["k"]) for row in other]
+        self.assertEqual(places, [*itertools.product(range(self.PROMPTS), range(self.SAMPLES))])
+        trained = [update["num_samples"] for update in read_metrics(run, "update") if update["round"] == number]
+        self.assertEqual(sum(trained), sum(row["kept"] for row in other), "what is kept is trained once")
+
+    def test_resume_on_other_ranks(self) -> None:
+        """On four, there also with the optimizer in pieces, and on one. Three are refused, which does no harm."""
+        self.kill_in_round_two()
+        ended = self.run_loop(self.killed, *AUTO, ranks=3, code=USAGE)
+        self.assert_one_error(ended, "full_determinism works on 1, 2 or 4 ranks, this job has 3")
+        for ranks, sharding in ((4, "none"), (4, "zero1"), (1, "none")):
+            with self.subTest(ranks=ranks, sharding=sharding):
+                run = self.resumed(f"on-{ranks}-{sharding}", "--train.optimizer_sharding", sharding, ranks=ranks)
+                self.assert_same_bits(run, ranks)
 
 
 class KilledBetweenRounds(LoopResumeTest):
