@@ -198,5 +198,16 @@ class BuiltInCheck(LoopTest):
         self.assertEqual(*texts)
 
 
+class SavesThatWait(LoopTest):
+    def test_ceiling_of_overhead(self) -> None:
+        """The first save tells what one takes, and the last is never left out: those between have to wait."""
+        for ceiling, rounds_saved in ((0, 4), (1e-9, 2)):
+            run = self.folder / f"out-{rounds_saved}"
+            self.write_loop(num_rounds=4, save={"strategy": "round", "max_overhead": ceiling})
+            self.run_loop(run)
+            ends = [max(u["step"] for u in read_metrics(run, "update") if u["round"] == n) for n in (1, 2, 3, 4)]
+            self.assertEqual(checkpoints(run), ends if rounds_saved == 4 else [ends[0], ends[-1]])
+
+
 if __name__ == "__main__":
     unittest.main()
