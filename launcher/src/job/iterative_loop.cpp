@@ -96,7 +96,8 @@ LoadedModel IterativeLoop::load(const std::filesystem::path& config) {
 int IterativeLoop::run() {
   Stopwatch total;
   start();
-  if (options_.save_strategy == "round") trainer().prepare_saves();
+  const bool saves_behind = options_.save_strategy == "round" && rounds_done() + 1 < options_.num_rounds;
+  if (saves_behind) trainer().prepare_saves();  // the last round's save needs no copy
   while (rounds_done() < options_.num_rounds && !trainer().done()) run_round();
   if (trainer().stopped()) {
     report_.show_stop(trainer().state().global_step);

@@ -8,8 +8,8 @@
 #include <initializer_list>
 #include <string>
 #include <tuple>
-#include <vector>
 #include <utility>
+#include <vector>
 
 #include "hone/core/files/published_file.hpp"
 #include "hone/core/error.hpp"
