@@ -25,6 +25,7 @@ struct Disk {
   std::chrono::milliseconds each_takes{0};
   int to_fail = 0;
   bool is_quick = true;  ///< a save is over before the next update is
+  ExitCode code = ExitCode::RunHeld;  ///< of what fails
 };
 
 /// Notes the steps of saves.
@@ -46,7 +47,7 @@ class Saves final : public CheckpointStore {
   bool save_is_settled() const override { return step_ >= 0 && disk_.is_quick; }
   std::filesystem::path finish_save() override {
     const auto step = std::exchange(step_, -1);
-    if (disk_.to_fail-- > 0) throw CheckpointError{"the disk is full.", ExitCode::RunHeld};
+    if (disk_.to_fail-- > 0) throw CheckpointError{"the disk is full.", disk_.code};
     steps_.push_back(step);
     return {};
   }
@@ -124,6 +125,13 @@ TEST_F(SaveTimes, TwoThatFailAreDoneWithoutTheThirdEndsTheRun) {
       return 0;
     });
   }
+}
+
+TEST_F(SaveTimes, MemoryThatIsShortIsLikeADiskThatIsFullAndABugIsNot) {
+  for (const auto code : {ExitCode::Io, ExitCode::OutOfMemory}) {
+    EXPECT_THAT(saved({.save_steps = 1}, {.to_fail = 2, .code = code}), ElementsAre(3, 4, 5));
+  }
+  EXPECT_THROW(saved({.save_steps = 1}, {.to_fail = 1, .code = ExitCode::Internal}), CheckpointError);
 }
 
 }  // namespace
