@@ -30,7 +30,7 @@ hone_add_property_test(unpad_property_test CASES 500
   SOURCES unpad_property_test.cpp LINK hone_test_support)
 hone_add_test(gradient_exchange_test SOURCES gradient_exchange_test.cpp LINK hone_test_support)
 target_include_directories(gradient_exchange_test PRIVATE ${PROJECT_SOURCE_DIR}/core/src)
-foreach(unit parameter_digest kernels gradient_norm)
+foreach(unit parameter_digest kernels products gradient_norm)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support)
   target_include_directories(${unit}_test PRIVATE ${PROJECT_SOURCE_DIR}/core/src)
 endforeach()

@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/bmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/flip.h>
 #include <ATen/ops/full.h>
@@ -17,6 +16,7 @@
 #include "hone/core/model/dropout.hpp"
 #include "model/kernels/stored_type.hpp"
 #include "model/packed_attention.hpp"
+#include "model/products.hpp"
 #include "model/varlen_attention.hpp"
 
 namespace hone {
@@ -91,14 +91,16 @@ at::Tensor attend_by_products(const at::Tensor& q, const at::Tensor& k, const at
                            .view({length, kv_heads, group, dim})
                            .permute({1, 2, 0, 3})
                            .reshape({kv_heads, group * length, dim});
-  auto scores = at::bmm(queries, k.permute({1, 2, 0})).view({kv_heads, group, length, keys});
+  auto scores = detail::batch_product(queries, k.permute({1, 2, 0}))
+                    .view({kv_heads, group, length, keys});
   if (added.defined()) {
     scores = scores + (added.size(0) == 1 ? added : added.view({kv_heads, group, length, keys}));
   }
   const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   auto weights = at::softmax(scores, -1, wide).to(q.scalar_type());
   if (filter) weights = filter(weights);
-  const auto out = at::bmm(weights.view({kv_heads, group * length, keys}), v.transpose(0, 1));
+  const auto out =
+      detail::batch_product(weights.view({kv_heads, group * length, keys}), v.transpose(0, 1));
   return out.view({kv_heads, group, length, dim})
       .permute({2, 0, 1, 3})
       .contiguous()

@@ -1,8 +1,6 @@
 // Matrix products whose weight's gradient is added where it belongs, instead of being made beside
 // it first.
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/addmm.h>
-#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
@@ -14,6 +12,7 @@
 
 #include "hone/core/model/layers.hpp"
 #include "model/kernels/decode_functions.hpp"
+#include "model/products.hpp"
 
 namespace hone {
 namespace {
@@ -27,17 +26,13 @@ void tell_hook(const at::Tensor& parameter) {
   if (hook != nullptr) (*hook)(parameter);
 }
 
-at::Tensor product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  return bias.defined() ? at::addmm(bias, x, weight) : at::mm(x, weight);
-}
-
 struct Projection : torch::autograd::Function<Projection> {
   /// `outputs_first`: weight is (out, in), else (in, out).
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& bias, bool outputs_first) {
     context->save_for_backward({x, weight, bias.value_or(at::Tensor{})});
     context->saved_data["outputs_first"] = outputs_first;
-    return product(x, outputs_first ? weight.t() : weight, bias.value_or(at::Tensor{}));
+    return detail::product(x, outputs_first ? weight.t() : weight, bias.value_or(at::Tensor{}));
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -55,7 +50,7 @@ struct Projection : torch::autograd::Function<Projection> {
       bias.grad().add_(gradient.sum(0, /*keepdim=*/false, bias.grad().scalar_type()));
       tell_hook(bias);
     }
-    const auto x_gradient = at::mm(gradient, outputs_first ? weight : weight.t());
+    const auto x_gradient = detail::product(gradient, outputs_first ? weight : weight.t());
     return {x_gradient, at::Tensor{}, at::Tensor{}, at::Tensor{}};
   }
 };
@@ -71,21 +66,10 @@ at::Tensor project(const at::Tensor& x, const at::Tensor& weight, const at::Tens
   if (outputs_first && detail::has_few_rows(x, weight, bias)) {
     return detail::products_of_few_rows(x, std::array{LinearLayer{weight, bias}}).front();
   }
-  return product(x, outputs_first ? weight.t() : weight, bias);
+  return detail::product(x, outputs_first ? weight.t() : weight, bias);
 }
 
 }  // namespace
-
-void add_product(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b) {
-  if (sum.scalar_type() == a.scalar_type()) {
-    sum.addmm_(a, b);
-  } else if (sum.is_cuda()) {  // in one go, and never rounded to the narrower type
-    auto out = sum;
-    at::addmm_out(out, sum, a, b, sum.scalar_type());
-  } else {
-    sum.add_(at::mm(a, b));
-  }
-}
 
 at::Tensor linear_out_in(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   return project(x, weight, bias, /*outputs_first=*/true);

@@ -1,7 +1,6 @@
 #include "hone/core/training/evaluate.hpp"
 
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/mm.h>
 #include <c10/core/GradMode.h>
 
 #include <chrono>
@@ -11,6 +10,7 @@
 #include "hone/core/training/loss.hpp"
 #include "hone/core/training/micro_batches.hpp"
 #include "hone/core/training/packed_forward.hpp"
+#include "model/products.hpp"
 #include "training/gathered_predictions.hpp"
 
 namespace hone {
@@ -60,7 +60,8 @@ EvalStats evaluate(LanguageModel& model, Communicator& comm, const Sharding& sha
         const PackedForward forward{model, micro};
         const auto& hidden = forward.hidden();
         if (hooks.compute_metrics) {
-          predictions.add(micro.samples, micro.lengths, at::mm(hidden, model.output_weight().t()));
+          predictions.add(micro.samples, micro.lengths,
+                          detail::product(hidden, model.output_weight().t()));
         }
         const auto head =
             head_loss(at::index_select(hidden, 0, micro.predictors), model.output_weight(),

@@ -5,7 +5,6 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/log_softmax.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/record_function.h>
 #include <c10/core/GradMode.h>
@@ -16,6 +15,7 @@
 #include "hone/core/training/plans.hpp"
 #include "model/kernels/row_functions.hpp"
 #include "model/kernels/stored_type.hpp"
+#include "model/products.hpp"
 
 namespace hone {
 namespace {
@@ -91,14 +91,14 @@ HeadLoss head_loss(const at::Tensor& hidden, const at::Tensor& weight, const at:
     const auto weights = options.target_weights.defined()
                              ? options.target_weights.narrow(0, begin, count).unsqueeze(1)
                              : at::Tensor{};
-    const auto logits = at::mm(h, weight.t());
+    const auto logits = detail::product(h, weight.t());
     const auto part = detail::has_kernels(logits) ? by_rows(logits, target, weights, options)
                                                   : by_operators(logits, target, weights, options);
     result.loss_sum.add_(part.loss_sum);
     if (!options.with_gradient) continue;
     const auto& logits_gradient = part.logits_gradient;
     auto hidden_part = result.hidden_gradient.narrow(0, begin, count);
-    at::mm_out(hidden_part, logits_gradient, weight);
+    detail::product_into(hidden_part, logits_gradient, weight);
     if (is_trained) add_product(weight.grad(), logits_gradient.t(), h);
   }
   return result;

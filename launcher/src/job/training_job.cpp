@@ -4,6 +4,7 @@
 
 #include "hone/core/error.hpp"
 #include "hone/core/hf/hf_tokenizer.hpp"
+#include "hone/core/model/layers.hpp"
 #include "hone/core/options/changed_options.hpp"
 #include "job/session_parts.hpp"
 
@@ -49,9 +50,12 @@ LoadedModel load_for_session(Session& session, const std::filesystem::path& fold
     }
   });
   const auto& shape = loaded.model->shape();
+  const bool is_widened = options.dtype == at::kBFloat16 && torch_device(session).is_cpu() &&
+                          !multiplies_bfloat16();
   session.log().info("model " + folder.string() + ": " + shape.model_type + ", " +
                      std::to_string(loaded.model->parameters().num_elements()) +
-                     " parameters, " + c10::toString(options.dtype) + ", products by " + library);
+                     " parameters, " + c10::toString(options.dtype) + ", products by " + library +
+                     (is_widened ? " in float32, as this CPU has no AVX-512" : ""));
   return loaded;
 }
 

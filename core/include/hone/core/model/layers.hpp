@@ -34,6 +34,10 @@ std::vector<at::Tensor> linears_out_in(const at::Tensor& x, std::span<const Line
 /// linear_out_in() for weights as GPT-2 has them: (in, out). Source: transformers' Conv1D.
 at::Tensor linear_in_out(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
+/// Whether LibTorch hands bfloat16 products to a library on this processor: oneDNN wants AVX-512.
+/// Else models compute theirs in float32, and round them once.
+bool multiplies_bfloat16();
+
 /// sum += a b, where sum may be wider than both.
 void add_product(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b);
 
