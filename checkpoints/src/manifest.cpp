@@ -68,6 +68,13 @@ std::int64_t bytes_of(const std::vector<std::int64_t>& shape, DType dtype) {
 }
 
 std::string write_manifest(const Manifest& manifest) {
+  if (manifest.tensors.size() > kMaxTensors) {
+    throw CheckpointError{std::to_string(manifest.tensors.size()) +
+                              " tensors and pieces of tensors, and a checkpoint has room for " +
+                              std::to_string(kMaxTensors) +
+                              ". Larger buckets make fewer pieces: --ddp_bucket_cap_mb",
+                          ExitCode::Usage};
+  }
   try {
     std::string text = "{\n" + line("format", kFormatName);
     text += ",\n" + line("format_version", kFormatVersion);

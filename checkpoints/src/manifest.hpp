@@ -14,8 +14,10 @@ inline constexpr std::string_view kManifestName = "manifest.json";
 inline constexpr std::string_view kFormatName = "hone-checkpoint";
 /// Raised when an older reader would misread the folder; see FORMAT.md.
 inline constexpr int kFormatVersion = 3;
-/// Some 25,000 entries: what a hostile one may make a reader hold is bounded by that.
-inline constexpr std::int64_t kMaxManifestBytes = std::int64_t{6} << 20;
+/// What a hostile one may make a reader hold is bounded by these.
+inline constexpr std::int64_t kMaxManifestBytes = std::int64_t{24} << 20;
+inline constexpr std::size_t kMaxTensors = 100'000;  ///< and pieces of tensors
+inline constexpr std::size_t kMaxStateBytes = std::size_t{6} << 20;
 
 /// One HDF5 file. `layout_digest` covers every byte of it that belongs to no tensor, in file order.
 struct RankFileEntry {
@@ -69,16 +71,16 @@ struct Manifest {
 std::string rank_file_name(int rank, int world_size);
 
 /// The content of manifest.json: one entry a line, its own digest last. Throws: CheckpointError for
-/// more than kMaxManifestBytes.
+/// more than kMaxManifestBytes or kMaxTensors.
 std::string write_manifest(const Manifest& manifest);
 
 /// Reads what write_manifest() wrote, and believes nothing: digest, types, names, that every tensor
 /// lies inside its file, that none overlap, that bytes fit shape and dtype.
 /// Throws: CheckpointError with the reason, without a path.
-Manifest parse_manifest(std::string_view text);
+Manifest parse_manifest(const std::string& text);
 
 /// Whether `text` is a whole manifest of a version of the format that is to come.
-bool is_of_later_version(std::string_view text);
+bool is_of_later_version(const std::string& text);
 
 /// That the entries of each tensor cover it, without gaps or overlaps, and agree on dtype and
 /// shape.

@@ -1,9 +1,12 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "digest.hpp"
 #include "hdf5_layout.hpp"
@@ -19,14 +22,15 @@ using Json = nlohmann::json;
 
 constexpr int kMaxWorldSize = 99'999;  // five digits in a file name
 constexpr int kMaxDepth = 8;
-constexpr std::size_t kMaxValues = 500'000;  // what kMaxManifestBytes has room for, in entries of ours
+constexpr std::size_t kMaxEntryValues = 100;   // of a tensor
+constexpr std::size_t kMaxOtherValues = 500'000;  // outside of tensors; a rank's file has three
 
 [[noreturn]] void refuse(const std::string& reason) {
   throw CheckpointError{std::string{kManifestName} + ": " + reason};
 }
 
-/// Cuts the trailing digest off and checks it. Returns the whole text as JSON.
-Json parse_authentic(std::string_view text) {
+/// Checks the trailing digest of a whole text.
+void require_authentic(std::string_view text) {
   const std::size_t tail = kDigestHead.size() + kSha256Characters + kDigestTail.size();
   if (text.size() < tail || !text.ends_with(kDigestTail) ||
       text.substr(text.size() - tail, kDigestHead.size()) != kDigestHead) {
@@ -35,8 +39,6 @@ Json parse_authentic(std::string_view text) {
   const auto body = text.substr(0, text.size() - tail);
   const auto digest = text.substr(body.size() + kDigestHead.size(), kSha256Characters);
   if (digest != sha256_of(body)) refuse("its own digest does not match: the text was changed");
-  return hone::detail::parse_json(std::string{text}, std::string{kManifestName},
-                                  {.max_depth = kMaxDepth, .max_values = kMaxValues});
 }
 
 std::int64_t integer(const Json& object, const char* key) {
@@ -102,7 +104,7 @@ OtherFileEntry parse_other_file(const Json& json, std::int64_t version) {
   // By its text: one file has one name, so that none is read as often as somebody likes.
   const bool is_plain = path.lexically_normal().native() == entry.file && path.has_filename() &&
                         entry.file.find('\0') == std::string::npos;
-  if (entry.file.empty() || path.is_absolute() || climbs || !is_plain) {
+  if (path.is_absolute() || climbs || !is_plain) {
     refuse("not a path inside the checkpoint: " + json.at("file").dump());
   }
   return entry;
@@ -161,10 +163,64 @@ void require_disjoint(const Manifest& manifest) {
   }
 }
 
-Manifest parse_fields(const Json& json) {
+bool is_known(std::int64_t version) { return version >= 1 && version <= kFormatVersion; }
+
+/// Takes the tensors out of the text as they are read: as JSON all of them would need ten times the
+/// memory.
+class TensorReader {
+ public:
+  /// For parse_json().
+  bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
+    using Event = Json::parse_event_t;
+    const bool is_begun = event == Event::object_start || event == Event::array_start;
+    if (is_begun || event == Event::value) count(depth);
+    if (event == Event::key && depth == 1) key_ = parsed.get_ref<const std::string&>();
+    const bool is_version = event == Event::value && depth == 1 && key_ == "format_version";
+    if (is_version && parsed.is_number_integer()) version_ = parsed.get<std::int64_t>();
+    const bool is_entry = event == Event::object_end && depth == 2 && key_ == "tensors";
+    if (is_entry) take(parsed);
+    return !is_entry;
+  }
+
+  std::vector<TensorEntry> tensors() && { return std::move(tensors_); }
+
+ private:
+  void count(int depth) {
+    const bool in_entry = depth > 2 && key_ == "tensors";
+    auto& counted = in_entry ? entry_values_ : other_values_;
+    if (++counted > (in_entry ? kMaxEntryValues : kMaxOtherValues)) refuse("has too many values");
+  }
+
+  void take(const Json& entry) {
+    entry_values_ = 0;
+    if (!version_) refuse("format_version does not come before tensors");
+    if (!is_known(*version_)) return;  // the caller refuses it
+    if (tensors_.size() == kMaxTensors) {
+      refuse("has more than " + std::to_string(kMaxTensors) + " tensors and pieces of tensors");
+    }
+    try {
+      tensors_.push_back(parse_tensor(entry, *version_));
+    } catch (const Json::exception& error) {  // a key is missing, or of another type
+      refuse(std::string{"tensors: "} + error.what());
+    }
+  }
+
+  std::string key_;  // of the outermost object
+  std::optional<std::int64_t> version_;
+  std::vector<TensorEntry> tensors_;
+  std::size_t entry_values_ = 0, other_values_ = 0;
+};
+
+Json parse_text(const std::string& text, TensorReader& tensors) {
+  return hone::detail::parse_json(text, std::string{kManifestName}, {.max_depth = kMaxDepth},
+                                  std::ref(tensors));
+}
+
+/// `json`: without the entries of `tensors`.
+Manifest parse_fields(const Json& json, std::vector<TensorEntry> tensors) {
   if (json.at("format").get<std::string>() != kFormatName) refuse("is of another format");
   const auto version = integer(json, "format_version");
-  if (version < 1 || version > kFormatVersion) {
+  if (!is_known(version)) {
     refuse("has format version " + std::to_string(version) + " (written by hone " +
            json.value("hone_version", "?") + "), this hone reads versions 1 to " +
            std::to_string(kFormatVersion));
@@ -181,11 +237,12 @@ Manifest parse_fields(const Json& json) {
   if (world_size < 1 || world_size > kMaxWorldSize) refuse("world_size is out of range");
   manifest.world_size = static_cast<int>(world_size);
   manifest.rank_files = parse_rank_files(json.at("rank_files"), manifest.world_size, version);
-  for (const auto& item : json.at("tensors")) {
-    manifest.tensors.push_back(parse_tensor(item, version));
-  }
+  const auto& others = json.at("tensors");
+  if (!others.is_array() || !others.empty()) refuse("tensors is not a list of tensors");
+  manifest.tensors = std::move(tensors);
   manifest.other_files = parse_other_files(json.at("other_files"), manifest.rank_files, version);
   manifest.state_json = json.at("state").get<std::string>();
+  if (manifest.state_json.size() > kMaxStateBytes) refuse("state is too long");
   return manifest;
 }
 
@@ -217,9 +274,11 @@ void require_whole_tensors(const Manifest& manifest) {
   }
 }
 
-bool is_of_later_version(std::string_view text) {
+bool is_of_later_version(const std::string& text) {
   try {
-    const auto json = parse_authentic(text);
+    require_authentic(text);
+    TensorReader tensors;
+    const auto json = parse_text(text, tensors);
     return json.at("format") == kFormatName && integer(json, "format_version") > kFormatVersion;
   } catch (const Json::exception&) {
     return false;
@@ -228,9 +287,12 @@ bool is_of_later_version(std::string_view text) {
   }
 }
 
-Manifest parse_manifest(std::string_view text) {
+Manifest parse_manifest(const std::string& text) {
   try {
-    Manifest manifest = parse_fields(parse_authentic(text));
+    require_authentic(text);
+    TensorReader tensors;
+    const auto json = parse_text(text, tensors);
+    Manifest manifest = parse_fields(json, std::move(tensors).tensors());
     require_disjoint(manifest);
     require_whole_tensors(manifest);
     return manifest;

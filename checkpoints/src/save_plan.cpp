@@ -17,9 +17,6 @@
 namespace hone::checkpoints::detail {
 namespace {
 
-/// Escaped it may be twice as long, and the tables need room, too.
-constexpr std::size_t kMaxStateBytes = static_cast<std::size_t>(kMaxManifestBytes) / 4;
-
 [[noreturn]] void refuse(const std::string& reason) {
   throw CheckpointError{reason, ExitCode::Internal};
 }

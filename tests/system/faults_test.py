@@ -184,18 +184,28 @@ class Stopped(FaultTest):
         self.assert_resume(cases[-2:])
 
 
+def every_phase(number: signal.Signals, victims: list[int], ranks: int) -> list[Case]:
+    cases = [Case(phase, number, victim, ranks, count) for phase, count in ENTRIES for victim in victims]
+    return cases + [Case("reduce", number, v, ranks, count, inside=True) for v in victims for count in (1, 2, 3)]
+
+
 class EveryPhaseNightly(FaultTest):
-    def test_every_signal_and_victim(self) -> None:
-        for number, at_once in ((signal.SIGKILL, 1), (signal.SIGSTOP, 4)):
-            for ranks in (2, 3, 4, 5):
-                cases = [
-                    Case(phase, number, victim, ranks, count)
-                    for phase, count in ENTRIES
-                    for victim in (0, ranks - 1)
-                ]
-                cases += [Case("reduce", number, ranks - 1, ranks, count, inside=True) for count in (1, 2, 3)]
-                self.check(cases, at_once)
-                self.assert_resume(cases)
+    def test_killed(self) -> None:
+        """The first rank, the last and one between them."""
+        num_resumed = 0
+        for ranks in (2, 3, 4, 5, 6):
+            cases = every_phase(signal.SIGKILL, sorted({0, ranks // 2, ranks - 1}), ranks)
+            self.check(cases, at_once=1)
+            self.assert_resume(cases, at_once=2)
+            num_resumed += len(cases)
+        print(f"\n{num_resumed} runs killed and resumed")
+        self.assertGreaterEqual(num_resumed, 200)
+
+    def test_stopped(self) -> None:
+        for ranks in (2, 3, 4, 5):
+            cases = every_phase(signal.SIGSTOP, [0, ranks - 1], ranks)
+            self.check(cases, at_once=4)
+            self.assert_resume(cases, at_once=2)
 
     def test_sixteen_ranks(self) -> None:
         """In what every rank does: there are fewer samples than ranks."""

@@ -182,6 +182,13 @@ class CheckpointTest(HostileTest):
         first, *rest = self.manifest["tensors"]
         return self.changed(tensors=[first | changes, *rest])
 
+    def with_tensors(self, count: int, **changes: object) -> str:
+        """So many, of names of their own, in as few bytes as can be."""
+        entry = json.dumps(self.manifest["tensors"][0] | {"name": "here", "offset": 0} | changes, separators=(",", ":"))
+        tensors = ",".join(entry.replace("here", f"{number:x}") for number in range(count))
+        text = json.dumps(self.manifest | {"tensors": "here"})
+        return sealed(text.replace('"here"', f"[{tensors}]"))
+
     def write_manifest(self, text: str) -> None:
         (self.checkpoint / "manifest.json").write_text(text)
 
@@ -225,30 +232,35 @@ class Checkpoint(CheckpointTest):
     def test_manifests(self) -> None:
         huge = 2**63 - 1
         other = {"bytes": 1, "digest": "xxh128:" + 32 * "0"}
-        cases = {
-            "no ranks": self.changed(world_size=0),
-            "a hundred thousand ranks": self.changed(world_size=99_999),
-            "a shape whose product overflows": self.with_tensor(shape=[2**40, 2**40]),
-            "a negative shape": self.with_tensor(shape=[-1, 4]),
-            "a size beyond 64 bits": self.with_tensor(shape=[2**70]),
-            "an offset near the end of numbers": self.with_tensor(offset=huge),
-            "bytes near the end of numbers": self.with_tensor(bytes=huge, shape=[huge // 4]),
-            "a tensor over another": self.with_tensor(offset=self.manifest["tensors"][1]["offset"]),
-            "a name that climbs": self.with_tensor(name="model/../../x"),
-            "a file that climbs": self.changed(other_files=[other | {"file": "../../../etc/passwd"}]),
-            "a file elsewhere": self.changed(other_files=[other | {"file": "/etc/passwd"}]),
-            "a rank's file elsewhere": self.changed(rank_files=[self.manifest["rank_files"][0] | {"file": "/dev/zero"}]),
-            "numbers that are none": self.with_tensor(bytes=1e300),
-            "a state that is no text": self.changed(state=7),
-            "a key twice": sealed(json.dumps(self.manifest)[:-1] + ', "step": 1}'),
-            "deep nesting": sealed('{"format": ' + 1_000_000 * "[" + 1_000_000 * "]" + "}"),
-            "as many entries as there is room for": sealed('{"format": [' + 3_000_000 * "1," + "1]}"),
-            "more than anybody reads": sealed('{"format": "' + 17_000_000 * "x" + '"}'),
-            "not JSON": sealed('{"format": nonsense'),
+        cases = {  # made one by one: a process that is started from here counts as large as this one
+            "no ranks": lambda: self.changed(world_size=0),
+            "a hundred thousand ranks": lambda: self.changed(world_size=99_999),
+            "a shape whose product overflows": lambda: self.with_tensor(shape=[2**40, 2**40]),
+            "a negative shape": lambda: self.with_tensor(shape=[-1, 4]),
+            "a size beyond 64 bits": lambda: self.with_tensor(shape=[2**70]),
+            "an offset near the end of numbers": lambda: self.with_tensor(offset=huge),
+            "bytes near the end of numbers": lambda: self.with_tensor(bytes=huge, shape=[huge // 4]),
+            "a tensor over another": lambda: self.with_tensor(offset=self.manifest["tensors"][1]["offset"]),
+            "a name that climbs": lambda: self.with_tensor(name="model/../../x"),
+            "a file that climbs": lambda: self.changed(other_files=[other | {"file": "../../../etc/passwd"}]),
+            "a file elsewhere": lambda: self.changed(other_files=[other | {"file": "/etc/passwd"}]),
+            "a rank's file elsewhere": lambda: self.changed(rank_files=[self.manifest["rank_files"][0] | {"file": "/dev/zero"}]),
+            "numbers that are none": lambda: self.with_tensor(bytes=1e300),
+            "a state that is no text": lambda: self.changed(state=7),
+            "a key twice": lambda: sealed(json.dumps(self.manifest)[:-1] + ', "step": 1}'),
+            "deep nesting": lambda: sealed('{"format": ' + 1_000_000 * "[" + 1_000_000 * "]" + "}"),
+            "as many values as there is room for": lambda: sealed('{"format": [' + 12_000_000 * "1," + "1]}"),
+            "as many empty lists": lambda: sealed('{"format": [' + 8_000_000 * "[]," + "1]}"),
+            "as many tensors": lambda: self.with_tensors(160_000, shape=[0], bytes=0),
+            "a shape as long": lambda: self.with_tensors(1, shape=12_000_000 * [1]),
+            "a state as long": lambda: self.changed(state=25_000_000 * " "),
+            "tensors before the version": lambda: sealed(json.dumps(dict(reversed(self.manifest.items())))),
+            "more than anybody reads": lambda: sealed('{"format": "' + 26_000_000 * "x" + '"}'),
+            "not JSON": lambda: sealed('{"format": nonsense'),
         }
         for what, text in cases.items():
             with self.subTest(what):
-                self.refuse_manifest(what, text)
+                self.refuse_manifest(what, text())
 
     def test_a_structure_that_is_not_what_the_manifest_says(self) -> None:
         """With digests that fit: hone does not read it, and says to those who would."""

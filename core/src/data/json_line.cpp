@@ -18,7 +18,8 @@ constexpr std::size_t kMostKeys = 100'000;  ///< of one object
 /// would silently keep the last).
 class Guard {
  public:
-  Guard(const std::string& where, const LineLimits& limits) : where_(where), limits_(limits) {}
+  Guard(const std::string& where, const LineLimits& limits, const JsonObserver& observer)
+      : where_(where), limits_(limits), observer_(observer) {}
 
   bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
     using Event = Json::parse_event_t;
@@ -41,12 +42,13 @@ class Guard {
     } else if (event == Event::value && ++num_values_ > limits_.max_values) {
       throw InputError(where_ + ": more than " + std::to_string(limits_.max_values) + " values");
     }
-    return true;
+    return !observer_ || observer_(depth, event, parsed);
   }
 
  private:
   const std::string& where_;
   const LineLimits& limits_;
+  const JsonObserver& observer_;
   std::size_t num_values_ = 0;
   std::vector<std::set<std::string>> keys_;
 };
@@ -67,8 +69,9 @@ std::string reason_of(const Json::exception& error) {
   return printable(colon == std::string_view::npos ? text : text.substr(colon + 2));
 }
 
-Json parse_json(const std::string& text, const std::string& where, const LineLimits& limits) {
-  Guard guard{where, limits};
+Json parse_json(const std::string& text, const std::string& where, const LineLimits& limits,
+                const JsonObserver& observer) {
+  Guard guard{where, limits, observer};
   try {
     return Json::parse(text, std::ref(guard));
   } catch (const Json::parse_error& error) {
