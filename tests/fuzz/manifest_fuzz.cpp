@@ -8,7 +8,7 @@
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace hone::checkpoints::detail;
   const auto text = hone::fuzz::text_of(data, size);
-  hone::fuzz::expect_refusal_or_result([&] { parse_manifest(text); });
+  hone::fuzz::expect_refusal_or_result([&] { parse_manifest(std::string{text}); });
   std::string sealed{text};
   sealed.append(kDigestHead).append(sha256_of(text)).append(kDigestTail);
   return hone::fuzz::expect_refusal_or_result([&] {
