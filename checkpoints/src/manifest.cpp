@@ -68,13 +68,14 @@ std::int64_t bytes_of(const std::vector<std::int64_t>& shape, DType dtype) {
 }
 
 std::string write_manifest(const Manifest& manifest) {
-  if (manifest.tensors.size() > kMaxTensors) {
-    throw CheckpointError{std::to_string(manifest.tensors.size()) +
-                              " tensors and pieces of tensors, and a checkpoint has room for " +
-                              std::to_string(kMaxTensors) +
-                              ". Larger buckets make fewer pieces: --ddp_bucket_cap_mb",
+  const auto require_room = [](std::int64_t size, std::int64_t room, const std::string& of_what) {
+    if (size <= room) return;
+    throw CheckpointError{"the manifest would have " + std::to_string(size) + of_what +
+                              ", and there is room for " + std::to_string(room) +
+                              ". Larger buckets make fewer pieces of tensors: --ddp_bucket_cap_mb",
                           ExitCode::Usage};
-  }
+  };
+  require_room(std::ssize(manifest.tensors), kMaxTensors, " tensors and pieces of tensors");
   try {
     std::string text = "{\n" + line("format", kFormatName);
     text += ",\n" + line("format_version", kFormatVersion);
@@ -89,10 +90,8 @@ std::string write_manifest(const Manifest& manifest) {
     text += ",\n" + line("state", manifest.state_json);
     const std::string digest = sha256_of(text);
     text.append(kDigestHead).append(digest).append(kDigestTail);
-    if (static_cast<std::int64_t>(text.size()) <= kMaxManifestBytes) return text;
-    throw CheckpointError{"the manifest would have " + std::to_string(text.size()) +
-                              " bytes, and nobody reads more than " + std::to_string(kMaxManifestBytes),
-                          ExitCode::Internal};
+    require_room(std::ssize(text), kMaxManifestBytes, " bytes");
+    return text;
   } catch (const nlohmann::json::exception& error) {  // a name that is not UTF-8
     throw CheckpointError{std::string{"the manifest cannot be written: "} + error.what(),
                           ExitCode::Internal};

@@ -1,9 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <functional>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -21,9 +19,8 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kMaxWorldSize = 99'999;  // five digits in a file name
-constexpr int kMaxDepth = 8;
-constexpr std::size_t kMaxEntryValues = 100;   // of a tensor
-constexpr std::size_t kMaxOtherValues = 500'000;  // outside of tensors; a rank's file has three
+/// Of what is no tensor, and of each tensor alone. A rank's file has three values.
+constexpr hone::LineLimits kLimits{.max_depth = 8, .max_values = 500'000, .max_members = 500'000};
 
 [[noreturn]] void refuse(const std::string& reason) {
   throw CheckpointError{std::string{kManifestName} + ": " + reason};
@@ -165,55 +162,27 @@ void require_disjoint(const Manifest& manifest) {
 
 bool is_known(std::int64_t version) { return version >= 1 && version <= kFormatVersion; }
 
-/// Takes the tensors out of the text as they are read: as JSON all of them would need ten times the
-/// memory.
-class TensorReader {
- public:
-  /// For parse_json().
-  bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
-    using Event = Json::parse_event_t;
-    const bool is_begun = event == Event::object_start || event == Event::array_start;
-    if (is_begun || event == Event::value) count(depth);
-    if (event == Event::key && depth == 1) key_ = parsed.get_ref<const std::string&>();
-    const bool is_version = event == Event::value && depth == 1 && key_ == "format_version";
-    if (is_version && parsed.is_number_integer()) version_ = parsed.get<std::int64_t>();
-    const bool is_entry = event == Event::object_end && depth == 2 && key_ == "tensors";
-    if (is_entry) take(parsed);
-    return !is_entry;
+/// The text without the entries of "tensors", which go to `take` as they are read: as JSON all of them
+/// would need ten times the memory.
+template <typename Take>
+Json parse_text(const std::string& text, const hone::LineLimits& limits, Take take) {
+  return hone::detail::parse_json(
+      text, std::string{kManifestName}, limits,
+      [&](const Json& outermost, const std::string& list, const Json& entry) {
+        const bool is_tensor = list == "tensors";
+        if (is_tensor) take(outermost, entry);
+        return is_tensor;
+      });
+}
+
+void take_tensor(const Json& manifest, const Json& entry, std::vector<TensorEntry>& tensors) {
+  if (!manifest.contains("format_version")) refuse("format_version does not come before tensors");
+  const auto version = integer(manifest, "format_version");
+  if (!is_known(version)) return;  // parse_fields() refuses it
+  if (tensors.size() == kMaxTensors) {
+    refuse("has more than " + std::to_string(kMaxTensors) + " tensors and pieces of tensors");
   }
-
-  std::vector<TensorEntry> tensors() && { return std::move(tensors_); }
-
- private:
-  void count(int depth) {
-    const bool in_entry = depth > 2 && key_ == "tensors";
-    auto& counted = in_entry ? entry_values_ : other_values_;
-    if (++counted > (in_entry ? kMaxEntryValues : kMaxOtherValues)) refuse("has too many values");
-  }
-
-  void take(const Json& entry) {
-    entry_values_ = 0;
-    if (!version_) refuse("format_version does not come before tensors");
-    if (!is_known(*version_)) return;  // the caller refuses it
-    if (tensors_.size() == kMaxTensors) {
-      refuse("has more than " + std::to_string(kMaxTensors) + " tensors and pieces of tensors");
-    }
-    try {
-      tensors_.push_back(parse_tensor(entry, *version_));
-    } catch (const Json::exception& error) {  // a key is missing, or of another type
-      refuse(std::string{"tensors: "} + error.what());
-    }
-  }
-
-  std::string key_;  // of the outermost object
-  std::optional<std::int64_t> version_;
-  std::vector<TensorEntry> tensors_;
-  std::size_t entry_values_ = 0, other_values_ = 0;
-};
-
-Json parse_text(const std::string& text, TensorReader& tensors) {
-  return hone::detail::parse_json(text, std::string{kManifestName}, {.max_depth = kMaxDepth},
-                                  std::ref(tensors));
+  tensors.push_back(parse_tensor(entry, version));
 }
 
 /// `json`: without the entries of `tensors`.
@@ -277,8 +246,8 @@ void require_whole_tensors(const Manifest& manifest) {
 bool is_of_later_version(const std::string& text) {
   try {
     require_authentic(text);
-    TensorReader tensors;
-    const auto json = parse_text(text, tensors);
+    // Its tensors may be anything.
+    const auto json = parse_text(text, {}, [](const Json&, const Json&) {});
     return json.at("format") == kFormatName && integer(json, "format_version") > kFormatVersion;
   } catch (const Json::exception&) {
     return false;
@@ -290,9 +259,11 @@ bool is_of_later_version(const std::string& text) {
 Manifest parse_manifest(const std::string& text) {
   try {
     require_authentic(text);
-    TensorReader tensors;
-    const auto json = parse_text(text, tensors);
-    Manifest manifest = parse_fields(json, std::move(tensors).tensors());
+    std::vector<TensorEntry> tensors;
+    const auto json = parse_text(text, kLimits, [&](const Json& outermost, const Json& entry) {
+      take_tensor(outermost, entry, tensors);
+    });
+    Manifest manifest = parse_fields(json, std::move(tensors));
     require_disjoint(manifest);
     require_whole_tensors(manifest);
     return manifest;

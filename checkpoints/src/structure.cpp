@@ -34,8 +34,8 @@ std::unordered_map<std::string, Expected> expected_files(const Manifest& manifes
   return files;
 }
 
-/// Each piece is in one of its own, and a manifest has room for some 25,000 entries. More are somebody's
-/// who wants a reader to be busy.
+/// In one file. Each piece is in a group of its own, and a rank has some thousand pieces. More are
+/// somebody's who wants a reader to be busy.
 constexpr std::int64_t kMostGroups = 32'768;
 
 /// Folders of the data sets' names. In their order each adds those that it does not share with the

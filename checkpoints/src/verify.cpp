@@ -100,7 +100,9 @@ Manifest read_manifest(FileOps& files, const std::filesystem::path& checkpoint) 
 
 bool is_of_later_version(FileOps& files, const std::filesystem::path& checkpoint) {
   try {
-    return is_of_later_version(read_text_file(files, checkpoint / kManifestName, kMaxManifestBytes));
+    const auto path = checkpoint / kManifestName;
+    if (File::open(files, path).size() > kMaxManifestBytes) return true;  // who knows
+    return is_of_later_version(read_text_file(files, path, kMaxManifestBytes));
   } catch (const CheckpointError&) {
     return false;
   }

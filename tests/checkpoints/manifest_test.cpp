@@ -76,15 +76,13 @@ TEST(Manifest, IsRefusedForWhatNoEntryHas) {
   expect_refused(head + "{}", "tensors is not a list of tensors");
   expect_refused(head + R"({"a": {"name": "w"}})", "tensors");
   expect_refused(head + R"([{"name": "w"}])", "key 'dtype' not found");
-  std::string ones = "1";
-  for (int i = 0; i < 100; ++i) ones += ",1";
-  expect_refused(head + R"([{"shape": [)" + ones + "]}]", "has too many values");
   expect_refused(R"({"tensors": [{}], )" + head.substr(1, head.size() - 13) + R"("x": 1)",
                  "format_version does not come before tensors");
 }
 
 TEST(Manifest, OfALaterVersionIsKnownAsSuchWhateverItsTensorsAre) {
-  const auto later = sealed(R"({"format": "hone-checkpoint", "format_version": 4, "tensors": [{"name": 7}])");
+  const auto later = sealed(R"({"tensors": [{"name": [[[[[[[[[1]]]]]]]]]}],)"
+                            R"("format": "hone-checkpoint", "format_version": 4)");
   EXPECT_TRUE(is_of_later_version(later));
   EXPECT_THROW(parse_manifest(later), CheckpointError);
   EXPECT_FALSE(is_of_later_version(write_manifest(in_pieces(2))));

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import unittest
 from pathlib import Path
 
@@ -170,6 +171,13 @@ class Checkpoints(LoopTest):
         self.assertIn(f"checkpoint-{self.steps[-1]} is bad", self.hone("checkpoint", "repair", self.output).out)
         self.assertEqual(checkpoints(self.output), self.steps[:-1])
         self.hone("checkpoint", "verify", self.output)
+
+    def test_repair_puts_back_the_only_one(self) -> None:
+        """Killed between the two renames of a checkpoint that is published again: nothing else is there."""
+        run = self.folder / "replaced"
+        shutil.copytree(self.newest, run / f".replaced-{self.newest.name}-0123456789abcdef")
+        self.assertIn(f"{self.newest.name} is put back", self.hone("checkpoint", "repair", run).out)
+        self.hone("checkpoint", "verify", run)
 
     def test_what_checkpoint_refuses(self) -> None:
         ended = self.hone("checkpoint", "mend", self.output, code=64)

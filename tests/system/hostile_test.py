@@ -182,12 +182,12 @@ class CheckpointTest(HostileTest):
         first, *rest = self.manifest["tensors"]
         return self.changed(tensors=[first | changes, *rest])
 
-    def with_tensors(self, count: int, **changes: object) -> str:
+    def with_tensors(self, count: int, before: str = "", **changes: object) -> str:
         """So many, of names of their own, in as few bytes as can be."""
         entry = json.dumps(self.manifest["tensors"][0] | {"name": "here", "offset": 0} | changes, separators=(",", ":"))
         tensors = ",".join(entry.replace("here", f"{number:x}") for number in range(count))
         text = json.dumps(self.manifest | {"tensors": "here"})
-        return sealed(text.replace('"here"', f"[{tensors}]"))
+        return sealed(text.replace('"here"', f"[{before}{tensors}]"))
 
     def write_manifest(self, text: str) -> None:
         (self.checkpoint / "manifest.json").write_text(text)
@@ -251,6 +251,8 @@ class Checkpoint(CheckpointTest):
             "deep nesting": lambda: sealed('{"format": ' + 1_000_000 * "[" + 1_000_000 * "]" + "}"),
             "as many values as there is room for": lambda: sealed('{"format": [' + 12_000_000 * "1," + "1]}"),
             "as many empty lists": lambda: sealed('{"format": [' + 8_000_000 * "[]," + "1]}"),
+            "as many empty objects": lambda: sealed('{"format": [' + 8_000_000 * "{}," + "1]}"),
+            "tensors behind numbers": lambda: self.with_tensors(99_000, 400_000 * "0,", shape=[0], bytes=0),
             "as many tensors": lambda: self.with_tensors(160_000, shape=[0], bytes=0),
             "a shape as long": lambda: self.with_tensors(1, shape=12_000_000 * [1]),
             "a state as long": lambda: self.changed(state=25_000_000 * " "),
@@ -548,6 +550,8 @@ class Nesting(CheckpointTest):
         state = self.manifest["state"]
         return {
             "a state": DEEP,
+            "a state of keys": "{" + ",".join(f'"{key:x}":1' for key in range(400_000)) + "}",
+            "a state of empty objects": "[" + 1_500_000 * "{}," + "1]",
             "a state of objects": 300_000 * '{"a":' + "1" + 300_000 * "}",
             "a key that no trainer reads": with_deep(state),
             "a key that every trainer reads": with_deep(state, "global_step"),
@@ -630,6 +634,8 @@ class Model(HostileTest):
             ("config.json", with_deep(config)),
             ("config.json", with_deep(config, "model_type")),
             ("config.json", 100_000 * '{"a":' + "1" + 100_000 * "}"),
+            ("config.json", '{"a": [' + 1_000_000 * "{}," + "1]}"),
+            ("config.json", "{" + ",".join(f'"{key}": 1' for key in range(600_000)) + "}"),
             ("generation_config.json", with_deep("{}", "eos_token_id")),
             ("model.safetensors.index.json", with_deep("{}", "weight_map")),
             ("model.safetensors.index.json", with_deep('{"weight_map": {"a": "b.safetensors"}}', "metadata")),
@@ -650,19 +656,22 @@ class Model(HostileTest):
 
 class Rows(HostileTest):
     def test_json_lines(self) -> None:
-        cases = {
-            "deep nesting": b'{"text": ' + 1_000_000 * b"[" + b"\n",
-            "a line without an end": b'{"text": "' + 80_000_000 * b"x",
-            "zeros": 1_000_000 * b"\0",
-            "not UTF-8": b'{"text": "\xff\xfe"}\n',
-            "a surrogate alone": b'{"text": "\\ud800"}\n',
-            "numbers out of range": b'{"input_ids": [1e400, 99999999999999999999]}\n',
-            "a negative id": b'{"input_ids": [-5]}\n',
-            "a million keys": b"{" + b",".join(b'"k%d":1' % i for i in range(1_000_000)) + b"}\n",
-            "a key twice": b'{"text": "a", "text": "b"}\n',
+        cases = {  # made one by one, as above
+            "deep nesting": lambda: b'{"text": ' + 1_000_000 * b"[" + b"\n",
+            "a line without an end": lambda: b'{"text": "' + 80_000_000 * b"x",
+            "zeros": lambda: 1_000_000 * b"\0",
+            "not UTF-8": lambda: b'{"text": "\xff\xfe"}\n',
+            "a surrogate alone": lambda: b'{"text": "\\ud800"}\n',
+            "numbers out of range": lambda: b'{"input_ids": [1e400, 99999999999999999999]}\n',
+            "a negative id": lambda: b'{"input_ids": [-5]}\n',
+            "a million keys": lambda: b"{" + b",".join(b'"k%d":1' % i for i in range(1_000_000)) + b"}\n",
+            "a key twice": lambda: b'{"text": "a", "text": "b"}\n',
+            "as many empty objects": lambda: b'{"text": [' + 5_000_000 * b"{}," + b"1]}\n",
+            "as many empty lists": lambda: b'{"text": [' + 5_000_000 * b"[]," + b"1]}\n",
+            "as many numbers": lambda: b'{"text": [' + 8_000_000 * b"1," + b"1]}\n",
         }
         for what, data in cases.items():
             with self.subTest(what):
-                (self.folder / "rows.jsonl").write_bytes(data)
+                (self.folder / "rows.jsonl").write_bytes(data())
                 flags = ("--model_name_or_path", "tiny", "--train_file", "rows.jsonl", "--output_dir", "out")
                 self.refuse(what, "train", *flags)

@@ -1,7 +1,9 @@
 #include "hone/core/data/detail/json_file.hpp"
 
 #include <algorithm>
+#include <utility>
 
+#include "data/json_builder.hpp"
 #include "hone/core/data/detail/json_line.hpp"
 #include "hone/core/error.hpp"
 
@@ -9,8 +11,6 @@ namespace hone::detail {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr int kMaxDepth = 64;
 
 /// "3:14", of a byte that the parser counts from 1.
 std::string line_and_column(const std::string& text, std::size_t byte) {
@@ -26,25 +26,15 @@ std::string line_and_column(const std::string& text, std::size_t byte) {
 
 Json parse_json_file(const std::string& text,
                      const std::filesystem::path& file) {
-  // The JSON library copies, compares and prints by recursion: what is deep would end the program.
-  const auto is_shallow = [&](int depth, Json::parse_event_t event, const Json&) {
-    const bool opens = event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
-    if (opens && depth >= kMaxDepth) {
-      throw InputError{file.string() + ": nested more than " + std::to_string(kMaxDepth) + " levels deep"};
-    }
-    return true;
+  const auto explain = [&](const nlohmann::json::exception& error, std::size_t byte) {
+    const auto at = byte == 0 ? "" : ':' + line_and_column(text, byte);
+    return InputError{file.string() + at + ": not valid JSON: " + reason_of(error) +
+                      ". Mend the file" + (byte == 0 ? "" : " there") + ", or fetch it again"};
   };
-  Json json;
-  try {
-    json = Json::parse(text, is_shallow);
-  } catch (const nlohmann::json::parse_error& error) {
-    throw InputError{file.string() + ':' + line_and_column(text, error.byte) +
-                     ": not valid JSON: " + reason_of(error) +
-                     ". Mend the file there, or fetch it again"};
-  } catch (const nlohmann::json::exception& error) {
-    throw InputError{file.string() + ": not valid JSON: " + reason_of(error) +
-                     ". Mend the file, or fetch it again"};
-  }
+  // Of limited depth, as the JSON library copies, compares and prints by recursion.
+  JsonBuilder<Json> builder{file.string(), {}, explain};
+  Json::sax_parse(text, &builder);
+  auto json = std::move(builder).result();
   if (!json.is_object()) throw InputError{file.string() + ": expected a JSON object"};
   return json;
 }

@@ -1,9 +1,9 @@
 #include "hone/core/data/detail/json_line.hpp"
 
-#include <set>
 #include <string_view>
-#include <vector>
+#include <utility>
 
+#include "data/json_builder.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/printable.hpp"
 
@@ -11,47 +11,6 @@ namespace hone::detail {
 namespace {
 
 using Json = nlohmann::json;
-
-constexpr std::size_t kMostKeys = 100'000;  ///< of one object
-
-/// Watches the parser: nesting stays within the limit, and no key comes twice (the parser itself
-/// would silently keep the last).
-class Guard {
- public:
-  Guard(const std::string& where, const LineLimits& limits, const JsonObserver& observer)
-      : where_(where), limits_(limits), observer_(observer) {}
-
-  bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
-    using Event = Json::parse_event_t;
-    if (event == Event::object_start || event == Event::array_start) {
-      if (depth >= limits_.max_depth) {
-        throw InputError(where_ + ": nested more than " + std::to_string(limits_.max_depth) +
-                         " levels deep");
-      }
-      if (event == Event::object_start) keys_.emplace_back();
-    } else if (event == Event::object_end) {
-      keys_.pop_back();
-    } else if (event == Event::key) {
-      const auto& key = parsed.get_ref<const std::string&>();
-      if (!keys_.back().insert(key).second) {
-        throw InputError(where_ + ": the key \"" + printable(key, 60) + "\" comes twice");
-      }
-      if (keys_.back().size() > kMostKeys) {
-        throw InputError(where_ + ": an object of more than " + std::to_string(kMostKeys) + " keys");
-      }
-    } else if (event == Event::value && ++num_values_ > limits_.max_values) {
-      throw InputError(where_ + ": more than " + std::to_string(limits_.max_values) + " values");
-    }
-    return !observer_ || observer_(depth, event, parsed);
-  }
-
- private:
-  const std::string& where_;
-  const LineLimits& limits_;
-  const JsonObserver& observer_;
-  std::size_t num_values_ = 0;
-  std::vector<std::set<std::string>> keys_;
-};
 
 const char* type_with_article(const Json& value) {
   if (value.is_array()) return "an array";
@@ -70,16 +29,14 @@ std::string reason_of(const Json::exception& error) {
 }
 
 Json parse_json(const std::string& text, const std::string& where, const LineLimits& limits,
-                const JsonObserver& observer) {
-  Guard guard{where, limits, observer};
-  try {
-    return Json::parse(text, std::ref(guard));
-  } catch (const Json::parse_error& error) {
-    throw InputError(where + ":" + std::to_string(error.byte) +
-                     ": not valid JSON: " + reason_of(error));
-  } catch (const Json::exception& error) {
-    throw InputError(where + ": not valid JSON: " + reason_of(error));
-  }
+                const JsonTaker& take) {
+  const auto explain = [&](const Json::exception& error, std::size_t byte) {
+    const auto at = byte == 0 ? "" : ":" + std::to_string(byte);
+    return InputError(where + at + ": not valid JSON: " + reason_of(error));
+  };
+  JsonBuilder<Json> builder{where, limits, explain, take};
+  Json::sax_parse(text, &builder);
+  return std::move(builder).result();
 }
 
 Json parse_json_object(const Line& line, const LineLimits& limits) {

@@ -99,7 +99,7 @@ int run_repair(const CommandContext& context, Arguments arguments) {
                             "A run directory in which no run is at work.");
   if (!parsed) return 0;
   const auto& options = *parsed;
-  require_checkpoint_folder(options.path);
+  require_folder_to_repair(options.path);
   if (std::filesystem::exists(options.path / "manifest.json")) {
     throw InputError{printable(options.path.string()) +
                      " is one checkpoint. Give the run directory that holds it"};

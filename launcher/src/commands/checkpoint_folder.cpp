@@ -1,15 +1,37 @@
 #include "commands/checkpoint_folder.hpp"
 
+#include <algorithm>
+#include <filesystem>
+
 #include "hone/checkpoints/inspect.hpp"
 #include "hone/core/error.hpp"
 
 namespace hone::launcher {
+namespace {
+
+void require_folder(const std::filesystem::path& folder) {
+  if (std::filesystem::is_directory(folder)) return;
+  throw MissingInputError{folder.string() + " is not a folder; pass checkpoint-N of a run, or "
+                                            "the run directory"};
+}
+
+bool has_leftovers(const std::filesystem::path& folder) {
+  const auto is_leftover = [](const std::filesystem::directory_entry& entry) {
+    const auto name = entry.path().filename().string();
+    return name.starts_with(".replaced-checkpoint-") || name.starts_with(".tmp-checkpoint-");
+  };
+  return std::ranges::any_of(std::filesystem::directory_iterator{folder}, is_leftover);
+}
+
+}  // namespace
+
+void require_folder_to_repair(const std::filesystem::path& folder) {
+  require_folder(folder);
+  if (!has_leftovers(folder)) require_checkpoint_folder(folder);
+}
 
 void require_checkpoint_folder(const std::filesystem::path& folder) {
-  if (!std::filesystem::is_directory(folder)) {
-    throw MissingInputError{folder.string() + " is not a folder; pass checkpoint-N of a run, or "
-                                              "the run directory"};
-  }
+  require_folder(folder);
   if (std::filesystem::exists(folder / "manifest.json") ||
       !checkpoints::list_checkpoints(folder).empty()) {
     return;

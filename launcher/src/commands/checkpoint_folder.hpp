@@ -8,4 +8,7 @@ namespace hone::launcher {
 /// Throws: MissingInputError where it is no folder, else InputError.
 void require_checkpoint_folder(const std::filesystem::path& folder);
 
+/// As above, or with nothing but what interrupted saves left: one of them may be put back.
+void require_folder_to_repair(const std::filesystem::path& folder);
+
 }  // namespace hone::launcher

@@ -11,9 +11,10 @@ namespace hone {
 
 /// What a parser of foreign lines may use before it refuses them.
 struct LineLimits {
-  std::size_t max_line_bytes = std::size_t{32} << 20;
+  std::size_t max_line_bytes = std::size_t{16} << 20;
   int max_depth = 64;  ///< objects and arrays within each other
-  std::size_t max_values = std::size_t{16} << 20;  ///< of a line, those in objects and arrays too
+  std::size_t max_values = 1'000'000;   ///< texts, numbers and words of a line, however deep
+  std::size_t max_members = 250'000;    ///< its keys, objects and arrays, which need more memory
 };
 
 /// One line of a text file, without its end.

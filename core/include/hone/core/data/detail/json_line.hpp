@@ -15,13 +15,14 @@ namespace hone::detail {
 /// comes twice, a number out of range, or anything but an object.
 nlohmann::json parse_json_object(const Line& line, const LineLimits& limits = {});
 
-/// Sees what the JSON library's parser has just read, as its own callbacks do: keeps it, or drops it
-/// by false.
-using JsonObserver = std::function<bool(int depth, nlohmann::json::parse_event_t, nlohmann::json&)>;
+/// Sees each object in a list of the outermost object, which is known up to there. Returns whether it
+/// takes it away: then it does not stay, nor count.
+using JsonTaker = std::function<bool(const nlohmann::json& outermost, const std::string& list,
+                                     nlohmann::json& item)>;
 
 /// As above without the demand for an object.
 nlohmann::json parse_json(const std::string& text, const std::string& where,
-                          const LineLimits& limits = {}, const JsonObserver& observer = {});
+                          const LineLimits& limits = {}, const JsonTaker& take = {});
 
 /// The JSON library's text without its own prefix: "... at line 1, column 5: <this>".
 std::string reason_of(const nlohmann::json::exception& error);
