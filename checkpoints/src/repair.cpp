@@ -45,6 +45,10 @@ class Warnings final : public Logger {
 
 }  // namespace
 
+bool has_leftovers(const std::filesystem::path& run_directory) {
+  return detail::has_leftovers(real_file_ops(), run_directory);
+}
+
 RepairReport repair_run_directory(const std::filesystem::path& run_directory) {
   FileOps& files = real_file_ops();
   RepairReport report;

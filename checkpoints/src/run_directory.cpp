@@ -121,6 +121,13 @@ void restore_replaced(FileOps& files, const std::filesystem::path& run_directory
   if (!restored.empty()) sync_directory(files, run_directory);
 }
 
+bool has_leftovers(FileOps& files, const std::filesystem::path& run_directory) {
+  return std::ranges::any_of(folder_names(files, run_directory), [](const std::string& name) {
+    return name.starts_with(kReplacedPrefix) || name.starts_with(kTemporaryPrefix) ||
+           name.starts_with(kTrashPrefix);
+  });
+}
+
 void remove_leftovers(FileOps& files, const std::filesystem::path& run_directory, Logger& logger) {
   try {
     restore_replaced(files, run_directory);

@@ -41,6 +41,9 @@ std::vector<FoundCheckpoint> find_checkpoints(FileOps& files,
 /// Puts back the old checkpoint of a replacement that was interrupted between its two renames.
 void restore_replaced(FileOps& files, const std::filesystem::path& run_directory);
 
+/// Whether there is something for remove_leftovers() to put back or delete.
+bool has_leftovers(FileOps& files, const std::filesystem::path& run_directory);
+
 /// restore_replaced(), then deletes what saves, ended or interrupted, left behind: temporary,
 /// replaced and trash folders. Failure is a warning: no checkpoint depends on what goes, and
 /// nothing is deleted where putting back failed.

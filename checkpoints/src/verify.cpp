@@ -101,7 +101,7 @@ Manifest read_manifest(FileOps& files, const std::filesystem::path& checkpoint) 
 bool is_of_later_version(FileOps& files, const std::filesystem::path& checkpoint) {
   try {
     const auto path = checkpoint / kManifestName;
-    if (File::open(files, path).size() > kMaxManifestBytes) return true;  // who knows
+    if (File::open(files, path).size() > kMaxManifestBytes) return true;  // beyond this version
     return is_of_later_version(read_text_file(files, path, kMaxManifestBytes));
   } catch (const CheckpointError&) {
     return false;

@@ -35,10 +35,6 @@ void for_slices(std::int64_t size, std::int64_t line, Function function) {
   }
 }
 
-at::Tensor empty_product(const at::Tensor& a, const at::Tensor& b) {
-  return at::empty({a.size(0), b.size(1)}, a.options());
-}
-
 }  // namespace
 
 void widened_product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
@@ -66,12 +62,11 @@ void add_widened_product(const at::Tensor& sum, const at::Tensor& a, const at::T
 
 at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
   if (!is_widened(a)) return bias.defined() ? at::addmm(bias, a, b) : at::mm(a, b);
-  const bool wants_gradient =
-      c10::GradMode::is_enabled() &&
-      (a.requires_grad() || b.requires_grad() || (bias.defined() && bias.requires_grad()));
   if (bias.defined()) return at::addmm(widened(bias), widened(a), widened(b)).to(a.scalar_type());
+  const bool wants_gradient =
+      c10::GradMode::is_enabled() && (a.requires_grad() || b.requires_grad());
   if (wants_gradient) return at::mm(widened(a), widened(b)).to(a.scalar_type());
-  auto out = empty_product(a, b);
+  auto out = at::empty({a.size(0), b.size(1)}, a.options());
   widened_product_into(out, a, b);
   return out;
 }
@@ -103,10 +98,9 @@ bool multiplies_bfloat16() {
 }
 
 void add_product(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b) {
-  const bool is_same_type = sum.scalar_type() == a.scalar_type();
-  if (sum.scalar_type() == at::kFloat && detail::is_widened(a)) {
+  if (detail::is_widened(a) && sum.scalar_type() == at::kFloat) {
     detail::add_widened_product(sum, a, b);
-  } else if (is_same_type && !detail::is_widened(a)) {
+  } else if (!detail::is_widened(a) && sum.scalar_type() == a.scalar_type()) {
     sum.addmm_(a, b);
   } else if (sum.is_cuda()) {  // in one go, and never rounded to the narrower type
     auto out = sum;

@@ -1,8 +1,5 @@
 #include "commands/checkpoint_folder.hpp"
 
-#include <algorithm>
-#include <filesystem>
-
 #include "hone/checkpoints/inspect.hpp"
 #include "hone/core/error.hpp"
 
@@ -15,19 +12,11 @@ void require_folder(const std::filesystem::path& folder) {
                                             "the run directory"};
 }
 
-bool has_leftovers(const std::filesystem::path& folder) {
-  const auto is_leftover = [](const std::filesystem::directory_entry& entry) {
-    const auto name = entry.path().filename().string();
-    return name.starts_with(".replaced-checkpoint-") || name.starts_with(".tmp-checkpoint-");
-  };
-  return std::ranges::any_of(std::filesystem::directory_iterator{folder}, is_leftover);
-}
-
 }  // namespace
 
 void require_folder_to_repair(const std::filesystem::path& folder) {
   require_folder(folder);
-  if (!has_leftovers(folder)) require_checkpoint_folder(folder);
+  if (!checkpoints::has_leftovers(folder)) require_checkpoint_folder(folder);
 }
 
 void require_checkpoint_folder(const std::filesystem::path& folder) {

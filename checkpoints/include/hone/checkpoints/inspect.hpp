@@ -59,6 +59,10 @@ struct RepairReport {
   bool any_whole = false;         ///< there is a checkpoint to go on from
 };
 
+/// Whether interrupted saves have left something in a run directory, which may be all that it holds.
+/// Throws: CheckpointError where it cannot be read.
+bool has_leftovers(const std::filesystem::path& run_directory);
+
 /// Reads every checkpoint of a run directory and moves bad ones aside, puts back what an interrupted
 /// save left renamed, and deletes what interrupted saves left half written. Where none is whole bad
 /// ones stay, so that no start takes the run for a new one. No run may be at work there.
