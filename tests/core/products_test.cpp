@@ -2,7 +2,7 @@
 #include "model/products.hpp"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
 #include <gtest/gtest.h>
@@ -22,6 +22,14 @@ struct Shape {
   std::int64_t rows, inner, columns;
 };
 
+/// Within half a unit in the last place of bfloat16, but for float32's own error.
+void expect_rounded_once(const at::Tensor& out, const at::Tensor& exact) {
+  EXPECT_EQ(out.scalar_type(), at::kBFloat16);
+  const auto half_a_unit = exact.abs() * std::ldexp(1.0, -8);
+  const auto excess = (out.to(at::kDouble) - exact).abs() - half_a_unit;
+  EXPECT_LE(excess.max().item<double>(), 1e-6 * exact.abs().max().item<double>());
+}
+
 /// Of more numbers than are widened at once in the one or the other direction, or in none.
 class WidenedProducts : public ::testing::TestWithParam<Shape> {
  protected:
@@ -32,10 +40,12 @@ class WidenedProducts : public ::testing::TestWithParam<Shape> {
 };
 
 TEST_P(WidenedProducts, AreRoundedOnce) {
-  auto out = at::empty(exact_.sizes(), a_.options());
-  widened_product_into(out, a_, b_);
-  const auto half_a_unit = exact_.abs() * std::ldexp(1.0, -8);
-  EXPECT_LE(((out.to(at::kDouble) - exact_).abs() - half_a_unit).max().item<double>(), 1e-6 * size_);
+  expect_rounded_once(widened_product(a_, b_), exact_);
+}
+
+TEST_P(WidenedProducts, AndSoAreTheirSumsWithABias) {
+  const auto bias = scattered({GetParam().columns}, 3.0).to(at::kBFloat16);
+  expect_rounded_once(widened_product(a_, b_, bias), exact_ + bias.to(at::kDouble));
 }
 
 TEST_P(WidenedProducts, AreAddedUnrounded) {
@@ -50,6 +60,41 @@ INSTANTIATE_TEST_SUITE_P(Shapes, WidenedProducts,
                                            Shape{"deep", 5, 20000, 300},
                                            Shape{"tall", 20000, 300, 5}),
                          [](const auto& info) { return std::string{info.param.name}; });
+
+TEST(WidenedGradients, AreRoundedOnceOfMatricesAndOfBatches) {
+  struct Case {
+    std::vector<std::int64_t> a, b, bias;
+  };
+  // The last batch has more numbers than are widened at once.
+  for (const auto& [a_sizes, b_sizes, bias_size] :
+       {Case{{4, 6}, {6, 5}, {}}, Case{{4, 6}, {6, 5}, {5}}, Case{{3, 4, 6}, {3, 6, 5}, {}},
+        Case{{5, 1024, 16}, {5, 16, 1024}, {}}}) {
+    const auto leaf = [](at::IntArrayRef sizes, double phase) {
+      return scattered(sizes, phase).to(at::kBFloat16).requires_grad_(true);
+    };
+    const auto a = leaf(a_sizes, 1.0), b = leaf(b_sizes, 2.0);
+    const auto bias = bias_size.empty() ? at::Tensor{} : leaf(bias_size, 3.0);
+    const auto out = widened_product(a, b, bias);
+    const auto gradient = scattered(out.sizes(), 4.0).to(at::kBFloat16);
+    out.backward(gradient);
+    const auto wide = gradient.to(at::kDouble);
+    const auto exact = [](const at::Tensor& x) { return x.detach().to(at::kDouble); };
+    auto sum = at::matmul(exact(a), exact(b));
+    if (bias.defined()) sum = sum + exact(bias);
+    expect_rounded_once(out.detach(), sum);
+    expect_rounded_once(a.grad(), at::matmul(wide, exact(b).transpose(-2, -1)));
+    expect_rounded_once(b.grad(), at::matmul(exact(a).transpose(-2, -1), wide));
+    if (bias.defined()) expect_rounded_once(bias.grad(), wide.sum(0));
+  }
+}
+
+TEST(WidenedGradients, AreMadeOfWhatIsTrainedAlone) {
+  const auto a = scattered({4, 6}, 1.0).to(at::kBFloat16).requires_grad_(true);
+  const auto b = scattered({6, 5}, 2.0).to(at::kBFloat16);
+  widened_product(a, b).sum().backward();
+  EXPECT_TRUE(a.grad().defined());
+  EXPECT_FALSE(b.grad().defined());
+}
 
 TEST(Products, OfAnyTypeHaveTheirGradients) {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {

@@ -7,8 +7,10 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "hone/core/model/layers.hpp"
 
@@ -35,22 +37,81 @@ void for_slices(std::int64_t size, std::int64_t line, Function function) {
   }
 }
 
-}  // namespace
-
-void widened_product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
+void matrix_product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor& b,
+                         const at::Tensor& bias) {
   const auto inner = b.size(0), columns = b.size(1);
   if (inner <= columns) {
     const auto wide = widened(a);
     for_slices(columns, inner, [&](std::int64_t begin, std::int64_t length) {
-      out.narrow(1, begin, length).copy_(at::mm(wide, widened(b.narrow(1, begin, length))));
+      auto part = at::mm(wide, widened(b.narrow(1, begin, length)));
+      if (bias.defined()) part.add_(bias.narrow(0, begin, length));
+      out.narrow(1, begin, length).copy_(part);
     });
     return;
   }
   const auto sum = at::zeros(out.sizes(), out.options().dtype(at::kFloat));
+  if (bias.defined()) sum.add_(bias);
   for_slices(inner, std::max(columns, a.size(0)), [&](std::int64_t begin, std::int64_t length) {
     sum.addmm_(widened(a.narrow(1, begin, length)), widened(b.narrow(0, begin, length)));
   });
   out.copy_(sum);
+}
+
+void batch_product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
+  const auto line = std::max({a.size(1) * a.size(2), b.size(1) * b.size(2), a.size(1) * b.size(2)});
+  for_slices(a.size(0), line, [&](std::int64_t begin, std::int64_t length) {
+    out.narrow(0, begin, length)
+        .copy_(at::bmm(widened(a.narrow(0, begin, length)), widened(b.narrow(0, begin, length))));
+  });
+}
+
+at::Tensor rounded_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
+  auto sizes = a.sizes().vec();
+  sizes.back() = b.size(-1);
+  auto out = at::empty(sizes, a.options().requires_grad(false));
+  if (a.dim() == 2) {
+    matrix_product_into(out, a, b, bias);
+  } else {
+    batch_product_into(out, a, b);
+  }
+  return out;
+}
+
+/// Autograd would keep the widened copies: twice the memory of the factors themselves.
+struct WidenedProduct : torch::autograd::Function<WidenedProduct> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& a,
+                            const at::Tensor& b, const std::optional<at::Tensor>& bias) {
+    context->save_for_backward({a, b});
+    context->saved_data["has_bias"] = bias.has_value();
+    return rounded_product(a, b, bias.value_or(at::Tensor{}));
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const auto& gradient = gradients[0];
+    torch::autograd::variable_list wanted(3);
+    if (context->needs_input_grad(0)) {
+      wanted[0] = rounded_product(gradient, saved[1].transpose(-2, -1), {});
+    }
+    if (context->needs_input_grad(1)) {
+      wanted[1] = rounded_product(saved[0].transpose(-2, -1), gradient, {});
+    }
+    const bool has_bias = context->saved_data["has_bias"].toBool();
+    if (has_bias && context->needs_input_grad(2)) wanted[2] = gradient.sum(0);
+    return wanted;
+  }
+};
+
+}  // namespace
+
+at::Tensor widened_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
+  const auto wants_gradient = [](const at::Tensor& x) { return x.defined() && x.requires_grad(); };
+  if (c10::GradMode::is_enabled() &&
+      (wants_gradient(a) || wants_gradient(b) || wants_gradient(bias))) {
+    return WidenedProduct::apply(a, b, bias.defined() ? std::optional{bias} : std::nullopt);
+  }
+  return rounded_product(a, b, bias);
 }
 
 void add_widened_product(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b) {
@@ -61,27 +122,20 @@ void add_widened_product(const at::Tensor& sum, const at::Tensor& a, const at::T
 }
 
 at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
-  if (!is_widened(a)) return bias.defined() ? at::addmm(bias, a, b) : at::mm(a, b);
-  if (bias.defined()) return at::addmm(widened(bias), widened(a), widened(b)).to(a.scalar_type());
-  const bool wants_gradient =
-      c10::GradMode::is_enabled() && (a.requires_grad() || b.requires_grad());
-  if (wants_gradient) return at::mm(widened(a), widened(b)).to(a.scalar_type());
-  auto out = at::empty({a.size(0), b.size(1)}, a.options());
-  widened_product_into(out, a, b);
-  return out;
+  if (is_widened(a)) return widened_product(a, b, bias);
+  return bias.defined() ? at::addmm(bias, a, b) : at::mm(a, b);
 }
 
 void product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
   if (is_widened(a)) {
-    widened_product_into(out, a, b);
+    matrix_product_into(out, a, b, {});
   } else {
     at::mm_out(out, a, b);
   }
 }
 
 at::Tensor batch_product(const at::Tensor& a, const at::Tensor& b) {
-  if (!is_widened(a)) return at::bmm(a, b);
-  return at::bmm(widened(a), widened(b)).to(a.scalar_type());
+  return is_widened(a) ? widened_product(a, b) : at::bmm(a, b);
 }
 
 }  // namespace detail

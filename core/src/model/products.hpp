@@ -16,9 +16,12 @@ void product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor& b);
 /// a b of each matrix of a batch. Differentiable. Shape: (B, M, K), (B, K, N).
 at::Tensor batch_product(const at::Tensor& a, const at::Tensor& b);
 
-/// out = a b and sum += a b by float32 products, for bfloat16 in host memory. Only some 16 MiB of b
-/// (of a's rows, where they are added up) are widened at a time.
-void widened_product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor& b);
+/// What product() and batch_product() are for bfloat16 in host memory where processors do not
+/// multiply it: by float32 products, of some 16 MiB of b (of matrices of a batch) at a time.
+/// Differentiable, and keeps nothing but a and b for it.
+at::Tensor widened_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias = {});
+
+/// sum += a b likewise, of as much of a's rows at a time.
 void add_widened_product(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b);
 
 }  // namespace hone::detail
