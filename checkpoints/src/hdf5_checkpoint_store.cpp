@@ -12,6 +12,7 @@
 #include "agreed.hpp"
 #include "epochs.hpp"
 #include "file_io.hpp"
+#include "lineage.hpp"
 #include "load.hpp"
 #include "run_directory.hpp"
 #include "save_in_flight.hpp"
@@ -63,12 +64,6 @@ void add_files(const CheckpointContent& content, const std::filesystem::path& fo
 
 }  // namespace
 
-struct Hdf5CheckpointStore::Found {
-  std::filesystem::path path;
-  std::optional<detail::Origin> origin;  ///< none where the manifest is not read
-  bool is_of_run = true;
-};
-
 Hdf5CheckpointStore::Hdf5CheckpointStore(Communicator& communicator, Logger& logger,
                                          StoreOptions options, FileOps* files)
     : communicator_(communicator),
@@ -98,6 +93,11 @@ Hdf5CheckpointStore::~Hdf5CheckpointStore() {
 std::filesystem::path Hdf5CheckpointStore::save(const CheckpointContent& content) {
   begin(content, Source::Callers);
   return finish_save();
+}
+
+void Hdf5CheckpointStore::require_room(std::span<const TensorBytes> tensors) {
+  settle_stray_save();
+  detail::require_room(communicator_, tensors);
 }
 
 void Hdf5CheckpointStore::prepare_saves(std::span<const TensorBytes> tensors) {
@@ -137,6 +137,7 @@ void Hdf5CheckpointStore::settle_stray_save() {
 
 void Hdf5CheckpointStore::launch(const CheckpointContent& content, Source source) {
   detail::require_agreed_content(communicator_, content);
+  detail::require_room(communicator_, content.tensors);
   const int rank = communicator_.rank();
   detail::SavePlan plan{.folder = {},
                         .nonce = {},
@@ -343,7 +344,7 @@ void Hdf5CheckpointStore::go_on_from(const std::filesystem::path& checkpoint) {
         std::filesystem::equivalent(folder.parent_path(), options_.run_directory, none);
     if (!step || !is_own) return;
     const auto manifest = detail::read_manifest(files_, folder);
-    begin_epoch(detail::Origin{manifest.epoch, *step});
+    begin_epoch(detail::Origin{manifest.epoch, *step, manifest.run});
     for (const auto& found : detail::find_checkpoints(files_, options_.run_directory)) {
       if (found.step > *step) left_.push_back(found.path);
     }
@@ -355,36 +356,20 @@ void Hdf5CheckpointStore::begin_epoch(const std::optional<detail::Origin>& paren
       detail::begin_epoch(files_, options_.run_directory, parent));
 }
 
-/// Newest first. What this program cannot read may be of the run.
-std::vector<Hdf5CheckpointStore::Found> Hdf5CheckpointStore::found_in_run_directory() {
-  std::vector<std::optional<detail::Origin>> origins;
-  std::vector<detail::Origin> present;
-  const auto checkpoints = detail::find_checkpoints(files_, options_.run_directory);
-  for (const auto& checkpoint : checkpoints) {
-    origins.push_back(detail::origin_of(files_, checkpoint.path));
-    if (origins.back()) present.push_back(*origins.back());
-  }
-  const detail::Lineage lineage{files_, options_.run_directory, present};
-  std::vector<Found> found;
-  for (std::size_t i = 0; i < checkpoints.size(); ++i) {
-    found.push_back({checkpoints[i].path, origins[i], !origins[i] || lineage.has(*origins[i])});
-  }
-  return found;
-}
-
 /// Who saves without having been told what the run goes on from leaves nothing behind.
 std::optional<detail::Origin> Hdf5CheckpointStore::newest_of_run() {
-  for (const auto& found : found_in_run_directory()) {
-    if (found.is_of_run && found.origin) return found.origin;
+  for (const auto& found : detail::trace_checkpoints(files_, options_.run_directory)) {
+    if (!found.passed_over && found.origin) return found.origin;
   }
   return std::nullopt;
 }
 
-/// What an owner that was replaced, or a branch that was left, has published since go_on_from().
+/// What an owner that was replaced, or a branch that was left, has published since go_on_from(), or
+/// somebody has copied here.
 void Hdf5CheckpointStore::collect_others_of_run_directory() {
   try {
-    for (auto& found : found_in_run_directory()) {
-      if (!found.is_of_run && std::ranges::find(left_, found.path) == left_.end()) {
+    for (auto& found : detail::trace_checkpoints(files_, options_.run_directory)) {
+      if (found.passed_over && std::ranges::find(left_, found.path) == left_.end()) {
         left_.push_back(std::move(found.path));
       }
     }
@@ -404,7 +389,8 @@ void Hdf5CheckpointStore::set_left_ones_aside(const std::filesystem::path& writt
       refused_.erase(path);
       good_.erase(path);
       any = true;
-      logger_.warning(path.string() + " is of a branch that the run has left, or bad: it is moved aside, to " +
+      logger_.warning(path.string() +
+                      " is of a branch that the run has left, of another run, or bad: it is moved aside, to " +
                       aside.filename().string());
     } catch (const CheckpointError& error) {
       logger_.warning(std::string{"a checkpoint that is not this run's stays: "} + error.what());
@@ -423,15 +409,13 @@ std::vector<std::string> Hdf5CheckpointStore::list_everywhere() {
   agreed(communicator_, [&] {
     if (communicator_.rank() != 0) return;
     detail::restore_replaced(files_, options_.run_directory);
-    for (const auto& found : found_in_run_directory()) {
-      if (found.is_of_run) {
+    for (const auto& found : detail::trace_checkpoints(files_, options_.run_directory)) {
+      if (!found.passed_over) {
         joined += found.path.filename().string() + '\n';
         continue;
       }
       if (!joined.empty()) continue;  // older than what is taken: nobody would miss it
-      logger_.warning("passed over " + found.path.string() + ": it is of epoch " +
-                      std::to_string(found.origin->epoch) +
-                      " of this run, which has gone on from before it");
+      logger_.warning("passed over " + found.path.string() + ": " + *found.passed_over);
     }
   });
   std::istringstream lines{broadcast_string(communicator_, joined)};

@@ -2,6 +2,7 @@
 
 #include "hone/checkpoints/file_ops.hpp"
 #include "hone/core/error.hpp"
+#include "lineage.hpp"
 #include "run_directory.hpp"
 #include "structure.hpp"
 #include "verify.hpp"
@@ -61,6 +62,15 @@ std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path&
     paths.push_back(std::move(found.path));
   }
   return paths;
+}
+
+std::map<std::filesystem::path, std::string> passed_over_checkpoints(
+    const std::filesystem::path& run_directory) {
+  std::map<std::filesystem::path, std::string> reasons;
+  for (const auto& found : detail::trace_checkpoints(real_file_ops(), run_directory)) {
+    if (found.passed_over) reasons.emplace(found.path, *found.passed_over);
+  }
+  return reasons;
 }
 
 }  // namespace hone::checkpoints

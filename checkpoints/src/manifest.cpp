@@ -49,6 +49,14 @@ std::string lines(std::string_view key, const std::vector<Entry>& entries) {
   return text + "\n]";
 }
 
+void require_room(std::int64_t size, std::int64_t room, const std::string& of_what) {
+  if (size <= room) return;
+  throw CheckpointError{"the manifest would have " + std::to_string(size) + of_what +
+                            ", and there is room for " + std::to_string(room) +
+                            ". Larger buckets make fewer pieces of tensors: --ddp_bucket_cap_mb",
+                        ExitCode::Usage};
+}
+
 }  // namespace
 
 bool TensorEntry::is_piece() const { return first != 0 || bytes != bytes_of(shape, dtype); }
@@ -67,20 +75,18 @@ std::int64_t bytes_of(const std::vector<std::int64_t>& shape, DType dtype) {
   return bytes;
 }
 
+void require_room_for(std::int64_t num_entries) {
+  require_room(num_entries, kMaxTensors, " tensors and pieces of tensors");
+}
+
 std::string write_manifest(const Manifest& manifest) {
-  const auto require_room = [](std::int64_t size, std::int64_t room, const std::string& of_what) {
-    if (size <= room) return;
-    throw CheckpointError{"the manifest would have " + std::to_string(size) + of_what +
-                              ", and there is room for " + std::to_string(room) +
-                              ". Larger buckets make fewer pieces of tensors: --ddp_bucket_cap_mb",
-                          ExitCode::Usage};
-  };
-  require_room(std::ssize(manifest.tensors), kMaxTensors, " tensors and pieces of tensors");
+  require_room_for(std::ssize(manifest.tensors));
   try {
     std::string text = "{\n" + line("format", kFormatName);
     text += ",\n" + line("format_version", kFormatVersion);
     text += ",\n" + line("hone_version", manifest.hone_version);
     text += ",\n" + line("step", manifest.step);
+    text += ",\n" + line("run", manifest.run);
     text += ",\n" + line("epoch", manifest.epoch);
     text += ",\n" + line("parent", to_json(manifest.parent));
     text += ",\n" + line("world_size", manifest.world_size);

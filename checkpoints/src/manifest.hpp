@@ -52,12 +52,14 @@ struct OtherFileEntry {
 struct Origin {
   std::int64_t epoch = 0;  ///< 0: from before there were epochs
   std::int64_t step = 0;
+  std::string run = {};  ///< of all its epochs alike; empty: from before runs had names
 };
 
 /// The table of contents of a checkpoint, and what makes it one.
 struct Manifest {
   std::string hone_version;
   std::int64_t step = 0;
+  std::string run;  ///< as in Origin
   std::int64_t epoch = 0;
   std::optional<Origin> parent;  ///< what the epoch began from
   int world_size = 0;
@@ -69,6 +71,9 @@ struct Manifest {
 
 /// "rank-00000-of-00002.h5".
 std::string rank_file_name(int rank, int world_size);
+
+/// Throws: CheckpointError, Usage, with what to do, where a manifest has no room for so many.
+void require_room_for(std::int64_t num_entries);
 
 /// The content of manifest.json: one entry a line, its own digest last. Throws: CheckpointError for
 /// more than kMaxManifestBytes or kMaxTensors.

@@ -197,10 +197,11 @@ Manifest parse_fields(const Json& json, std::vector<TensorEntry> tensors) {
   Manifest manifest;
   manifest.hone_version = json.at("hone_version").get<std::string>();
   manifest.step = integer(json, "step");
+  manifest.run = json.value("run", "");
   if (json.contains("epoch")) manifest.epoch = integer(json, "epoch");
   if (json.contains("parent") && !json.at("parent").is_null()) {
     const auto& parent = json.at("parent");
-    manifest.parent = Origin{integer(parent, "epoch"), integer(parent, "step")};
+    manifest.parent = Origin{.epoch = integer(parent, "epoch"), .step = integer(parent, "step")};
   }
   const auto world_size = integer(json, "world_size");
   if (world_size < 1 || world_size > kMaxWorldSize) refuse("world_size is out of range");

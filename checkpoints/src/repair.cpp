@@ -54,6 +54,7 @@ RepairReport repair_run_directory(const std::filesystem::path& run_directory) {
   RepairReport report;
   auto& done = report.done;
   const auto name = [](const std::filesystem::path& path) { return path.filename().string(); };
+  const auto passed_over = passed_over_checkpoints(run_directory);
   std::vector<std::pair<detail::FoundCheckpoint, std::string>> bad;
   const auto look_at_those_not_in = [&](const Paths& known) {
     for (const auto& found : detail::find_checkpoints(files, run_directory)) {
@@ -63,7 +64,7 @@ RepairReport repair_run_directory(const std::filesystem::path& run_directory) {
         continue;
       }
       const auto problem = inspect_checkpoint(found.path).problem;
-      report.any_whole = report.any_whole || !problem;
+      report.any_whole = report.any_whole || (!problem && !passed_over.contains(found.path));
       if (problem) bad.push_back({found, *problem});
     }
   };

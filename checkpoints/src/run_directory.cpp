@@ -190,15 +190,6 @@ void trash_surplus(FileOps& files, const std::filesystem::path& run_directory,
   move_to_trash(files, run_directory, surplus);
 }
 
-std::optional<Origin> origin_of(FileOps& files, const std::filesystem::path& checkpoint) {
-  try {
-    const auto manifest = read_manifest(files, checkpoint);
-    return Origin{manifest.epoch, manifest.step};
-  } catch (const CheckpointError&) {
-    return std::nullopt;
-  }
-}
-
 std::filesystem::path set_aside(FileOps& files, const FoundCheckpoint& checkpoint) {
   const auto aside =
       with_prefix(checkpoint.path.parent_path(), kAsidePrefix, checkpoint.step, make_nonce());

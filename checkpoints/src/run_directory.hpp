@@ -78,9 +78,6 @@ void trash_surplus(FileOps& files, const std::filesystem::path& run_directory,
                    const std::set<std::filesystem::path>& refused,
                    const std::set<std::filesystem::path>& good);
 
-/// By its manifest; none where this program does not read it.
-std::optional<Origin> origin_of(FileOps& files, const std::filesystem::path& checkpoint);
-
 /// Renames a checkpoint aside, where nothing takes it for one any more.
 /// Returns: its new name, not yet durable.
 std::filesystem::path set_aside(FileOps& files, const FoundCheckpoint& checkpoint);

@@ -145,6 +145,7 @@ Manifest SaveInFlight::gathered(RankContribution mine) {
   Manifest manifest;
   manifest.hone_version = HONE_VERSION;
   manifest.step = plan_.step;
+  manifest.run = plan_.epoch.run;
   manifest.epoch = plan_.epoch.number;
   manifest.parent = plan_.epoch.parent;
   manifest.world_size = plan_.num_ranks;

@@ -83,6 +83,13 @@ void require_agreed_content(Communicator& communicator, const CheckpointContent&
   }
 }
 
+void require_room(Communicator& communicator, std::span<const TensorBytes> tensors) {
+  std::int64_t num_dealt = std::ranges::count_if(tensors, &TensorBytes::is_dealt);
+  const auto num_common = std::ssize(tensors) - num_dealt;
+  communicator.all_reduce(&num_dealt, 1, DType::Int64, ReduceOp::Sum);
+  require_room_for(num_common + num_dealt);
+}
+
 std::vector<TensorBytes> share_of(std::span<const TensorBytes> tensors, int rank, int num_ranks) {
   const auto common = common_of(tensors);
   std::vector<std::int64_t> bytes;

@@ -30,6 +30,10 @@ struct SavePlan {
 /// state. Collective. Throws: CheckpointError on every rank alike.
 void require_agreed_content(Communicator& communicator, const CheckpointContent& content);
 
+/// A manifest has room for the tensors and pieces of all ranks. Collective. Throws: CheckpointError on
+/// every rank alike.
+void require_room(Communicator& communicator, std::span<const TensorBytes> tensors);
+
 /// What this rank alone has, and of the tensors that all have about as many bytes as every other
 /// rank. Not collective.
 std::vector<TensorBytes> share_of(std::span<const TensorBytes> tensors, int rank, int num_ranks);

@@ -12,11 +12,13 @@ namespace {
 
 using checkpoints::Hdf5CheckpointStore;
 using checkpoints::list_checkpoints;
+using checkpoints::passed_over_checkpoints;
 using checkpoints::repair_run_directory;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::StartsWith;
 
 class BranchTest : public CheckpointTest {
@@ -117,6 +119,48 @@ TEST_F(BranchTest, WhatAReplacedOwnerPublishesTooLateIsPassedOver) {
   save(32, 32, 2, /*limit=*/2);
   EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(32), checkpoint(31)));
   EXPECT_THAT(leftovers(), ElementsAre(StartsWith(".aside-checkpoint-40-")));
+}
+
+/// Of the same model, or of another: whoever it is copied to does not train on from it.
+TEST_F(BranchTest, AnotherRunsCheckpointIsPassedOverAndMovedAside) {
+  fs::rename(run_, root_ / "other");
+  for (const int step : {1, 2}) save(step, 77, 2);
+  fs::copy(root_ / "other" / "checkpoint-20", checkpoint(20), fs::copy_options::recursive);
+  EXPECT_EQ(newest(2), checkpoint(2));
+  EXPECT_THAT(logger_.warnings(),
+              ElementsAre("passed over " + checkpoint(20).string() + ": it is of another run"));
+  EXPECT_THAT(passed_over_checkpoints(run_), ElementsAre(Pair(checkpoint(20), "it is of another run")));
+  EXPECT_TRUE(checkpoints::inspect_checkpoint(checkpoint(20)).verified());
+  for (const int step : {1, 2}) damage(step);
+  EXPECT_FALSE(repair_run_directory(run_).any_whole) << "no start would go on from it";
+  for (const int step : {1, 2}) damage(step);
+  go_on_from(checkpoint(2), 3);
+  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(3), checkpoint(2), checkpoint(1)));
+  EXPECT_THAT(leftovers(), ElementsAre(StartsWith(".aside-checkpoint-20-")));
+}
+
+/// Who names it wants it.
+TEST_F(BranchTest, ARunThatGoesOnFromAnotherOnesCheckpointIsThatRun) {
+  fs::rename(run_, root_ / "other");
+  for (const int step : {1, 2}) save(step, 77, 2);
+  fs::copy(root_ / "other" / "checkpoint-10", checkpoint(10), fs::copy_options::recursive);
+  go_on_from(checkpoint(10));
+  EXPECT_EQ(newest(2), checkpoint(2)) << "nothing has come of it";
+  go_on_from(checkpoint(10), 11);
+  EXPECT_EQ(newest(2), checkpoint(11));
+  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(11), checkpoint(10)));
+  go_on_from(checkpoint(11), 12);
+  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(12), checkpoint(11), checkpoint(10)));
+}
+
+/// As where somebody has copied the checkpoints alone.
+TEST_F(BranchTest, WithoutEpochsTheNewestIsTheRun) {
+  fs::remove_all(run_ / "epochs");
+  EXPECT_EQ(newest(2), checkpoint(20));
+  EXPECT_THAT(logger_.warnings(), IsEmpty());
+  go_on_from(checkpoint(20), 21);
+  EXPECT_EQ(newest(2), checkpoint(21));
+  EXPECT_FALSE(passed_over_checkpoints(run_).contains(checkpoint(20)));
 }
 
 TEST_F(BranchTest, ARunMayGoBackToTheBranchThatItLeft) {

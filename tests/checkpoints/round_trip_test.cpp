@@ -388,13 +388,21 @@ TEST_F(RoundTripTest, RanksAtDifferentStepsAreToldSo) {
 }
 
 TEST_F(RoundTripTest, EqualContentGivesEqualBytes) {
+  /// But for the name of the run, and the digest of that.
+  const auto manifest = [&] {
+    auto json = nlohmann::json::parse(read_file(checkpoint(1) / "manifest.json"));
+    EXPECT_EQ(json.at("run").get<std::string>().size(), 16U);
+    json.erase("run");
+    json.erase("manifest_sha256");
+    return json;
+  };
   save(1, 1, 2);
-  const auto first = read_file(checkpoint(1) / "rank-00001-of-00002.h5");
-  const auto manifest = read_file(checkpoint(1) / "manifest.json");
+  const auto file = read_file(checkpoint(1) / "rank-00001-of-00002.h5");
+  const auto first = manifest();
   fs::remove_all(run_);  // another start in the same folder would be another epoch
   save(1, 1, 2);
-  EXPECT_EQ(read_file(checkpoint(1) / "rank-00001-of-00002.h5"), first);
-  EXPECT_EQ(read_file(checkpoint(1) / "manifest.json"), manifest);
+  EXPECT_EQ(read_file(checkpoint(1) / "rank-00001-of-00002.h5"), file);
+  EXPECT_EQ(manifest(), first);
 }
 
 TEST_F(RoundTripTest, TheManifestIsPlainJson) {
@@ -428,6 +436,29 @@ TEST_F(RoundTripTest, WhatIsWrittenBehindIsACopy) {
     EXPECT_TRUE(holds(checkpoint(2), 2));
     EXPECT_THAT(leftovers(), IsEmpty());
   }
+}
+
+/// Before a run trains, and before anything is written.
+TEST_F(RoundTripTest, MorePiecesThanAManifestHasRoomForAreRefusedAtOnce) {
+  distributed::ThreadWorld{2}.run([&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    constexpr std::int64_t kMost = 100'000;
+    const auto pieces = [&](std::int64_t count) {
+      std::vector<TensorBytes> mine;
+      for (std::int64_t i = comm.rank(); i < count; i += comm.size()) {
+        mine.push_back({"split", DType::UInt8, {count}, {}, i, /*is_dealt=*/true});
+      }
+      return mine;
+    };
+    EXPECT_NO_THROW(store.require_room(pieces(kMost)));
+    const auto too_many = pieces(kMost + 1);
+    const auto thrown = thrown_by([&] { store.require_room(too_many); });
+    EXPECT_EQ(thrown.code, ExitCode::Usage);
+    EXPECT_THAT(thrown.text, AllOf(HasSubstr("100001 tensors and pieces"), HasSubstr("--ddp_bucket_cap_mb")));
+    const CheckpointContent content{.step = 1, .tensors = too_many, .state_json = "{}"};
+    EXPECT_EQ(thrown_by([&] { store.save(content); }).code, ExitCode::Usage);
+  });
+  EXPECT_FALSE(fs::exists(run_));
 }
 
 TEST_F(RoundTripTest, RankZeroKnowsByItselfThatACheckpointIsPublished) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hone/core/error.hpp"
+#include "hone/distributed/loopback_communicator.hpp"
 #include "support/fixture_model.hpp"
 #include "support/rank_threads.hpp"
 #include "support/split_training.hpp"
@@ -26,6 +27,7 @@ struct Disk {
   int to_fail = 0;
   bool is_quick = true;  ///< a save is over before the next update is
   ExitCode code = ExitCode::RunHeld;  ///< of what fails
+  std::int64_t most_tensors = 1000;
 };
 
 /// Notes the steps of saves.
@@ -36,6 +38,9 @@ class Saves final : public CheckpointStore {
   std::filesystem::path save(const CheckpointContent& content) override {
     start_save(content);
     return finish_save();
+  }
+  void require_room(std::span<const TensorBytes> tensors) override {
+    if (std::ssize(tensors) > disk_.most_tensors) throw CheckpointError{"too many", ExitCode::Usage};
   }
   void prepare_saves(std::span<const TensorBytes> tensors) override { num_prepared_ = tensors.size(); }
   void start_save(const CheckpointContent& content) override {
@@ -125,6 +130,27 @@ TEST_F(SaveTimes, TwoThatFailAreDoneWithoutTheThirdEndsTheRun) {
       return 0;
     });
   }
+}
+
+TEST_F(SaveTimes, ARunThatEndsTriesAgain) {
+  for (const bool behind : {true, false}) {
+    for (const int last : {4, 5}) {
+      const TrainerOptions options{.max_steps = 5, .save_steps = last, .async_save = behind};
+      EXPECT_THAT(saved(options, {.to_fail = 1, .is_quick = false}), ElementsAre(5));
+      EXPECT_THROW(saved(options, {.to_fail = 2, .is_quick = false}), CheckpointError);
+    }
+  }
+}
+
+TEST_F(SaveTimes, WhatNoCheckpointHasRoomForIsRefusedBeforeTraining) {
+  distributed::LoopbackCommunicator comm;
+  Saves small{{.most_tensors = 3}};
+  for (const bool behind : {true, false}) {
+    const TrainerOptions saves{.save_steps = 1, .async_save = behind};
+    EXPECT_THROW((TrainerHarness{model_.folder(), comm, saves, {.checkpoints = &small}}), CheckpointError);
+  }
+  TrainerHarness harness{model_.folder(), comm, {}, {.checkpoints = &small}};
+  EXPECT_THROW(harness->prepare_saves(/*behind=*/false), CheckpointError);
 }
 
 TEST_F(SaveTimes, MemoryThatIsShortIsLikeADiskThatIsFullAndABugIsNot) {

@@ -172,6 +172,23 @@ class Checkpoints(LoopTest):
         self.assertEqual(checkpoints(self.output), self.steps[:-1])
         self.hone("checkpoint", "verify", self.output)
 
+    def test_what_no_start_goes_on_from(self) -> None:
+        """A longer run's newest checkpoint, copied in by mistake: whole, and of the same model."""
+        self.write_loop(num_rounds=3, save={"strategy": "round"})
+        self.run_loop(self.folder / "longer")
+        strange = self.output / f"checkpoint-{checkpoints(self.folder / 'longer')[-1]}"
+        shutil.copytree(self.folder / "longer" / strange.name, strange)
+        first, *rest = self.hone("checkpoint", "list", self.output).out.splitlines()
+        self.assertIn("complete, passed over: it is of another run", first)
+        self.assertNotIn("passed over", "".join(rest))
+        listed = json.loads(self.hone("checkpoint", "verify", self.output, "--json").out)["checkpoints"]
+        self.assertEqual([line["passed_over"] for line in listed], ["it is of another run"] + [None] * len(rest))
+        self.assertIn(f"{self.newest.name} -> ", self.hone("export", self.output, "--output_dir", "made").out)
+        for step in self.steps:
+            flip_a_byte(self.output / f"checkpoint-{step}")
+        ended = self.hone("export", self.output, "--output_dir", "other", code=65)
+        self.assert_one_error(ended, "no checkpoint in", f"{strange.name}: passed over: it is of another run")
+
     def test_repair_puts_back_the_only_one(self) -> None:
         """Killed between the two renames of a checkpoint that is published again: nothing else is there."""
         run = self.folder / "replaced"

@@ -1,5 +1,7 @@
 #include "hone/core/training/checkpoint_tensors.hpp"
 
+#include <ATen/ops/empty_like.h>
+
 #include <optional>
 #include <utility>
 
@@ -33,6 +35,7 @@ std::optional<TensorBytes> piece_of(const ParameterStore& store, std::size_t par
 }  // namespace
 
 at::Tensor HostCopies::of(const at::Tensor& tensor) {
+  if (what_ == Of::Outlines) return at::empty_like(tensor, at::kMeta);
   if (tensor.is_cpu()) return tensor;
   pairs_.emplace_back(tensor, tensor.detach().to(at::kCPU));
   return pairs_.back().second;

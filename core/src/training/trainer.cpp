@@ -95,9 +95,10 @@ StepStats Trainer::step(const Batch& batch) {
       if (evaluate_if_due(update, stats)) asked = std::max(asked, agreed_request());
       save_if_due(update, asked);
     }
-    if (done() && saving_) {
+    if (done()) {
       clock_.enter(Phase::Checkpoint);
       settle_save();
+      if (failed_saves_ > 0) save();  // no later one would stand for it
     }
   } catch (...) {
     if (state_.call == call) end_call();  // its other updates are given up

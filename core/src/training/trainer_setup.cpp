@@ -133,10 +133,17 @@ Trainer::Trainer(TrainerParts parts, TrainerOptions options)
 
 Trainer::~Trainer() = default;
 
-/// On other devices than the CPU the tensors would have to be copied to be seen.
-void Trainer::prepare_saves() {
+void Trainer::prepare_saves(bool behind) {
+  if (parts_.checkpoints == nullptr) return;
+  std::vector<TensorBytes> outlines;
+  run_agreed(parts_.communicator, [&] {
+    HostCopies without_bytes{HostCopies::Of::Outlines};
+    outlines = tensors(without_bytes);
+  });
+  parts_.checkpoints->require_room(outlines);
+  // On other devices than the CPU the tensors would have to be copied to be seen.
   const bool on_cpu = parts_.model.parameters().options().device().is_cpu();
-  if (parts_.checkpoints == nullptr || !options_.async_save || !on_cpu) return;
+  if (!behind || !options_.async_save || !on_cpu) return;
   HostCopies none;
   run_agreed(parts_.communicator, [&] { parts_.checkpoints->prepare_saves(tensors(none)); });
 }

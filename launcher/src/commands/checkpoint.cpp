@@ -50,12 +50,18 @@ class WarningsOn final : public Logger {
 
 constexpr const char* kRunOrOne = "A run directory, or a folder checkpoint-N.";
 
-ordered_json to_json(const CheckpointSummary& summary) {
+ordered_json or_null(const std::optional<std::string>& text) {
+  return text ? ordered_json(*text) : ordered_json(nullptr);
+}
+
+ordered_json to_json(const CheckpointSummary& summary,
+                     const std::optional<std::string>& passed_over) {
   return {{"path", summary.path.string()},
           {"step", summary.step},
           {"world_size", summary.world_size},
           {"tensor_bytes", summary.tensor_bytes},
-          {"problem", summary.problem ? ordered_json(*summary.problem) : ordered_json(nullptr)}};
+          {"problem", or_null(summary.problem)},
+          {"passed_over", or_null(passed_over)}};
 }
 
 /// Each checkpoint of a run directory, or the one, as `look` finds it; 65 where one is bad.
@@ -63,14 +69,18 @@ int show_each(const CommandContext& context, const CheckpointOptions& options,
               CheckpointSummary (*look)(const std::filesystem::path&), const std::string& verdict) {
   require_checkpoint_folder(options.path);
   auto folders = checkpoints::list_checkpoints(options.path);
+  const auto passed_over = checkpoints::passed_over_checkpoints(options.path);
   if (folders.empty()) folders.push_back(options.path);
   bool all_whole = true;
   auto list = ordered_json::array();
   for (const auto& folder : folders) {
     const auto summary = look(folder);
     all_whole = all_whole && summary.verified();
-    list.push_back(to_json(summary));
-    if (!options.json) context.screen.print(one_line(summary, verdict));
+    std::optional<std::string> reason;
+    if (const auto found = passed_over.find(folder); found != passed_over.end()) reason = found->second;
+    list.push_back(to_json(summary, reason));
+    if (options.json) continue;
+    context.screen.print(one_line(summary, reason ? verdict + ", passed over: " + *reason : verdict));
   }
   if (options.json) context.screen.print(dumped({{"checkpoints", list}}));
   return exit_code_of(all_whole);

@@ -35,9 +35,13 @@ struct ExportOptions {
 
 /// Only reads, as a run may be at work there: whole checkpoints are never written to.
 std::filesystem::path newest_usable(const std::filesystem::path& run_directory) {
+  const auto passed_over = checkpoints::passed_over_checkpoints(run_directory);
   std::string problems;
   for (const auto& checkpoint : checkpoints::list_checkpoints(run_directory)) {
-    const auto problem = checkpoints::inspect_checkpoint(checkpoint).problem;
+    const auto reason = passed_over.find(checkpoint);
+    const auto problem = reason != passed_over.end()
+                             ? "passed over: " + reason->second
+                             : checkpoints::inspect_checkpoint(checkpoint).problem;
     if (!problem) return checkpoint;
     problems += "\n  " + checkpoint.filename().string() + ": " + *problem;
   }

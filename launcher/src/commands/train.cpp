@@ -130,6 +130,7 @@ class FileTraining final : private TrainerCallback {
     const bool resumed = job_->resume(options_.resume);
     if (resumed) saved_step_ = trainer().state().global_step;
     look_at_samples(resumed);
+    trainer().prepare_saves(/*behind=*/false);  // the last one comes whatever save_steps says
     job_->record_options(directory_, resolved_yaml_, resumed);
     trainer().set_max_steps(updates_in_all(batch_size()));
     directory_.discard_metrics_after(resumed ? trainer().state().global_step : -1, 0);

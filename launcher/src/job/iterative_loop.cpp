@@ -97,7 +97,8 @@ int IterativeLoop::run() {
   Stopwatch total;
   start();
   const bool saves_behind = options_.save_strategy == "round" && rounds_done() + 1 < options_.num_rounds;
-  if (saves_behind) trainer().prepare_saves();  // the last round's save needs no copy
+  // The last round's save needs no copy.
+  if (options_.save_strategy != "no") trainer().prepare_saves(saves_behind);
   while (rounds_done() < options_.num_rounds && !trainer().done()) run_round();
   if (trainer().stopped()) {
     report_.show_stop(trainer().state().global_step);

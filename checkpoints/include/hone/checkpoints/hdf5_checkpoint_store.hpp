@@ -65,6 +65,7 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   /// `state_json` must be JSON.
   std::filesystem::path save(const CheckpointContent& content) override;
 
+  void require_room(std::span<const TensorBytes> tensors) override;
   void prepare_saves(std::span<const TensorBytes> tensors) override;
   void start_save(const CheckpointContent& content) override;
   bool save_is_settled() const override;
@@ -95,8 +96,6 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   void void_save();
   bool is_owner();
   void begin_epoch(const std::optional<detail::Origin>& parent);
-  struct Found;
-  std::vector<Found> found_in_run_directory();
   std::optional<detail::Origin> newest_of_run();
   void collect_others_of_run_directory();
   void set_left_ones_aside(const std::filesystem::path& written);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -53,6 +54,12 @@ CheckpointSummary summarize_checkpoint(const std::filesystem::path& checkpoint);
 /// the run directory does not exist.
 /// Throws: CheckpointError (Io) where it cannot be listed.
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& run_directory);
+
+/// Why a start in the run directory would go on from none of these, whole or not: an owner that was
+/// replaced published them too late, the run has left their branch, or they are of another run.
+/// Throws: CheckpointError where the folder or its epochs cannot be read.
+std::map<std::filesystem::path, std::string> passed_over_checkpoints(
+    const std::filesystem::path& run_directory);
 
 struct RepairReport {
   std::vector<std::string> done;  ///< a line each; empty where all was well

@@ -16,12 +16,17 @@ class Optimizer;
 /// bytes of a checkpoint's tensors are the live ones.
 class HostCopies {
  public:
+  enum class Of { Tensors, Outlines };
+  /// Outlines: copies without memory, to know what a checkpoint will have.
+  explicit HostCopies(Of what = Of::Tensors) : what_(what) {}
+
   /// `tensor` itself, or a copy of it that lives as long as this.
   at::Tensor of(const at::Tensor& tensor);
   /// After loading: what was loaded into the copies goes to the device.
   void copy_back();
 
  private:
+  Of what_;
   std::vector<std::pair<at::Tensor, at::Tensor>> pairs_;  ///< of the device, of the host
 };
 

@@ -141,13 +141,15 @@ class Trainer {
   /// writes (async_save; else it waits). on_save() comes with a later update, or settle_save(). Where
   /// the disk fails, or the memory, there is a warning, and what was there stays; the third time in a row it throws.
   void save_behind();
-  /// Makes room for the copy of save_behind(), so that the first one takes no longer than the others.
-  /// Done already where save_steps or save_minutes is set. Collective.
-  void prepare_saves();
+  /// Sees that a checkpoint has room for the state (CheckpointError, Usage, where not), and with
+  /// `behind` makes room for the copy of save_behind(), so that the first one takes no longer than the
+  /// others. Done already where save_steps or save_minutes is set. Collective.
+  void prepare_saves(bool behind = true);
   /// Whether another save would now take more of the time than save_max_overhead. The same on all
   /// ranks, as of the last update.
   bool saves_wait() const { return saves_wait_; }
-  /// Waits for what save_behind() began, if anything. step() does, where it makes done() true.
+  /// Waits for what save_behind() began, if anything. step() does, where it makes done() true, and
+  /// calls save() where the last one had failed.
   void settle_save();
   /// Writes the model as a Hugging Face folder; rank 0 writes, all return when it is there.
   void save_model(const std::filesystem::path& folder);

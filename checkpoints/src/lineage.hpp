@@ -1,0 +1,29 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hone/checkpoints/file_ops.hpp"
+#include "manifest.hpp"
+
+/// Which checkpoints of a run directory are of its run.
+namespace hone::checkpoints::detail {
+
+struct TracedCheckpoint {
+  std::filesystem::path path;
+  std::optional<Origin> origin;  ///< none where this program does not read the manifest
+  /// Why no start goes on from it; none where it is, or may be, of the run.
+  std::optional<std::string> passed_over = std::nullopt;
+};
+
+/// Newest first. The run is that of the newest epoch that has a checkpoint here: one that has none
+/// leaves nothing, as it may have ended before it did anything. Of the run is what this epoch has, and
+/// what lies on the way back from where it began. Without any epoch all is, as it was before there
+/// were epochs.
+/// Throws: CheckpointError where the folder or its epochs cannot be read.
+std::vector<TracedCheckpoint> trace_checkpoints(FileOps& files,
+                                                const std::filesystem::path& run_directory);
+
+}  // namespace hone::checkpoints::detail
