@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
@@ -59,20 +58,17 @@ std::string digest_text(const Json& object, std::string name, std::int64_t versi
   return text;
 }
 
-DType dtype_named(const std::string& name) {
-  constexpr std::array kAll{DType::UInt8,   DType::Int64,    DType::Float32,
-                            DType::Float64, DType::BFloat16, DType::Float16};
-  const auto found =
-      std::find_if(kAll.begin(), kAll.end(), [&](DType dtype) { return name_of(dtype) == name; });
-  if (found == kAll.end()) refuse("unknown dtype " + name);
-  return *found;
+DType known_dtype(const std::string& name) {
+  const auto dtype = dtype_named(name);
+  if (!dtype) refuse("unknown dtype " + name);
+  return *dtype;
 }
 
 TensorEntry parse_tensor(const Json& json, std::int64_t version) {
   TensorEntry entry;
   entry.name = json.at("name").get<std::string>();
   if (!is_valid_tensor_name(entry.name)) refuse("not a tensor name: " + json.at("name").dump());
-  entry.dtype = dtype_named(json.at("dtype").get<std::string>());
+  entry.dtype = known_dtype(json.at("dtype").get<std::string>());
   for (const auto& size : json.at("shape")) {
     if (!size.is_number_integer()) refuse("shape of " + entry.name + " is not integers");
     entry.shape.push_back(size.get<std::int64_t>());

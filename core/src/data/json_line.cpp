@@ -21,6 +21,12 @@ const char* type_with_article(const Json& value) {
 
 }  // namespace
 
+std::int64_t integer_at(const nlohmann::json& object, const char* key) {
+  const auto& value = object.at(key);
+  if (!value.is_number_integer()) throw InputError{std::string{key} + " is not an integer"};
+  return value.get<std::int64_t>();
+}
+
 std::string reason_of(const Json::exception& error) {
   const std::string_view text = error.what();
   const auto column = text.find(", column ");

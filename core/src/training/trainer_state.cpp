@@ -6,43 +6,19 @@
 #include <cmath>
 #include <exception>
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <utility>
 
-#include "hone/core/data/detail/json_line.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/training/checkpoint_tensors.hpp"
 #include "hone/core/training/trainer.hpp"
 #include "training/parameter_digest.hpp"
+#include "training/saved_state.hpp"
 #include "training/now.hpp"
 
 namespace hone {
 namespace {
 
 constexpr int kMostFailedSaves = 3;
-
-/// One line per field, so that writing and reading cannot differ.
-template <typename Visitor>
-void visit_numbers(TrainerState& state, Visitor&& visit) {
-  visit("global_step", state.global_step);
-  visit("call", state.call);
-  visit("updates_in_call", state.updates_in_call);
-  visit("call_began", state.call_began);
-  visit("call_digest", state.call_digest);
-  visit("generate_call", state.generate_call);
-  visit("samples_seen", state.samples_seen);
-  visit("tokens_seen", state.tokens_seen);
-  visit("global_train_batch_size", state.global_train_batch_size);
-  visit("seed", state.seed);
-  visit("deterministic_threads", state.deterministic_threads);
-  visit("best_step", state.best_step);
-}
-
-/// What of the options decides which samples an update has: a call goes on with what it began with.
-struct RunChoices {
-  std::string on_new_round, updates_per_step;
-  bool shuffle_dataset = true;
-};
 
 /// What `function` throws; null where it returns.
 template <typename Function>
@@ -52,55 +28,6 @@ std::exception_ptr caught(Function&& function) {
     return nullptr;
   } catch (...) {
     return std::current_exception();
-  }
-}
-
-struct SavedState {
-  TrainerState state;
-  std::int64_t optimizer_steps = 0;
-  RunChoices choices;
-};
-
-std::string to_json(SavedState saved) {
-  auto& state = saved.state;
-  nlohmann::ordered_json json;
-  visit_numbers(state, [&](const char* name, std::int64_t value) { json[name] = value; });
-  json["optimizer_steps"] = saved.optimizer_steps;
-  json["on_new_round"] = saved.choices.on_new_round;
-  json["updates_per_step"] = saved.choices.updates_per_step;
-  json["shuffle_dataset"] = saved.choices.shuffle_dataset;
-  if (state.best_metric) {
-    json["best_metric"] = *state.best_metric;
-    json["best_metric_name"] = state.best_metric_name;
-  }
-  json["logged_loss"] = state.logged_loss;
-  json["logged_weight"] = state.logged_weight;
-  json["user"] = state.user;
-  return json.dump();
-}
-
-SavedState from_json(const std::string& text) {
-  try {
-    const auto json = nlohmann::json::parse(text);
-    SavedState saved;
-    auto& state = saved.state;
-    visit_numbers(state, [&](const char* name, std::int64_t& value) { value = json.at(name); });
-    saved.optimizer_steps = json.at("optimizer_steps");
-    saved.choices.on_new_round = json.at("on_new_round");
-    // What follows is not in the checkpoints of earlier versions.
-    saved.choices.updates_per_step = json.value("updates_per_step", "all");
-    saved.choices.shuffle_dataset = json.value("shuffle_dataset", true);
-    if (json.contains("best_metric")) {
-      state.best_metric = json.at("best_metric").get<double>();
-      state.best_metric_name = json.value("best_metric_name", "");
-    }
-    state.logged_loss = json.value("logged_loss", 0.0);
-    state.logged_weight = json.value("logged_weight", 0.0);
-    state.user = json.at("user");
-    return saved;
-  } catch (const nlohmann::json::exception& error) {
-    // Its digest has matched: it is not damaged but another program's.
-    throw InputError{"the checkpoint's trainer state cannot be read: " + detail::reason_of(error)};
   }
 }
 
@@ -164,9 +91,10 @@ void Trainer::hand_over(const std::function<void(const CheckpointContent&)>& tak
   HostCopies copies;
   CheckpointContent content{.step = state_.global_step,
                             .tensors = tensors(copies),
-                            .state_json = to_json({state_, optimizer_->num_steps(),
-                                                   {options_.on_new_round, options_.updates_per_step,
-                                                    options_.shuffle_dataset}}),
+                            .state_json = detail::to_json({state_, optimizer_->num_steps(),
+                                                           {options_.on_new_round,
+                                                            options_.updates_per_step,
+                                                            options_.shuffle_dataset}}),
                             .add_files = {},
                             .best_step = state_.best_metric ? std::optional{state_.best_step}
                                                             : std::nullopt};
@@ -232,7 +160,7 @@ bool Trainer::resume(const std::optional<std::filesystem::path>& checkpoint) {
 }
 
 void Trainer::restore(const std::filesystem::path& checkpoint) {
-  auto [state, optimizer_steps, choices] = from_json(parts_.checkpoints->load_state(checkpoint));
+  auto [state, optimizer_steps, choices] = detail::parse_saved_state(parts_.checkpoints->load_state(checkpoint));
   const auto require_equal = [&](const std::string& name, const std::string& saved,
                                  const std::string& asked, const char* why) {
     if (saved == asked) return;

@@ -24,42 +24,6 @@ std::string dumped(const ordered_json& json) {
   return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
-ordered_json to_json(const std::vector<EvalAnswer>& answers) {
-  ordered_json list = ordered_json::array();
-  for (const auto& answer : answers) {
-    list.push_back({{"index", answer.index},
-                    {"prompt", answer.prompt},
-                    {"completion", answer.completion},
-                    {"reward", answer.reward}});
-  }
-  return list;
-}
-
-std::vector<EvalAnswer> answers_of(const ordered_json& list) {
-  std::vector<EvalAnswer> answers;
-  for (const auto& entry : list) {
-    answers.push_back({entry.at("index"), entry.at("prompt"), entry.at("completion"),
-                       entry.at("reward")});
-  }
-  std::sort(answers.begin(), answers.end(),
-            [](const auto& a, const auto& b) { return a.index < b.index; });
-  return answers;
-}
-
-/// What is remembered of a round's updates; one line per field, so that writing and reading cannot
-/// differ.
-template <typename Stats, typename Visitor>
-void visit_trained(Stats& stats, Visitor&& visit) {
-  visit("updates", stats.updates);
-  visit("loss", stats.loss);
-  visit("grad_norm", stats.grad_norm);
-  visit("learning_rate", stats.learning_rate);
-  visit("num_samples", stats.num_samples);
-  visit("num_tokens", stats.num_tokens);
-  visit("target_weight", stats.target_weight);
-  visit("input_tokens", stats.input_tokens);
-}
-
 void add(StepStats& sum, const UpdateStats& update) {
   const auto before = sum.target_weight;
   sum.num_tokens += update.num_tokens;
@@ -105,11 +69,7 @@ ordered_json round_record(const RoundFigures& f) {
 }  // namespace
 
 std::vector<EvalAnswer> gather_answers(Communicator& comm, const std::vector<EvalAnswer>& mine) {
-  auto all = ordered_json::array();
-  for (const auto& part : all_gather_strings(comm, dumped(to_json(mine)))) {
-    for (auto& entry : ordered_json::parse(part)) all.push_back(std::move(entry));
-  }
-  return answers_of(all);
+  return parse_answers(all_gather_strings(comm, to_json(mine)));
 }
 
 LoopReport::LoopReport(Screen& screen, RunDirectory& directory, std::int64_t num_rounds,
@@ -130,7 +90,7 @@ void LoopReport::show_start(const std::string& job, const std::string& model,
 }
 
 void LoopReport::log_update(const UpdateStats& update, std::int64_t round) {
-  add(trained_, update);
+  add(memory_.trained, update);
   auto record = update_record(update);
   record["round"] = round;
   directory_.append_metrics(dumped(record));
@@ -143,19 +103,19 @@ void LoopReport::log_update(const UpdateStats& update, std::int64_t round) {
 }
 
 StepStats LoopReport::whole_round(StepStats latest) const {
-  latest.updates = trained_.updates;
-  latest.loss = trained_.loss;
-  latest.grad_norm = trained_.grad_norm;
-  latest.learning_rate = trained_.learning_rate;
-  latest.num_samples = trained_.num_samples;
-  latest.num_tokens = trained_.num_tokens;
-  latest.target_weight = trained_.target_weight;
-  latest.input_tokens = trained_.input_tokens;
+  latest.updates = memory_.trained.updates;
+  latest.loss = memory_.trained.loss;
+  latest.grad_norm = memory_.trained.grad_norm;
+  latest.learning_rate = memory_.trained.learning_rate;
+  latest.num_samples = memory_.trained.num_samples;
+  latest.num_tokens = memory_.trained.num_tokens;
+  latest.target_weight = memory_.trained.target_weight;
+  latest.input_tokens = memory_.trained.input_tokens;
   return latest;
 }
 
 void LoopReport::log_round(const RoundFigures& f) {
-  recorded_round_ = f.round;
+  memory_.recorded_round = f.round;
   directory_.append_metrics(dumped(round_record(f)));
   Fields fields{{"round", std::to_string(f.round) + "/" + std::to_string(num_rounds_)},
                 {"step", std::to_string(f.train.step)}};
@@ -173,35 +133,21 @@ void LoopReport::log_round(const RoundFigures& f) {
 }
 
 void LoopReport::note_eval(double reward, std::vector<EvalAnswer> answers) {
-  if (!initial_reward_) {
-    initial_reward_ = reward;
-    before_ = std::move(answers);
+  if (!memory_.initial_reward) {
+    memory_.initial_reward = reward;
+    memory_.before = std::move(answers);
     return;
   }
-  latest_reward_ = reward;
-  after_ = std::move(answers);
+  memory_.latest_reward = reward;
+  memory_.after = std::move(answers);
 }
 
-std::string LoopReport::state() const {
-  ordered_json json{{"before", to_json(before_)},
-                    {"after", to_json(after_)},
-                    {"recorded_round", recorded_round_}};
-  visit_trained(trained_, [&](const char* name, auto value) { json["trained"][name] = value; });
-  if (initial_reward_) json["initial"] = *initial_reward_;
-  if (latest_reward_) json["latest"] = *latest_reward_;
-  return dumped(json);
-}
+std::string LoopReport::state() const { return to_json(memory_); }
 
 void LoopReport::restore(const std::string& state) {
   try {
-    const auto json = ordered_json::parse(state);
-    before_ = answers_of(json.at("before"));
-    after_ = answers_of(json.at("after"));
-    recorded_round_ = json.at("recorded_round");
-    visit_trained(trained_, [&](const char* name, auto& value) { json["trained"].at(name).get_to(value); });
-    if (json.contains("initial")) initial_reward_ = json.at("initial").get<double>();
-    if (json.contains("latest")) latest_reward_ = json.at("latest").get<double>();
-  } catch (const nlohmann::json::exception& error) {
+    memory_ = parse_loop_memory(state);
+  } catch (const InputError& error) {
     throw CheckpointError{std::string{"the checkpoint was not written by hone run: "} +
                           error.what()};
   }
@@ -211,10 +157,10 @@ std::string LoopReport::example() const {
   const auto shown = [](const EvalAnswer& answer) {
     return '"' + printable(answer.completion, 200) + "\"  (" + text("%g", answer.reward) + ")\n";
   };
-  for (std::size_t i = 0; i < std::min(before_.size(), after_.size()); ++i) {
-    if (after_[i].reward <= before_[i].reward) continue;
-    return "example  \"" + printable(before_[i].prompt, 300) + "\"\n  before  " +
-           shown(before_[i]) + "  after   " + shown(after_[i]);
+  for (std::size_t i = 0; i < std::min(memory_.before.size(), memory_.after.size()); ++i) {
+    if (memory_.after[i].reward <= memory_.before[i].reward) continue;
+    return "example  \"" + printable(memory_.before[i].prompt, 300) + "\"\n  before  " +
+           shown(memory_.before[i]) + "  after   " + shown(memory_.after[i]);
   }
   return {};
 }
@@ -228,10 +174,10 @@ void LoopReport::show_end(std::int64_t step, std::int64_t tokens, double seconds
     summary += "nothing was trained: no round kept a completion that has tokens. The model is the one "
                "that the run began with\n";
   }
-  if (initial_reward_ && latest_reward_) {
-    summary += measure_ + "  before " + text("%.3f", *initial_reward_) + "  after " +
-               text("%.3f", *latest_reward_) + "  gained " +
-               text("%+.3f", *latest_reward_ - *initial_reward_) + '\n' + example();
+  if (memory_.initial_reward && memory_.latest_reward) {
+    summary += measure_ + "  before " + text("%.3f", *memory_.initial_reward) + "  after " +
+               text("%.3f", *memory_.latest_reward) + "  gained " +
+               text("%+.3f", *memory_.latest_reward - *memory_.initial_reward) + '\n' + example();
   }
   summary += "model    " + folder + " (a Hugging Face folder)\nsamples  " + folder +
              "/samples/   metrics  " + folder + "/metrics.jsonl\n";

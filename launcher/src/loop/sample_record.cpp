@@ -1,19 +1,40 @@
 #include "hone/launcher/loop/sample_record.hpp"
 
+#include <algorithm>
+#include <type_traits>
+
 #include "hone/core/data/detail/json_line.hpp"
 #include "hone/core/error.hpp"
 
 namespace hone::launcher {
 namespace {
 
+/// The JSON library would round, or overflow, numbers that are none.
+bool are_integers(const nlohmann::json& value) {
+  if (!value.is_array()) return value.is_number_integer();
+  return std::all_of(value.begin(), value.end(),
+                     [](const auto& item) { return item.is_number_integer(); });
+}
+
+template <typename Value>
+bool try_read(const nlohmann::json& object, const char* key, Value& into) {
+  constexpr bool kOfIntegers =
+      std::is_same_v<Value, std::int64_t> || std::is_same_v<Value, std::vector<std::int64_t>>;
+  try {
+    const auto& value = object.at(key);
+    if (kOfIntegers && !are_integers(value)) return false;
+    value.get_to(into);
+    return true;
+  } catch (const nlohmann::json::exception&) {
+    return false;
+  }
+}
+
 template <typename Value>
 void read(const nlohmann::json& object, const char* key, Value& into, const Line& line) {
-  try {
-    object.at(key).get_to(into);
-  } catch (const nlohmann::json::exception&) {
-    throw InputError(line.where + ": the key " + key + " is missing or of another type, found " +
-                     detail::key_list(object));
-  }
+  if (try_read(object, key, into)) return;
+  throw InputError(line.where + ": the key " + key + " is missing or of another type, found " +
+                   detail::key_list(object));
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
+#include <optional>
 #include <string_view>
 
 namespace hone {
@@ -39,6 +41,15 @@ constexpr std::string_view name_of(DType dtype) {
     case DType::Float16: return "float16";
   }
   return "unknown";
+}
+
+/// The other way round; none for any other text.
+constexpr std::optional<DType> dtype_named(std::string_view name) {
+  for (const auto dtype : {DType::UInt8, DType::Int64, DType::Float32, DType::Float64,
+                           DType::BFloat16, DType::Float16}) {
+    if (name_of(dtype) == name) return dtype;
+  }
+  return std::nullopt;
 }
 
 }  // namespace hone

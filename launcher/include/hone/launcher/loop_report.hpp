@@ -9,18 +9,11 @@
 #include "hone/core/communicator.hpp"
 #include "hone/core/training/step_stats.hpp"
 #include "hone/launcher/loop/keep.hpp"
+#include "hone/launcher/loop/loop_memory.hpp"
 #include "hone/launcher/loop/run_directory.hpp"
 #include "hone/launcher/screen.hpp"
 
 namespace hone::launcher {
-
-/// A prompt of the evaluation set with one answer to it.
-struct EvalAnswer {
-  std::int64_t index = 0;
-  std::string prompt;
-  std::string completion;
-  double reward = 0.0;
-};
 
 /// Every rank's answers on every rank, by index. Collective.
 std::vector<EvalAnswer> gather_answers(Communicator& comm, const std::vector<EvalAnswer>& mine);
@@ -58,17 +51,17 @@ class LoopReport {
   void log_round(const RoundFigures& figures);
 
   /// A round begins: its updates are summed up anew.
-  void begin_round() { trained_ = {}; }
+  void begin_round() { memory_.trained = {}; }
   /// The newest round that log_round() was called for; -1 before the first.
-  std::int64_t recorded_round() const { return recorded_round_; }
+  std::int64_t recorded_round() const { return memory_.recorded_round; }
   /// `latest` with what all updates of the round come to, those before an interruption included.
   StepStats whole_round(StepStats latest) const;
 
   /// Remembers the evaluation before training, and the newest.
   void note_eval(double reward, std::vector<EvalAnswer> answers);
-  bool has_initial_eval() const { return initial_reward_.has_value(); }
+  bool has_initial_eval() const { return memory_.initial_reward.has_value(); }
 
-  /// The memory as JSON for Trainer::set_user_state(), and back.
+  /// The memory for Trainer::set_user_state(), and back. restore() throws: CheckpointError.
   std::string state() const;
   void restore(const std::string& state);
 
@@ -84,11 +77,7 @@ class LoopReport {
   RunDirectory& directory_;
   std::int64_t num_rounds_;
   std::string measure_;  ///< "accuracy" for checks, "reward" for programs
-  std::optional<double> initial_reward_;
-  std::optional<double> latest_reward_;
-  std::vector<EvalAnswer> before_, after_;
-  std::int64_t recorded_round_ = -1;
-  StepStats trained_;  ///< sums over the updates of the latest round
+  LoopMemory memory_;
 };
 
 }  // namespace hone::launcher

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -23,6 +24,10 @@ using JsonTaker = std::function<bool(const nlohmann::json& outermost, const std:
 /// As above without the demand for an object.
 nlohmann::json parse_json(const std::string& text, const std::string& where,
                           const LineLimits& limits = {}, const JsonTaker& take = {});
+
+/// An integer of an object, where the library would round, or overflow, what is none. Throws:
+/// InputError; nlohmann::json::exception where there is no such key.
+std::int64_t integer_at(const nlohmann::json& object, const char* key);
 
 /// The JSON library's text without its own prefix: "... at line 1, column 5: <this>".
 std::string reason_of(const nlohmann::json::exception& error);
