@@ -36,7 +36,7 @@ std::int64_t number_of(std::string_view name) {
 
 std::string to_json(const Epoch& epoch) {
   nlohmann::ordered_json json{{"run", epoch.run}, {"parent", nullptr}};
-  if (epoch.parent) json["parent"] = {{"epoch", epoch.parent->epoch}, {"step", epoch.parent->step}};
+  if (epoch.parent) json["parent"] = {{"epoch", epoch.parent->epoch}, {"step", epoch.parent->step}, {"run", epoch.parent->run}};
   return json.dump() + '\n';
 }
 
@@ -69,7 +69,8 @@ std::optional<Epoch> read_epoch(FileOps& files, const std::filesystem::path& run
       if (!parent.at(key).is_number_integer()) return std::nullopt;
     }
     epoch.parent = Origin{.epoch = parent.at("epoch").get<std::int64_t>(),
-                          .step = parent.at("step").get<std::int64_t>()};
+                          .step = parent.at("step").get<std::int64_t>(),
+                          .run = parent.value("run", "")};
     return epoch;
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;

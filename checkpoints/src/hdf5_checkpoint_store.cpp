@@ -96,7 +96,6 @@ std::filesystem::path Hdf5CheckpointStore::save(const CheckpointContent& content
 }
 
 void Hdf5CheckpointStore::require_room(std::span<const TensorBytes> tensors) {
-  settle_stray_save();
   detail::require_room(communicator_, tensors);
 }
 
@@ -409,7 +408,8 @@ std::vector<std::string> Hdf5CheckpointStore::list_everywhere() {
   agreed(communicator_, [&] {
     if (communicator_.rank() != 0) return;
     detail::restore_replaced(files_, options_.run_directory);
-    for (const auto& found : detail::trace_checkpoints(files_, options_.run_directory)) {
+    const auto traced = detail::trace_checkpoints(files_, options_.run_directory);
+    for (const auto& found : traced) {
       if (!found.passed_over) {
         joined += found.path.filename().string() + '\n';
         continue;
@@ -417,6 +417,10 @@ std::vector<std::string> Hdf5CheckpointStore::list_everywhere() {
       if (!joined.empty()) continue;  // older than what is taken: nobody would miss it
       logger_.warning("passed over " + found.path.string() + ": " + *found.passed_over);
     }
+    if (!joined.empty() || traced.empty()) return;
+    throw CheckpointError{"all checkpoints in " + options_.run_directory.string() +
+                          " are of another run. Go on from one: --resume_from_checkpoint FOLDER; from "
+                          "step 0: move them away, or another output_dir"};
   });
   std::istringstream lines{broadcast_string(communicator_, joined)};
   std::vector<std::string> names;

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <map>
+#include <set>
 #include <span>
+#include <utility>
 
 #include "epochs.hpp"
 #include "hone/core/error.hpp"
@@ -22,32 +25,36 @@ std::optional<Origin> origin_of(FileOps& files, const std::filesystem::path& che
   }
 }
 
+/// Both may be from before runs had names.
+bool may_be_one_run(const std::string& left, const std::string& right) {
+  return left.empty() || right.empty() || left == right;
+}
+
 /// What there is of the run, as its epochs tell.
 class Lineage {
  public:
   /// `present`: of the checkpoints that there are.
   Lineage(FileOps& files, const std::filesystem::path& run_directory,
           std::span<const Origin> present) {
-    const auto numbers = epoch_numbers(files, run_directory);
-    run_ = run_of(files, run_directory, numbers, present);
-    std::int64_t newest = 0;
-    for (const auto& checkpoint : present) {
-      if (!is_of_another_run(checkpoint)) newest = std::max(newest, checkpoint.epoch);
+    for (const auto number : epoch_numbers(files, run_directory)) {
+      auto epoch = read_epoch(files, run_directory, number);
+      if (!epoch) continue;
+      for (const auto& run : {epoch->run, epoch->parent.value_or(Origin{}).run}) {
+        if (!run.empty()) runs_.insert(run);
+      }
+      epochs_.emplace(number, *std::move(epoch));
     }
-    if (newest == 0) return;
-    ends_.push_back({newest, std::numeric_limits<std::int64_t>::max()});
-    for (auto at = newest; std::ranges::binary_search(numbers, at);) {
-      const auto epoch = read_epoch(files, run_directory, at);
-      if (!epoch || !epoch->parent || epoch->parent->epoch >= at) break;  // ancestors are older
-      ends_.push_back(*epoch->parent);
-      at = epoch->parent->epoch;
-    }
+    auto newest = newest_of(present);
+    if (newest.epoch == 0) return;
+    newest.step = std::numeric_limits<std::int64_t>::max();
+    follow(std::move(newest));
   }
 
   std::optional<std::string> reason_to_pass_over(const Origin& checkpoint) const {
     if (is_of_another_run(checkpoint)) return "it is of another run";
     const bool has = std::ranges::any_of(ends_, [&](const Origin& end) {
-      return end.epoch == checkpoint.epoch && checkpoint.step <= end.step;
+      return end.epoch == checkpoint.epoch && checkpoint.step <= end.step &&
+             may_be_one_run(end.run, checkpoint.run);
     });
     if (has || ends_.empty()) return std::nullopt;
     return "it is of epoch " + std::to_string(checkpoint.epoch) +
@@ -55,30 +62,41 @@ class Lineage {
   }
 
  private:
-  /// The run of the newest epoch that one of them is of; none where there is no such.
-  static std::optional<std::string> run_of(FileOps& files,
-                                           const std::filesystem::path& run_directory,
-                                           const std::vector<std::int64_t>& numbers,
-                                           std::span<const Origin> present) {
-    for (auto number = numbers.rbegin(); number != numbers.rend(); ++number) {
-      const auto is_of_it = [&](const Origin& checkpoint) { return checkpoint.epoch == *number; };
-      if (std::ranges::none_of(present, is_of_it)) continue;
-      const auto epoch = read_epoch(files, run_directory, *number);
-      const auto is_of_its_run = [&](const Origin& checkpoint) {
-        return is_of_it(checkpoint) && checkpoint.run == epoch->run;
-      };
-      if (epoch && std::ranges::any_of(present, is_of_its_run)) return epoch->run;
-    }
-    return std::nullopt;
-  }
-
-  /// What was written before runs had names may be of any.
   bool is_of_another_run(const Origin& checkpoint) const {
-    return run_ && !checkpoint.run.empty() && checkpoint.run != *run_;
+    return !runs_.empty() && !checkpoint.run.empty() && !runs_.contains(checkpoint.run);
   }
 
-  std::optional<std::string> run_;
-  std::vector<Origin> ends_;  ///< of each epoch on the way back the last step that counts
+  /// The newest epoch that has a checkpoint, in its `epoch` and `run`; epoch 0: none has.
+  Origin newest_of(std::span<const Origin> present) const {
+    Origin newest;
+    for (const auto& checkpoint : present) {
+      const auto epoch = epochs_.find(checkpoint.epoch);
+      const bool is_its = epoch != epochs_.end() && epoch->second.run == checkpoint.run;
+      if (is_its && checkpoint.epoch > newest.epoch) newest = checkpoint;
+    }
+    const bool is_known = newest.epoch > 0;
+    for (const auto& checkpoint : present) {  // of an epoch whose file is not there
+      const bool may_be = is_known ? checkpoint.run == newest.run : !is_of_another_run(checkpoint);
+      if (may_be && checkpoint.epoch > newest.epoch) newest = checkpoint;
+    }
+    return newest;
+  }
+
+  /// The way back from `end`: ancestors are older.
+  void follow(Origin end) {
+    for (;;) {
+      const auto epoch = epochs_.find(end.epoch);
+      const bool is_here = epoch != epochs_.end() && may_be_one_run(epoch->second.run, end.run);
+      if (is_here && end.run.empty()) end.run = epoch->second.run;
+      ends_.push_back(end);
+      if (!is_here || !epoch->second.parent || epoch->second.parent->epoch >= end.epoch) return;
+      end = *epoch->second.parent;
+    }
+  }
+
+  std::map<std::int64_t, Epoch> epochs_;
+  std::set<std::string> runs_;  ///< that epochs are of, or began from
+  std::vector<Origin> ends_;    ///< of each epoch on the way back the last step that counts
 };
 
 }  // namespace

@@ -20,8 +20,8 @@ struct TracedCheckpoint {
 
 /// Newest first. The run is that of the newest epoch that has a checkpoint here: one that has none
 /// leaves nothing, as it may have ended before it did anything. Of the run is what this epoch has, and
-/// what lies on the way back from where it began. Without any epoch all is, as it was before there
-/// were epochs.
+/// what lies on the way back from where it began, as far as epochs are there to tell. What is from
+/// before there were epochs all is, and what names no run is of none that another could be of.
 /// Throws: CheckpointError where the folder or its epochs cannot be read.
 std::vector<TracedCheckpoint> trace_checkpoints(FileOps& files,
                                                 const std::filesystem::path& run_directory);

@@ -46,7 +46,7 @@ RankContribution parse_note(const std::string& text, const std::string& file) {
     if (!fits) throw InputError{"it is not of a note's form"};
   };
   const auto integer = [&](const nlohmann::json& value) {
-    refuse_unless(value.is_number_integer());
+    refuse_unless(hone::detail::is_int64(value) && value.get<std::int64_t>() >= 0);
     return value.get<std::int64_t>();
   };
   try {

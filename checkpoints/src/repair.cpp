@@ -54,9 +54,9 @@ RepairReport repair_run_directory(const std::filesystem::path& run_directory) {
   RepairReport report;
   auto& done = report.done;
   const auto name = [](const std::filesystem::path& path) { return path.filename().string(); };
-  const auto passed_over = passed_over_checkpoints(run_directory);
   std::vector<std::pair<detail::FoundCheckpoint, std::string>> bad;
   const auto look_at_those_not_in = [&](const Paths& known) {
+    const auto passed_over = passed_over_checkpoints(run_directory);
     for (const auto& found : detail::find_checkpoints(files, run_directory)) {
       if (known.contains(found.path)) continue;
       if (detail::is_of_later_version(files, found.path)) {

@@ -139,6 +139,35 @@ TEST_F(BranchTest, AnotherRunsCheckpointIsPassedOverAndMovedAside) {
   EXPECT_THAT(leftovers(), ElementsAre(StartsWith(".aside-checkpoint-20-")));
 }
 
+/// What is left of the run cannot be read: even then nobody trains on from another one.
+TEST_F(BranchTest, AnotherRunsCheckpointIsNotTakenInPlaceOfTornOnes) {
+  fs::rename(run_, root_ / "other");
+  for (const int step : {1, 2}) save(step, 77, 2);
+  fs::copy(root_ / "other" / "checkpoint-20", checkpoint(20), fs::copy_options::recursive);
+  for (const int step : {1, 2}) fs::remove(checkpoint(step) / "manifest.json");
+  EXPECT_FALSE(repair_run_directory(run_).any_whole);
+  EXPECT_THAT(thrown_by([&] { newest(); }).text, HasSubstr("no checkpoint in"));
+  for (const int step : {1, 2}) fs::remove_all(checkpoint(step));
+  EXPECT_THAT(thrown_by([&] { newest(); }).text,
+              AllOf(HasSubstr("are of another run"), HasSubstr("--resume_from_checkpoint")));
+}
+
+/// An earlier hone, which knows no names, has worked in between.
+TEST_F(BranchTest, WhatHasNoNameStandsBetweenWhatHasOne) {
+  go_on_from(checkpoint(20), 30);
+  const auto epoch = run_ / "epochs" / "000005.json";
+  forge(checkpoint(30) / "manifest.json", "\"run\": \"", "\"was\": \"");
+  auto text = read_file(epoch);
+  for (auto at = text.find("run"); at != std::string::npos; at = text.find("run")) text.replace(at, 3, "was");
+  write_file(epoch, text);
+  EXPECT_EQ(newest(2), checkpoint(30));
+  EXPECT_THAT(passed_over_checkpoints(run_), IsEmpty());
+  go_on_from(checkpoint(30), 40);
+  EXPECT_EQ(newest(2), checkpoint(40));
+  EXPECT_EQ(list_checkpoints(run_).size(), 6U);
+  EXPECT_THAT(passed_over_checkpoints(run_), IsEmpty());
+}
+
 /// Who names it wants it.
 TEST_F(BranchTest, ARunThatGoesOnFromAnotherOnesCheckpointIsThatRun) {
   fs::rename(run_, root_ / "other");

@@ -390,11 +390,14 @@ TEST_F(RoundTripTest, RanksAtDifferentStepsAreToldSo) {
 TEST_F(RoundTripTest, EqualContentGivesEqualBytes) {
   /// But for the name of the run, and the digest of that.
   const auto manifest = [&] {
-    auto json = nlohmann::json::parse(read_file(checkpoint(1) / "manifest.json"));
-    EXPECT_EQ(json.at("run").get<std::string>().size(), 16U);
-    json.erase("run");
-    json.erase("manifest_sha256");
-    return json;
+    auto text = read_file(checkpoint(1) / "manifest.json");
+    const auto json = nlohmann::json::parse(text);
+    for (const char* key : {"run", "manifest_sha256"}) {
+      const auto value = json.at(key).get<std::string>();
+      EXPECT_GE(value.size(), 16U);
+      text.replace(text.find(value), value.size(), key);
+    }
+    return text;
   };
   save(1, 1, 2);
   const auto file = read_file(checkpoint(1) / "rank-00001-of-00002.h5");

@@ -328,6 +328,20 @@ TEST_P(Resume, ARunThatIsDoneHasItsCheckpoints) {
   });
 }
 
+/// As `hone run` does when it goes on from a checkpoint between a round's last update and its end.
+TEST_P(Resume, ASaveBehindIsHeardOfWhenMoreArePrepared) {
+  on_ranks(GetParam(), [&](Communicator& comm) {
+    TrainingRun run{folder_.path(), comm, options()};
+    run.trainer->step(samples(0));
+    run.trainer->save_behind();
+    run.trainer->prepare_saves();
+    run.trainer->save_behind();
+    run.trainer->settle_save();
+    return 0;
+  });
+  EXPECT_TRUE(std::filesystem::exists(folder_.path() / "checkpoint-3"));
+}
+
 TEST_P(Resume, NothingIsSavedOfAnUpdateThatFailedOnOneRank) {
   struct Failing final : Optimizer {
     explicit Failing(bool fails) : fails_(fails) {}

@@ -21,9 +21,14 @@ const char* type_with_article(const Json& value) {
 
 }  // namespace
 
+bool is_int64(const nlohmann::json& value) {
+  if (!value.is_number_unsigned()) return value.is_number_integer();
+  return value.get<std::uint64_t>() <= std::uint64_t{INT64_MAX};
+}
+
 std::int64_t integer_at(const nlohmann::json& object, const char* key) {
   const auto& value = object.at(key);
-  if (!value.is_number_integer()) throw InputError{std::string{key} + " is not an integer"};
+  if (!is_int64(value)) throw InputError{std::string{key} + " is not an integer"};
   return value.get<std::int64_t>();
 }
 

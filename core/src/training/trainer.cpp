@@ -95,15 +95,15 @@ StepStats Trainer::step(const Batch& batch) {
       if (evaluate_if_due(update, stats)) asked = std::max(asked, agreed_request());
       save_if_due(update, asked);
     }
-    if (done()) {
-      clock_.enter(Phase::Checkpoint);
-      settle_save();
-      if (failed_saves_ > 0) save();  // no later one would stand for it
-    }
   } catch (...) {
     if (state_.call == call) end_call();  // its other updates are given up
     failure_ = {};
     throw;
+  }
+  if (done()) {
+    clock_.enter(Phase::Checkpoint);
+    settle_save();
+    if (failed_saves_ > 0) save();  // no later one would stand for it
   }
   warn_of_untrained(stats, pending);
   finish(stats, started);

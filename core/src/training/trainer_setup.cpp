@@ -135,6 +135,7 @@ Trainer::~Trainer() = default;
 
 void Trainer::prepare_saves(bool behind) {
   if (parts_.checkpoints == nullptr) return;
+  settle_save();
   std::vector<TensorBytes> outlines;
   run_agreed(parts_.communicator, [&] {
     HostCopies without_bytes{HostCopies::Of::Outlines};

@@ -9,11 +9,10 @@
 namespace hone::launcher {
 namespace {
 
-/// The JSON library would round, or overflow, numbers that are none.
 bool are_integers(const nlohmann::json& value) {
-  if (!value.is_array()) return value.is_number_integer();
+  if (!value.is_array()) return detail::is_int64(value);
   return std::all_of(value.begin(), value.end(),
-                     [](const auto& item) { return item.is_number_integer(); });
+                     [](const auto& item) { return detail::is_int64(item); });
 }
 
 template <typename Value>

@@ -25,8 +25,11 @@ using JsonTaker = std::function<bool(const nlohmann::json& outermost, const std:
 nlohmann::json parse_json(const std::string& text, const std::string& where,
                           const LineLimits& limits = {}, const JsonTaker& take = {});
 
-/// An integer of an object, where the library would round, or overflow, what is none. Throws:
-/// InputError; nlohmann::json::exception where there is no such key.
+/// Whether it is an integer that fits: the library would round, or overflow, what is none.
+bool is_int64(const nlohmann::json& value);
+
+/// An integer of an object. Throws: InputError for what is none, nlohmann::json::exception where there
+/// is no such key.
 std::int64_t integer_at(const nlohmann::json& object, const char* key);
 
 /// The JSON library's text without its own prefix: "... at line 1, column 5: <this>".
