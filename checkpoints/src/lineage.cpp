@@ -35,15 +35,13 @@ class Lineage {
  public:
   /// `present`: of the checkpoints that there are.
   Lineage(FileOps& files, const std::filesystem::path& run_directory,
-          std::span<const Origin> present) {
-    for (const auto number : epoch_numbers(files, run_directory)) {
-      auto epoch = read_epoch(files, run_directory, number);
-      if (!epoch) continue;
-      for (const auto& run : {epoch->run, epoch->parent.value_or(Origin{}).run}) {
-        if (!run.empty()) runs_.insert(run);
-      }
-      epochs_.emplace(number, *std::move(epoch));
-    }
+          std::span<const Origin> present)
+      : files_(files), run_directory_(run_directory) {
+    if (present.empty()) return;
+    const auto numbers = epoch_numbers(files, run_directory);
+    numbers_.insert(numbers.begin(), numbers.end());
+    if (!numbers.empty()) read(numbers.back());
+    for (const auto& checkpoint : present) read(checkpoint.epoch);
     auto newest = newest_of(present);
     if (newest.epoch == 0) return;
     newest.step = std::numeric_limits<std::int64_t>::max();
@@ -62,6 +60,17 @@ class Lineage {
   }
 
  private:
+  /// Once each, and none that nothing leads to: a long run has begun many.
+  void read(std::int64_t number) {
+    if (numbers_.erase(number) == 0) return;
+    auto epoch = read_epoch(files_, run_directory_, number);
+    if (!epoch) return;
+    for (const auto& run : {epoch->run, epoch->parent.value_or(Origin{}).run}) {
+      if (!run.empty()) runs_.insert(run);
+    }
+    epochs_.emplace(number, *std::move(epoch));
+  }
+
   bool is_of_another_run(const Origin& checkpoint) const {
     return !runs_.empty() && !checkpoint.run.empty() && !runs_.contains(checkpoint.run);
   }
@@ -85,6 +94,7 @@ class Lineage {
   /// The way back from `end`: ancestors are older.
   void follow(Origin end) {
     for (;;) {
+      read(end.epoch);
       const auto epoch = epochs_.find(end.epoch);
       const bool is_here = epoch != epochs_.end() && may_be_one_run(epoch->second.run, end.run);
       if (is_here && end.run.empty()) end.run = epoch->second.run;
@@ -94,8 +104,11 @@ class Lineage {
     }
   }
 
+  FileOps& files_;
+  const std::filesystem::path& run_directory_;
+  std::set<std::int64_t> numbers_;  ///< of epochs that are not read
   std::map<std::int64_t, Epoch> epochs_;
-  std::set<std::string> runs_;  ///< that epochs are of, or began from
+  std::set<std::string> runs_;  ///< that these are of, or began from
   std::vector<Origin> ends_;    ///< of each epoch on the way back the last step that counts
 };
 
