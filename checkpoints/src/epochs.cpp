@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "file_io.hpp"
+#include "hone/core/data/detail/json_line.hpp"
 #include "hone/core/error.hpp"
 #include "run_directory.hpp"
 
@@ -36,7 +37,9 @@ std::int64_t number_of(std::string_view name) {
 
 std::string to_json(const Epoch& epoch) {
   nlohmann::ordered_json json{{"run", epoch.run}, {"parent", nullptr}};
-  if (epoch.parent) json["parent"] = {{"epoch", epoch.parent->epoch}, {"step", epoch.parent->step}, {"run", epoch.parent->run}};
+  if (const auto& parent = epoch.parent) {
+    json["parent"] = {{"epoch", parent->epoch}, {"step", parent->step}, {"run", parent->run}};
+  }
   return json.dump() + '\n';
 }
 
@@ -65,14 +68,13 @@ std::optional<Epoch> read_epoch(FileOps& files, const std::filesystem::path& run
     Epoch epoch{number, json.value("run", ""), std::nullopt};
     const auto& parent = json.at("parent");
     if (parent.is_null()) return epoch;
-    for (const char* key : {"epoch", "step"}) {
-      if (!parent.at(key).is_number_integer()) return std::nullopt;
-    }
-    epoch.parent = Origin{.epoch = parent.at("epoch").get<std::int64_t>(),
-                          .step = parent.at("step").get<std::int64_t>(),
+    epoch.parent = Origin{.epoch = hone::detail::integer_at(parent, "epoch"),
+                          .step = hone::detail::integer_at(parent, "step"),
                           .run = parent.value("run", "")};
     return epoch;
   } catch (const nlohmann::json::exception&) {
+    return std::nullopt;
+  } catch (const InputError&) {
     return std::nullopt;
   }
 }

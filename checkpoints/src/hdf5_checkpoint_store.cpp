@@ -389,7 +389,8 @@ void Hdf5CheckpointStore::set_left_ones_aside(const std::filesystem::path& writt
       good_.erase(path);
       any = true;
       logger_.warning(path.string() +
-                      " is of a branch that the run has left, of another run, or bad: it is moved aside, to " +
+                      " is of a branch that the run has left, of another run, or bad: it is moved "
+                      "aside, to " +
                       aside.filename().string());
     } catch (const CheckpointError& error) {
       logger_.warning(std::string{"a checkpoint that is not this run's stays: "} + error.what());

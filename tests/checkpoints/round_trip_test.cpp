@@ -9,6 +9,7 @@ namespace hone::testing {
 namespace {
 
 using checkpoints::Hdf5CheckpointStore;
+using distributed::LoopbackCommunicator;
 using distributed::ThreadWorld;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
@@ -58,6 +59,24 @@ TEST_F(RoundTripTest, AnyNumberOfRanksLoadsWhatAnyOtherWrote) {
   }
   EXPECT_THAT(logger_.warnings(), IsEmpty());
   EXPECT_THAT(leftovers(), IsEmpty());
+}
+
+TEST_F(RoundTripTest, TensorsByTheTenThousandAreSavedLookedAtAndLoaded) {
+  Tensors many{1};
+  for (int i = 0; i < 20'000; ++i) many.add("model/h." + std::to_string(i) + ".bias", DType::Float32, {1});
+  ThreadWorld{2}.run([&](Communicator& comm) {
+    Hdf5CheckpointStore store{comm, logger_, options()};
+    store.save(content_of(many, 1, 1));
+  });
+  const auto summary = checkpoints::inspect_checkpoint(checkpoint(1));
+  EXPECT_TRUE(summary.verified()) << summary.problem.value_or("");
+  EXPECT_EQ(summary.tensors.size(), 20'000U);
+  EXPECT_TRUE(summary.structure_as_laid_out.value_or(false));
+  auto loaded = many;
+  loaded.clear_bytes();
+  LoopbackCommunicator alone;
+  Hdf5CheckpointStore{alone, logger_, options()}.load_tensors(checkpoint(1), loaded.views());
+  EXPECT_EQ(loaded, many);
 }
 
 TEST_F(RoundTripTest, EachRankWritesItsOwnFileAndNoByteTwice) {

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <nlohmann/json.hpp>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -45,6 +47,7 @@ class Saves final : public CheckpointStore {
   void prepare_saves(std::span<const TensorBytes> tensors) override { num_prepared_ = tensors.size(); }
   void start_save(const CheckpointContent& content) override {
     step_ = content.step;
+    state_json_ = content.state_json;
     const auto end = std::chrono::steady_clock::now() + disk_.each_takes;
     while (std::chrono::steady_clock::now() < end) {
     }
@@ -63,10 +66,12 @@ class Saves final : public CheckpointStore {
 
   void fail(int times) { disk_.to_fail = times; }
   const std::vector<std::int64_t>& steps() const { return steps_; }
+  nlohmann::json state() const { return nlohmann::json::parse(state_json_); }  ///< of the last save
 
  private:
   Disk disk_;
   std::int64_t step_ = -1;  ///< of the save under way
+  std::string state_json_;
   std::size_t num_prepared_ = 0;
   std::vector<std::int64_t> steps_;
 };
@@ -140,6 +145,17 @@ TEST_F(SaveTimes, ARunThatEndsTriesAgain) {
       EXPECT_THROW(saved(options, {.to_fail = 2, .is_quick = false}), CheckpointError);
     }
   }
+}
+
+TEST_F(SaveTimes, ACallWhoseLastSaveFailsKeepsItsPosition) {
+  distributed::LoopbackCommunicator comm;
+  Saves saves{{.to_fail = 2}};
+  const TrainerOptions within_the_call{.per_device_train_batch_size = 1, .max_steps = 2, .save_steps = 2};
+  TrainerHarness harness{model_.folder(), comm, within_the_call, {.checkpoints = &saves}};
+  EXPECT_THROW(harness->step(law_samples()), CheckpointError);
+  harness->save();
+  EXPECT_THAT(saves.steps(), ElementsAre(2));
+  EXPECT_EQ(saves.state().at("updates_in_call"), 2);
 }
 
 TEST_F(SaveTimes, WhatNoCheckpointHasRoomForIsRefusedBeforeTraining) {

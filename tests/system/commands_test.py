@@ -189,6 +189,16 @@ class Checkpoints(LoopTest):
         ended = self.hone("export", self.output, "--output_dir", "other", code=65)
         self.assert_one_error(ended, "no checkpoint in", f"{strange.name}: passed over: it is of another run")
 
+    def test_checkpoints_whose_epochs_cannot_be_read_are_listed(self) -> None:
+        shutil.rmtree(self.output / "epochs")
+        (self.output / "epochs").write_text("not a folder")
+        for action in ("list", "verify"):
+            ended = self.hone("checkpoint", action, self.output)
+            self.assertEqual(len(ended.out.splitlines()), len(self.steps))
+            self.assertIn("a start would pass over is not known: cannot list", ended.err)
+        ended = self.hone("checkpoint", "repair", self.output, code=74)
+        self.assert_one_error(ended, "cannot list", "epochs")
+
     def test_repair_puts_back_the_only_one(self) -> None:
         """Killed between the two renames of a checkpoint that is published again: nothing else is there."""
         run = self.folder / "replaced"

@@ -1,4 +1,5 @@
 #include <array>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -64,12 +65,23 @@ ordered_json to_json(const CheckpointSummary& summary,
           {"passed_over", or_null(passed_over)}};
 }
 
+/// By folder; none, and a warning, where nothing tells.
+std::map<std::filesystem::path, std::string> passed_over_in(const std::filesystem::path& run_directory,
+                                                            Screen& screen) {
+  try {
+    return checkpoints::passed_over_checkpoints(run_directory);
+  } catch (const CheckpointError& error) {
+    WarningsOn{screen}.warning(std::string{"which of these a start would pass over is not known: "} + error.what());
+    return {};
+  }
+}
+
 /// Each checkpoint of a run directory, or the one, as `look` finds it; 65 where one is bad.
 int show_each(const CommandContext& context, const CheckpointOptions& options,
               CheckpointSummary (*look)(const std::filesystem::path&), const std::string& verdict) {
   require_checkpoint_folder(options.path);
   auto folders = checkpoints::list_checkpoints(options.path);
-  const auto passed_over = checkpoints::passed_over_checkpoints(options.path);
+  const auto passed_over = passed_over_in(options.path, context.screen);
   if (folders.empty()) folders.push_back(options.path);
   bool all_whole = true;
   auto list = ordered_json::array();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "hone/core/data/detail/json_line.hpp"
 #include "hone/core/error.hpp"
@@ -39,14 +40,11 @@ void append_answers(const json& list, std::vector<EvalAnswer>& answers) {
   }
 }
 
-void sort_by_index(std::vector<EvalAnswer>& answers) {
-  std::ranges::sort(answers, {}, &EvalAnswer::index);
-}
-
-std::vector<EvalAnswer> answers_of(const json& list) {
+/// Those of all lists, by index.
+std::vector<EvalAnswer> answers_of(std::span<const json> lists) {
   std::vector<EvalAnswer> answers;
-  append_answers(list, answers);
-  sort_by_index(answers);
+  for (const auto& list : lists) append_answers(list, answers);
+  std::ranges::sort(answers, {}, &EvalAnswer::index);
   return answers;
 }
 
@@ -84,10 +82,9 @@ std::string to_json(const std::vector<EvalAnswer>& answers) { return dumped(list
 
 std::vector<EvalAnswer> parse_answers(const std::vector<std::string>& parts) {
   return read([&] {
-    std::vector<EvalAnswer> answers;
-    for (const auto& part : parts) append_answers(detail::parse_json(part, kWhere, kOfRanks), answers);
-    sort_by_index(answers);
-    return answers;
+    std::vector<json> lists;
+    for (const auto& part : parts) lists.push_back(detail::parse_json(part, kWhere, kOfRanks));
+    return answers_of(lists);
   });
 }
 
@@ -105,8 +102,8 @@ LoopMemory parse_loop_memory(const std::string& text) {
   return read([&] {
     const auto json = detail::parse_json(text, kWhere);
     LoopMemory memory;
-    memory.before = answers_of(json.at("before"));
-    memory.after = answers_of(json.at("after"));
+    memory.before = answers_of({&json.at("before"), 1});
+    memory.after = answers_of({&json.at("after"), 1});
     memory.recorded_round = detail::integer_at(json, "recorded_round");
     visit_trained(memory.trained, [&](const char* name, auto& value) {
       read_number(json.at("trained"), name, value);
