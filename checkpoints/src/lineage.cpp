@@ -97,7 +97,6 @@ class Lineage {
       read(end.epoch);
       const auto epoch = epochs_.find(end.epoch);
       const bool is_here = epoch != epochs_.end() && may_be_one_run(epoch->second.run, end.run);
-      if (is_here && end.run.empty()) end.run = epoch->second.run;
       ends_.push_back(end);
       if (!is_here || !epoch->second.parent || epoch->second.parent->epoch >= end.epoch) return;
       end = *epoch->second.parent;
