@@ -28,11 +28,12 @@ std::string name_of(std::int64_t number) {
   return std::string{text}.append(kSuffix);
 }
 
-/// 3 for "000003.json"; 0 for every name that name_of() does not give.
+/// 3 for "000003.json"; 0 for every name that name_of() does not give an epoch.
 std::int64_t number_of(std::string_view name) {
   std::int64_t number = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-  return error == std::errc{} && number > 0 && name_of(number) == name ? number : 0;
+  const bool is_one = error == std::errc{} && number > 0 && number <= kMaxEpoch;
+  return is_one && name_of(number) == name ? number : 0;
 }
 
 std::string to_json(const Epoch& epoch) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -18,6 +19,8 @@ namespace hone::checkpoints::detail {
 
 /// How much one read or write moves: large enough for the disk, small enough to be hashed in cache.
 inline constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
+/// How long a file system may take to show other nodes what one of them has written.
+inline constexpr std::chrono::minutes kVisible{2};
 
 /// "cannot <what> <path>: No space left on device (errno 28)".
 CheckpointError file_error(std::string_view what, const std::filesystem::path& path,

@@ -149,7 +149,7 @@ void Hdf5CheckpointStore::launch(const CheckpointContent& content, Source source
                         .share = {}};
   agreed(communicator_, [&] {
     if (rank != 0) return;
-    if (!epoch_) begin_epoch(is_afresh_ ? std::nullopt : newest_of_run());
+    if (!epoch_) begin_epoch(presumed_parent(content.step));
     detail::require_newest(files_, options_.run_directory, *epoch_);
     plan.epoch = *epoch_;
     plan.nonce = detail::make_nonce();
@@ -223,6 +223,7 @@ void Hdf5CheckpointStore::publish(const detail::SavePlan& plan, const detail::Ma
     throw CheckpointError{entry.file + " is not as long as it was written", ExitCode::Io};
   }
   sync_log();
+  set_strange_one_aside(plan);
   const auto path = detail::publish(files_, options_.run_directory, plan.folder, plan.step, plan.nonce);
   refused_.erase(path);
   good_.insert(path);
@@ -231,6 +232,27 @@ void Hdf5CheckpointStore::publish(const detail::SavePlan& plan, const detail::Ma
   std::snprintf(seconds, sizeof seconds, " in %.2f s", elapsed.count());
   logger_.info("saved " + path.filename().string() + ": " + extent_of(manifest) + seconds);
   if (is_owner()) retain(path, plan.best_step);
+}
+
+/// What has the step's name and is not the run's own is not its to replace: refused, or of another
+/// branch, run or version.
+void Hdf5CheckpointStore::set_strange_one_aside(const detail::SavePlan& plan) {
+  const auto path = options_.run_directory / detail::checkpoint_name(plan.step);
+  const auto found = detail::find_checkpoints(files_, options_.run_directory);
+  const bool is_there = std::ranges::find(found, path, &detail::FoundCheckpoint::path) != found.end();
+  if (is_there && !detail::is_own(files_, path, plan.epoch)) set_aside(path);
+}
+
+/// Renames it, not yet durably.
+void Hdf5CheckpointStore::set_aside(const std::filesystem::path& path) {
+  const auto step = detail::step_of(path.filename().string());
+  const auto aside = detail::set_aside(files_, {step.value(), path});
+  refused_.erase(path);
+  good_.erase(path);
+  logger_.warning(path.string() +
+                  " is of a branch that the run has left, of another run or version, or bad: it is "
+                  "moved aside, to " +
+                  aside.filename().string());
 }
 
 /// Records of training are no reason to go without a checkpoint.
@@ -355,10 +377,13 @@ void Hdf5CheckpointStore::begin_epoch(const std::optional<detail::Origin>& paren
       detail::begin_epoch(files_, options_.run_directory, parent));
 }
 
-/// Who saves without having been told what the run goes on from leaves nothing behind.
-std::optional<detail::Origin> Hdf5CheckpointStore::newest_of_run() {
+/// Who saves without having said what it goes on from, goes on from the newest; or from nothing,
+/// where that is further than what it saves.
+std::optional<detail::Origin> Hdf5CheckpointStore::presumed_parent(std::int64_t step) {
+  if (is_afresh_) return std::nullopt;
   for (const auto& found : detail::trace_checkpoints(files_, options_.run_directory)) {
-    if (!found.passed_over && found.origin) return found.origin;
+    if (found.passed_over || !found.origin || refused_.contains(found.path)) continue;
+    return found.origin->step <= step ? found.origin : std::nullopt;
   }
   return std::nullopt;
 }
@@ -383,15 +408,8 @@ void Hdf5CheckpointStore::set_left_ones_aside(const std::filesystem::path& writt
   for (const auto& path : std::exchange(left_, {})) {
     try {
       if (path == written || detail::is_of_later_version(files_, path)) continue;
-      const auto step = detail::step_of(path.filename().string());
-      const auto aside = detail::set_aside(files_, {step.value(), path});
-      refused_.erase(path);
-      good_.erase(path);
+      set_aside(path);
       any = true;
-      logger_.warning(path.string() +
-                      " is of a branch that the run has left, of another run, or bad: it is moved "
-                      "aside, to " +
-                      aside.filename().string());
     } catch (const CheckpointError& error) {
       logger_.warning(std::string{"a checkpoint that is not this run's stays: "} + error.what());
     }

@@ -113,6 +113,12 @@ class Lineage {
 
 }  // namespace
 
+bool is_own(FileOps& files, const std::filesystem::path& checkpoint, const Epoch& epoch) {
+  const auto origin = origin_of(files, checkpoint);
+  if (!origin) return false;
+  return origin == epoch.parent || (origin->epoch == epoch.number && origin->run == epoch.run);
+}
+
 std::vector<TracedCheckpoint> trace_checkpoints(FileOps& files,
                                                 const std::filesystem::path& run_directory) {
   std::vector<TracedCheckpoint> traced;

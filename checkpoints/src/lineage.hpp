@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "epochs.hpp"
 #include "hone/checkpoints/file_ops.hpp"
 #include "manifest.hpp"
 
@@ -25,5 +26,9 @@ struct TracedCheckpoint {
 /// Throws: CheckpointError where the folder or its epochs cannot be read.
 std::vector<TracedCheckpoint> trace_checkpoints(FileOps& files,
                                                 const std::filesystem::path& run_directory);
+
+/// Whether the owner that `epoch` is of wrote a checkpoint, or began from it: what it saves of that
+/// step is the same again.
+bool is_own(FileOps& files, const std::filesystem::path& checkpoint, const Epoch& epoch);
 
 }  // namespace hone::checkpoints::detail

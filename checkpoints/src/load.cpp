@@ -1,12 +1,12 @@
 #include "load.hpp"
 
 #include <algorithm>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include "agreed.hpp"
 #include "digest.hpp"
-#include "file_io.hpp"
 #include "hone/core/buffer_partition.hpp"
 #include "placement.hpp"
 #include "side_by_side.hpp"
@@ -103,6 +103,25 @@ std::vector<DigestedRegion> share_of(std::vector<DigestedRegion> regions, int ra
   return mine;
 }
 
+/// A network file system may show other nodes for a while that what has just been written is not
+/// there: that is no damage.
+void wait_until_seen(FileOps& files, const std::filesystem::path& checkpoint,
+                     const Manifest& manifest, int rank, std::chrono::milliseconds patience) {
+  constexpr std::chrono::milliseconds kLongest{500};
+  const auto until = std::chrono::steady_clock::now() + patience;
+  for (std::chrono::milliseconds pause{1};; pause = std::min(2 * pause, kLongest)) {
+    const auto problem = plausibility_problem(files, checkpoint, manifest);
+    if (!problem) return;
+    if (std::chrono::steady_clock::now() >= until) {
+      throw CheckpointError{"rank " + std::to_string(rank) + " does not see " + checkpoint.string() +
+                                " as rank 0 does: " + *problem +
+                                ". The run directory must be on a file system that all nodes share",
+                            ExitCode::Environment};
+    }
+    std::this_thread::sleep_for(pause);
+  }
+}
+
 }  // namespace
 
 Manifest read_manifest_everywhere(Communicator& communicator, FileOps& files,
@@ -120,11 +139,16 @@ Manifest read_manifest_everywhere(Communicator& communicator, FileOps& files,
 }
 
 void require_plausible(Communicator& communicator, FileOps& files,
-                       const std::filesystem::path& checkpoint, const Manifest& manifest) {
+                       const std::filesystem::path& checkpoint, const Manifest& manifest,
+                       std::chrono::milliseconds patience) {
   agreed(communicator, [&] {
     if (communicator.rank() != 0) return;
     const auto problem = plausibility_problem(files, checkpoint, manifest);
     if (problem) throw CheckpointError{*problem};
+  });
+  agreed(communicator, [&] {
+    if (communicator.rank() == 0) return;
+    wait_until_seen(files, checkpoint, manifest, communicator.rank(), patience);
   });
 }
 

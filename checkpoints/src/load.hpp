@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <set>
@@ -7,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "file_io.hpp"
 #include "hone/checkpoints/file_ops.hpp"
 #include "hone/core/checkpoint_store.hpp"
 #include "hone/core/communicator.hpp"
@@ -19,10 +21,12 @@ namespace hone::checkpoints::detail {
 Manifest read_manifest_everywhere(Communicator& communicator, FileOps& files,
                                   const std::filesystem::path& checkpoint);
 
-/// That the folder's name, the manifest and the lengths of the files fit together; rank 0 looks.
-/// Collective. Throws: CheckpointError on every rank.
+/// That the folder's name, the manifest and the lengths of the files fit together, as rank 0 sees
+/// them; the others wait until they see the same. Collective. Throws: CheckpointError on every rank;
+/// Environment where one does not see in `patience` what rank 0 does.
 void require_plausible(Communicator& communicator, FileOps& files,
-                       const std::filesystem::path& checkpoint, const Manifest& manifest);
+                       const std::filesystem::path& checkpoint, const Manifest& manifest,
+                       std::chrono::milliseconds patience = kVisible);
 
 /// Entries of tensors, by name and first element, all of which this rank has read and compared with
 /// their digest.

@@ -17,6 +17,7 @@ inline constexpr int kFormatVersion = 3;
 /// What a hostile one may make a reader hold is bounded by these.
 inline constexpr std::int64_t kMaxManifestBytes = std::int64_t{24} << 20;
 inline constexpr std::size_t kMaxTensors = 100'000;  ///< and pieces of tensors
+inline constexpr std::int64_t kMaxEpoch = 1'000'000'000;  ///< more than any run begins
 inline constexpr std::size_t kMaxStateBytes = std::size_t{6} << 20;
 
 /// One HDF5 file. `layout_digest` covers every byte of it that belongs to no tensor, in file order.
@@ -53,6 +54,8 @@ struct Origin {
   std::int64_t epoch = 0;  ///< 0: from before there were epochs
   std::int64_t step = 0;
   std::string run = {};  ///< of all its epochs alike; empty: from before runs had names
+
+  bool operator==(const Origin&) const = default;
 };
 
 /// The table of contents of a checkpoint, and what makes it one.

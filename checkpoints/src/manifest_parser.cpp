@@ -195,6 +195,7 @@ Manifest parse_fields(const Json& json, std::vector<TensorEntry> tensors) {
   manifest.step = integer(json, "step");
   manifest.run = json.value("run", "");
   if (json.contains("epoch")) manifest.epoch = integer(json, "epoch");
+  if (manifest.epoch > kMaxEpoch) refuse("epoch is out of range");
   if (json.contains("parent") && !json.at("parent").is_null()) {
     const auto& parent = json.at("parent");
     manifest.parent = Origin{.epoch = integer(parent, "epoch"), .step = integer(parent, "step")};

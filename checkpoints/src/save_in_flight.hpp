@@ -48,7 +48,6 @@ class SaveInFlight {
   std::string end_alone();
 
   static constexpr std::chrono::seconds kPatience{10};
-  static constexpr std::chrono::minutes kVisible{2};
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -1,11 +1,16 @@
 // A run goes on from a checkpoint that is not the newest: the newer ones are nobody's any more.
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
 #include <optional>
 #include <set>
 
 #include "checkpoint_fixture.hpp"
+#include "fakes/faulty_file_ops.hpp"
 #include "forged_manifest.hpp"
 #include "hone/checkpoints/inspect.hpp"
+#include "load.hpp"
 
 namespace hone::testing {
 namespace {
@@ -20,6 +25,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 using ::testing::StartsWith;
+using ::testing::UnorderedElementsAre;
 
 class BranchTest : public CheckpointTest {
  protected:
@@ -51,8 +57,8 @@ TEST_F(BranchTest, NewerOnesAreMovedAsideWithTheFirstSave) {
   EXPECT_EQ(list_checkpoints(run_).size(), 4U) << "who only looks changes nothing";
   go_on_from(checkpoint(2), 3);
   EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(3), checkpoint(2), checkpoint(1)));
-  EXPECT_THAT(leftovers(), ::testing::UnorderedElementsAre(StartsWith(".aside-checkpoint-10-"),
-                                                           StartsWith(".aside-checkpoint-20-")));
+  EXPECT_THAT(leftovers(), UnorderedElementsAre(StartsWith(".aside-checkpoint-10-"),
+                                                StartsWith(".aside-checkpoint-20-")));
   EXPECT_THAT(logger_.warnings(), ElementsAre(HasSubstr("checkpoint-20 is of a branch that the run has left"),
                                               HasSubstr("checkpoint-10 is of a branch that the run has left")));
   save(4, 4, 2, 2);
@@ -69,10 +75,39 @@ TEST_F(BranchTest, TornOnesAreMovedAsideToo) {
   EXPECT_EQ(leftovers().size(), 2U);
 }
 
-TEST_F(BranchTest, TheSameStepIsReplacedAndNotMoved) {
+/// The run comes to the step again, as where it saves at fixed intervals.
+TEST_F(BranchTest, WhatIsInTheWayOfASaveIsMovedAsideWhole) {
+  const auto former = read_file(checkpoint(10) / "rank-00000-of-00002.h5");
   go_on_from(checkpoint(2), 10);
   EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(10), checkpoint(2), checkpoint(1)));
+  EXPECT_THAT(leftovers(), UnorderedElementsAre(StartsWith(".aside-checkpoint-10-"),
+                                                StartsWith(".aside-checkpoint-20-")));
+  for (const auto& name : leftovers()) {
+    if (!name.starts_with(".aside-checkpoint-10-")) continue;
+    EXPECT_EQ(read_file(run_ / name / "rank-00000-of-00002.h5"), former);
+  }
+}
+
+TEST_F(BranchTest, SoIsWhatIsBadOrOfALaterVersion) {
+  damage(20);
+  EXPECT_EQ(newest(2), checkpoint(10));
+  go_on_from(checkpoint(10), 20);
+  EXPECT_EQ(newest(2), checkpoint(20));
   EXPECT_THAT(leftovers(), ElementsAre(StartsWith(".aside-checkpoint-20-")));
+  save(30, 30, 2);
+  forge(checkpoint(30) / "manifest.json", "version\": 3", "version\": 9");
+  go_on_from(checkpoint(20), 30);
+  EXPECT_EQ(leftovers().size(), 2U);
+}
+
+TEST_F(BranchTest, WhatTheRunItselfWroteOrBeganFromIsReplaced) {
+  distributed::LoopbackCommunicator alone;
+  Hdf5CheckpointStore store{alone, logger_, options()};
+  store.go_on_from(checkpoint(20));
+  auto tensors = sample_tensors(21);
+  for (const int step : {20, 21, 21}) store.save(content_of(tensors, step, 21));
+  EXPECT_TRUE(holds(checkpoint(20), 21));
+  EXPECT_THAT(leftovers(), IsEmpty());
 }
 
 TEST_F(BranchTest, NothingMovesForTheNewestOrAnotherRunsOrWhatALaterVersionWrote) {
@@ -224,6 +259,40 @@ TEST_F(BranchTest, ATornEpochIsNone) {
   go_on_from(checkpoint(10), 12);
   EXPECT_TRUE(fs::exists(run_ / "epochs" / "000100.json"));
   EXPECT_EQ(newest(), checkpoint(12));
+}
+
+/// As a network file system may show it to another node: not there yet, `times` times.
+class LateFileOps final : public FaultyFileOps {
+ public:
+  explicit LateFileOps(int times) : times_(times) {}
+  int open(const fs::path& path, int flags) override {
+    if (path.extension() == ".h5" && times_-- > 0) return -ENOENT;
+    return FaultyFileOps::open(path, flags);
+  }
+
+ private:
+  std::atomic<int> times_;
+};
+
+TEST_F(BranchTest, WhatAnotherNodeDoesNotSeeYetIsWaitedFor) {
+  distributed::ThreadWorld{2}.run([&](Communicator& comm) {
+    LateFileOps files{comm.rank() == 1 ? 5 : 0};
+    Hdf5CheckpointStore store{comm, logger_, options(), &files};
+    EXPECT_EQ(store.find_newest(), checkpoint(20));
+  });
+  EXPECT_THAT(logger_.warnings(), IsEmpty());
+}
+
+TEST_F(BranchTest, WhatAnotherNodeNeverSeesIsNoDamage) {
+  distributed::ThreadWorld{2}.run([&](Communicator& comm) {
+    LateFileOps files{comm.rank() == 1 ? 1'000'000 : 0};
+    const auto manifest = checkpoints::detail::read_manifest_everywhere(comm, files, checkpoint(20));
+    const auto thrown = thrown_by([&] {
+      checkpoints::detail::require_plausible(comm, files, checkpoint(20), manifest, std::chrono::milliseconds{30});
+    });
+    EXPECT_EQ(thrown.code, ExitCode::Environment);
+    EXPECT_THAT(thrown.text, AllOf(HasSubstr("rank 1 does not see"), HasSubstr("that all nodes share")));
+  });
 }
 
 /// What a load reads is not read again, and every byte counts all the same.

@@ -10,6 +10,8 @@ using checkpoints::list_checkpoints;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::StartsWith;
+using ::testing::UnorderedElementsAre;
 
 using RetentionTest = CheckpointTest;
 
@@ -59,11 +61,15 @@ TEST_F(RetentionTest, NoLimitKeepsAll) {
   EXPECT_EQ(list_checkpoints(run_).size(), 3U);
 }
 
-TEST_F(RetentionTest, NeverDeletesWhatWasJustWritten) {
+/// A program that resumes nothing, in the folder of another run: neither takes the other's place.
+TEST_F(RetentionTest, WhatIsFurtherThanANewRunIsMovedAside) {
   save(100, 1);
   save(200, 1);
-  save(50, 2, 2, 1);  // resumed from an older one
-  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(200), checkpoint(50)));
+  save(50, 2, 2, 1);
+  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(50)));
+  EXPECT_EQ(newest(), checkpoint(50));
+  EXPECT_THAT(leftovers(), UnorderedElementsAre(StartsWith(".aside-checkpoint-100-"),
+                                                StartsWith(".aside-checkpoint-200-")));
 }
 
 TEST_F(RetentionTest, ForeignFoldersStayAndDoNotCount) {
@@ -75,7 +81,7 @@ TEST_F(RetentionTest, ForeignFoldersStayAndDoNotCount) {
   EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(7), checkpoint(3), checkpoint(2)));
 }
 
-TEST_F(RetentionTest, WhatThisRunRefusedDoesNotCount) {
+TEST_F(RetentionTest, WhatThisRunRefusedDoesNotCountAndIsMovedAside) {
   save(1, 1);
   save(2, 1);
   save(9, 1);
@@ -87,7 +93,8 @@ TEST_F(RetentionTest, WhatThisRunRefusedDoesNotCount) {
   EXPECT_EQ(store.find_newest(), checkpoint(2));
   auto tensors = sample_tensors(3);
   store.save(content_of(tensors, 3, 3));
-  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(9), checkpoint(3), checkpoint(2)));
+  EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(3), checkpoint(2)));
+  EXPECT_THAT(leftovers(), ElementsAre(StartsWith(".aside-checkpoint-9-")));
 }
 
 TEST_F(RetentionTest, LimitsBelowOneAreAConfigError) {
@@ -119,8 +126,8 @@ TEST_F(RetentionTest, LeftoversOfDeadRunsGoWithTheNextSave) {
 }
 
 TEST_F(RetentionTest, AnInterruptedReplacementIsPutBack) {
-  save(5, 1);
   save(4, 2);
+  save(5, 1);
   fs::rename(checkpoint(5), run_ / ".replaced-checkpoint-5-0123456789abcdef");
   EXPECT_EQ(newest(2), checkpoint(5));
   EXPECT_TRUE(holds(checkpoint(5), 1));

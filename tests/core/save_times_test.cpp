@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -48,6 +50,7 @@ class Saves final : public CheckpointStore {
   void start_save(const CheckpointContent& content) override {
     step_ = content.step;
     state_json_ = content.state_json;
+    best_step_ = content.best_step;
     const auto end = std::chrono::steady_clock::now() + disk_.each_takes;
     while (std::chrono::steady_clock::now() < end) {
     }
@@ -66,12 +69,14 @@ class Saves final : public CheckpointStore {
 
   void fail(int times) { disk_.to_fail = times; }
   const std::vector<std::int64_t>& steps() const { return steps_; }
+  std::optional<std::int64_t> best_step() const { return best_step_; }  ///< as the last save was told
   nlohmann::json state() const { return nlohmann::json::parse(state_json_); }  ///< of the last save
 
  private:
   Disk disk_;
   std::int64_t step_ = -1;  ///< of the save under way
   std::string state_json_;
+  std::optional<std::int64_t> best_step_;
   std::size_t num_prepared_ = 0;
   std::vector<std::int64_t> steps_;
 };
@@ -145,6 +150,25 @@ TEST_F(SaveTimes, ARunThatEndsTriesAgain) {
       EXPECT_THROW(saved(options, {.to_fail = 2, .is_quick = false}), CheckpointError);
     }
   }
+}
+
+TEST_F(SaveTimes, TheStoreIsToldWhichIsTheBest) {
+  distributed::LoopbackCommunicator comm;
+  Saves saves{{}};
+  TrainerHarness harness{model_.folder(), comm, {.updates_per_step = "one"}, {.checkpoints = &saves}};
+  const auto best_after = [&](double reward, bool greater_is_better = true) {
+    harness->step(law_samples());
+    harness->note_metric("reward", reward, greater_is_better);
+    harness->save();
+    return saves.best_step();
+  };
+  harness->save();
+  EXPECT_EQ(saves.best_step(), std::nullopt);
+  EXPECT_EQ(best_after(0.5), 1);
+  EXPECT_EQ(best_after(0.75), 2);
+  EXPECT_EQ(best_after(0.75), 2);
+  EXPECT_EQ(best_after(NAN), 2);
+  EXPECT_EQ(best_after(0.25, /*greater_is_better=*/false), 5) << "another direction begins anew";
 }
 
 TEST_F(SaveTimes, ACallWhoseLastSaveFailsKeepsItsPosition) {

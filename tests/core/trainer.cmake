@@ -24,6 +24,8 @@ foreach(unit layers sampling loss packed_batch parameter_store golden law traine
         dropout determinism bfloat16 packed_attention promises model_sizes memory_growth save_times)
   hone_add_test(${unit}_test SOURCES ${unit}_test.cpp LINK hone_test_support)
 endforeach()
+hone_add_test(saved_state_test SOURCES saved_state_test.cpp LINK hone::core nlohmann_json::nlohmann_json)
+target_include_directories(saved_state_test PRIVATE ${PROJECT_SOURCE_DIR}/core/src)
 hone_add_property_test(law_property_test CASES 300
   SOURCES law_property_test.cpp LINK hone_test_support)
 hone_add_property_test(unpad_property_test CASES 500

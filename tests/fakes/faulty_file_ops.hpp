@@ -20,7 +20,7 @@ struct Killed {};
 
 /// The real file system, except for one call. Calls are counted over all threads; reads count too.
 /// Besides it keeps book of what was synced, so that a power cut can be played after the fact.
-class FaultyFileOps final : public checkpoints::FileOps {
+class FaultyFileOps : public checkpoints::FileOps {
  public:
   /// Every call works.
   FaultyFileOps() = default;

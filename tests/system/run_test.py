@@ -6,7 +6,7 @@ import re
 import sys
 import unittest
 
-from harness import checkpoints, read_lines, read_metrics
+from harness import checkpoints, read_lines, read_metrics, write_script
 from loop_job import DEFAULTS, LoopTest
 
 PER_ROUND = DEFAULTS["prompts"]["per_round"]
@@ -196,6 +196,32 @@ class BuiltInCheck(LoopTest):
             self.run_loop(run, ranks=ranks)
             texts.append([s | {"rank": 0} for s in read_lines(run / "samples/round-0001.jsonl")])
         self.assertEqual(*texts)
+
+
+# Of evaluation prompts, which come last: the answers of round 1 are the best.
+BEST_FIRST = """
+import json, pathlib, sys
+for line in sys.stdin:
+    request = json.loads(line)
+    is_eval = int(request["prompt"].split()[1]) >= 14
+    rounds = len(list(pathlib.Path(sys.argv[1]).glob("out/samples/round-*.jsonl")))
+    print((0.1, 0.9, 0.5, 0.4, 0.3)[rounds] if is_eval else 0.5, flush=True)
+"""
+
+
+class BestRound(LoopTest):
+    def test_its_checkpoint_stays_beside_the_newest(self) -> None:
+        script = [*write_script(self.folder / "best_first.py", BEST_FIRST), str(self.folder)]
+        self.write_loop(
+            num_rounds=4,
+            reward={"command": script, "timeout": 30},
+            eval={"file": "eval.jsonl"},
+            save={"strategy": "round", "total_limit": 2},
+        )
+        run = self.folder / "out"
+        self.run_loop(run)
+        ends = [record["step"] for record in read_metrics(run, "round") if record["round"]]
+        self.assertEqual(checkpoints(run), [ends[0], ends[2], ends[3]])
 
 
 class SavesThatWait(LoopTest):

@@ -25,6 +25,22 @@ void visit_numbers(TrainerState& state, Visitor&& visit) {
   visit("best_step", state.best_step);
 }
 
+/// Its digest has matched: it is not damaged but another program's.
+[[noreturn]] void refuse(const std::string& reason) {
+  throw InputError{"the checkpoint's trainer state cannot be read: " + reason};
+}
+
+/// What no run has: it would go on for ever, or to nowhere.
+void require_possible(const SavedState& saved) {
+  auto state = saved.state;
+  state.seed = state.call_digest = 0;  // these may be anything
+  visit_numbers(state, [](const char* name, std::int64_t value) {
+    if (value < 0) throw InputError{std::string{name} + " is negative"};
+  });
+  if (saved.optimizer_steps < 0) throw InputError{"optimizer_steps is negative"};
+  if (state.global_train_batch_size < 1) throw InputError{"global_train_batch_size is 0"};
+}
+
 }  // namespace
 
 std::string to_json(SavedState saved) {
@@ -63,10 +79,12 @@ SavedState parse_saved_state(const std::string& text) {
     state.logged_loss = json.value("logged_loss", 0.0);
     state.logged_weight = json.value("logged_weight", 0.0);
     state.user = json.at("user");
+    require_possible(saved);
     return saved;
   } catch (const nlohmann::json::exception& error) {
-    // Its digest has matched: it is not damaged but another program's.
-    throw InputError{"the checkpoint's trainer state cannot be read: " + reason_of(error)};
+    refuse(reason_of(error));
+  } catch (const InputError& error) {
+    refuse(error.what());
   }
 }
 

@@ -295,20 +295,24 @@ void Trainer::note_best(const Metrics& metrics) {
     throw ConfigError{"metric_for_best_model \"" + options_.metric_for_best_model +
                       "\" is none of the evaluation's: " + names};
   }
-  const double value = found->second;
+  const bool is_best = note_metric(found->first, found->second, options_.greater_is_better);
+  if (is_best && !parts_.best_model_folder.empty()) save_model(parts_.best_model_folder);
+}
+
+bool Trainer::note_metric(const std::string& name, double value, bool greater_is_better) {
   if (!std::isfinite(value)) {
-    parts_.log.warning(options_.metric_for_best_model + " is not finite at step " +
-                       std::to_string(state_.global_step) + ": it counts as no better than the best");
-    return;
+    parts_.log.warning(name + " is not finite at step " + std::to_string(state_.global_step) +
+                       ": it counts as no better than the best");
+    return false;
   }
-  const auto name = options_.metric_for_best_model + (options_.greater_is_better ? " up" : " down");
-  if (std::exchange(state_.best_metric_name, name) != name) state_.best_metric.reset();
-  const bool better = !state_.best_metric || (options_.greater_is_better ? value > *state_.best_metric
-                                                                         : value < *state_.best_metric);
-  if (!better) return;
+  const auto directed = name + (greater_is_better ? " up" : " down");
+  if (std::exchange(state_.best_metric_name, directed) != directed) state_.best_metric.reset();
+  const bool is_better = !state_.best_metric || (greater_is_better ? value > *state_.best_metric
+                                                                   : value < *state_.best_metric);
+  if (!is_better) return false;
   state_.best_metric = value;
   state_.best_step = state_.global_step;
-  if (!parts_.best_model_folder.empty()) save_model(parts_.best_model_folder);
+  return true;
 }
 
 RowRules Trainer::row_rules() const {

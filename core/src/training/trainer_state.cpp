@@ -90,7 +90,7 @@ void Trainer::hand_over(const std::function<void(const CheckpointContent&)>& tak
   saved_step_ = -1;
   HostCopies copies;
   CheckpointContent content{.step = state_.global_step,
-                            .tensors = tensors(copies),
+                            .tensors = {},
                             .state_json = detail::to_json({state_, optimizer_->num_steps(),
                                                            {options_.on_new_round,
                                                             options_.updates_per_step,
@@ -98,6 +98,7 @@ void Trainer::hand_over(const std::function<void(const CheckpointContent&)>& tak
                             .add_files = {},
                             .best_step = state_.best_metric ? std::optional{state_.best_step}
                                                             : std::nullopt};
+  run_agreed(parts_.communicator, [&] { content.tensors = tensors(copies); });
   if (!parts_.model_folder.empty()) {
     content.add_files = [&](const std::filesystem::path& folder) {
       copy_model_files(parts_.model, parts_.model_folder, folder);
@@ -197,6 +198,7 @@ void Trainer::restore(const std::filesystem::path& checkpoint) {
   copies.copy_back();
   parts_.model.parameters().round_masters();
   optimizer_->set_num_steps(optimizer_steps);
+  state.deterministic_threads = state_.deterministic_threads;  // of this run, as it goes on
   state_ = std::move(state);
   detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());
 }

@@ -387,6 +387,7 @@ void IterativeLoop::evaluate(RoundFigures& figures) {
   all_reduce_sum(comm, std::span<double>{sums});
   figures.eval_reward = sums[0] / sums[1];
   report_.note_eval(*figures.eval_reward, gather_answers(comm, answers));
+  trainer().note_metric("eval_reward", *figures.eval_reward, /*greater_is_better=*/true);
   figures.seconds.eval = slowest(comm, watch.lap());
 }
 

@@ -15,6 +15,8 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr const char* kWhere = "the state of hone run";
+/// More than is shown of an answer. A checkpoint's state has room for all that are remembered.
+constexpr std::size_t kRememberedBytes = 2000;
 /// What ranks tell each other is as long as it is.
 constexpr LineLimits kOfRanks{.max_values = SIZE_MAX, .max_members = SIZE_MAX};
 
@@ -26,8 +28,8 @@ ordered_json list_of(const std::vector<EvalAnswer>& answers) {
   ordered_json list = ordered_json::array();
   for (const auto& answer : answers) {
     list.push_back({{"index", answer.index},
-                    {"prompt", answer.prompt},
-                    {"completion", answer.completion},
+                    {"prompt", answer.prompt.substr(0, kRememberedBytes)},
+                    {"completion", answer.completion.substr(0, kRememberedBytes)},
                     {"reward", answer.reward}});
   }
   return list;

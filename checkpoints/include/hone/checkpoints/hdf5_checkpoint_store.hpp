@@ -96,9 +96,11 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   void void_save();
   bool is_owner();
   void begin_epoch(const std::optional<detail::Origin>& parent);
-  std::optional<detail::Origin> newest_of_run();
+  std::optional<detail::Origin> presumed_parent(std::int64_t step);
   void collect_others_of_run_directory();
   void set_left_ones_aside(const std::filesystem::path& written);
+  void set_strange_one_aside(const detail::SavePlan& plan);
+  void set_aside(const std::filesystem::path& checkpoint);
   std::optional<std::string> problem_of(const std::filesystem::path& checkpoint, const Load& load);
   void load_whole(const std::filesystem::path& checkpoint, const Load& load);
   std::vector<std::string> list_everywhere();

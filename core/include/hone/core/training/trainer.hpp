@@ -131,6 +131,10 @@ class Trainer {
   /// Waits for what save_behind() began, if anything. step() does, where it makes done() true, and
   /// calls save() where the last one had failed.
   void settle_save();
+  /// What the caller has measured of the model as it is now, the same on all ranks: with
+  /// save_total_limit the checkpoint of the best so far stays, too. Another name or direction begins
+  /// anew. Returns whether it is the best.
+  bool note_metric(const std::string& name, double value, bool greater_is_better);
   /// Writes the model as a Hugging Face folder; rank 0 writes, all return when it is there.
   void save_model(const std::filesystem::path& folder);
 
