@@ -138,6 +138,28 @@ TEST_F(RunDirectoryTest, ACompletionCutInACharacterIsStillWritten) {
   });
 }
 
+TEST_F(RunDirectoryTest, SamplesThatOnlyTheirDigestTellsFromThoseWrittenAreRefused) {
+  with_directory(2, "false", [&](Communicator& comm, RunDirectory& directory) {
+    std::vector<SampleRecord> mine;
+    if (comm.rank() == 0) mine.push_back(sample(0, 0, 0));
+    const auto digest = directory.write_samples(1, mine);
+    EXPECT_EQ(digest.size(), 64U);
+    EXPECT_EQ(directory.read_samples(1, digest)->size(), 1U);
+    if (comm.rank() == 0) {
+      auto text = dir_.read("runs/a/samples/round-0001.jsonl");
+      dir_.write("runs/a/samples/round-0001.jsonl", text.replace(text.find("[5,"), 3, "[6,"));
+    }
+    EXPECT_EQ(directory.read_samples(1)->size(), 1U);
+    try {
+      directory.read_samples(1, digest);
+      ADD_FAILURE();
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("round-0001.jsonl is not as the run wrote it"));
+      EXPECT_EQ(error.exit_code(), ExitCode::InvalidData);
+    }
+  });
+}
+
 TEST_F(RunDirectoryTest, DamagedSamplesAreNamed) {
   with_directory(2, "false", [&](Communicator& comm, RunDirectory& directory) {
     for (const auto& [text, complaint] : std::vector<std::pair<std::string, std::string>>{

@@ -229,8 +229,7 @@ IterativeLoop::Pool IterativeLoop::make_pool(std::int64_t round) {
   Pool pool = judged(round, drafts, rows, prompts);
   pool.figures.seconds.generate = slowest(session_.communicator(), generate_seconds);
   pool.figures.seconds.score = slowest(session_.communicator(), watch.lap());
-  directory_.write_samples(round, pool.records);
-  report_.begin_round();
+  report_.begin_round(round, directory_.write_samples(round, pool.records));
   if (pool.figures.counts.kept == 0) {
     session_.log().warning("round " + std::to_string(round) + " keeps none of its " +
                            std::to_string(pool.figures.counts.generated) +
@@ -306,7 +305,7 @@ void IterativeLoop::fill_means(Pool& pool) {
 }
 
 IterativeLoop::Pool IterativeLoop::reload_pool(std::int64_t round) {
-  const auto all = directory_.read_samples(round);
+  const auto all = directory_.read_samples(round, report_.samples_digest(round));
   if (!all) {
     throw InputError{directory_.samples_file(round).string() +
                          " is missing, but the checkpoint was made before that round was complete. "

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "counted.hpp"
 #include "hone/core/error.hpp"
@@ -130,6 +131,16 @@ void LoopReport::log_round(const RoundFigures& f) {
                                {"train_s", text("%.1f", f.seconds.train)},
                                {"eval_s", text("%.1f", f.seconds.eval)}});
   screen_.print(plain_line(fields) + '\n');
+}
+
+void LoopReport::begin_round(std::int64_t round, std::string samples_digest) {
+  memory_.trained = {};
+  memory_.sampled_round = round;
+  memory_.samples_digest = std::move(samples_digest);
+}
+
+std::string LoopReport::samples_digest(std::int64_t round) const {
+  return memory_.sampled_round == round ? memory_.samples_digest : "";
 }
 
 void LoopReport::note_eval(double reward, std::vector<EvalAnswer> answers) {

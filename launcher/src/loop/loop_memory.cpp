@@ -93,7 +93,9 @@ std::vector<EvalAnswer> parse_answers(const std::vector<std::string>& parts) {
 std::string to_json(const LoopMemory& memory) {
   ordered_json json{{"before", list_of(memory.before)},
                     {"after", list_of(memory.after)},
-                    {"recorded_round", memory.recorded_round}};
+                    {"recorded_round", memory.recorded_round},
+                    {"sampled_round", memory.sampled_round},
+                    {"samples_digest", memory.samples_digest}};
   visit_trained(memory.trained, [&](const char* name, auto value) { json["trained"][name] = value; });
   if (memory.initial_reward) json["initial"] = *memory.initial_reward;
   if (memory.latest_reward) json["latest"] = *memory.latest_reward;
@@ -107,6 +109,11 @@ LoopMemory parse_loop_memory(const std::string& text) {
     memory.before = answers_of({&json.at("before"), 1});
     memory.after = answers_of({&json.at("after"), 1});
     memory.recorded_round = detail::integer_at(json, "recorded_round");
+    // Earlier versions do not say which samples they have.
+    if (json.contains("sampled_round")) {
+      memory.sampled_round = detail::integer_at(json, "sampled_round");
+      memory.samples_digest = json.at("samples_digest");
+    }
     visit_trained(memory.trained, [&](const char* name, auto& value) {
       read_number(json.at("trained"), name, value);
     });

@@ -1,5 +1,7 @@
 #include "hone/launcher/loop/run_directory.hpp"
 
+#include <openssl/evp.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -203,6 +205,16 @@ std::string joined(const std::vector<std::string>& packed_of_ranks) {
   return text;
 }
 
+std::string sha256_of(std::string_view text) {
+  std::array<unsigned char, 32> bytes;
+  EVP_Digest(text.data(), text.size(), bytes.data(), nullptr, EVP_sha256(), nullptr);
+  std::string digits;
+  for (const unsigned char byte : bytes) {
+    for (const int half : {byte >> 4, byte & 15}) digits += "0123456789abcdef"[half];
+  }
+  return digits;
+}
+
 std::vector<SampleRecord> parse_records(std::string_view text, const fs::path& file) {
   std::vector<SampleRecord> records;
   while (!text.empty()) {
@@ -257,12 +269,19 @@ void RunDirectory::write_config(std::string_view yaml) {
   on_rank_zero([&] { write_durably(path_ / "config.yaml", yaml); });
 }
 
-void RunDirectory::write_samples(std::int64_t round, std::span<const SampleRecord> mine) {
+std::string RunDirectory::write_samples(std::int64_t round, std::span<const SampleRecord> mine) {
   const auto of_all_ranks = all_gather_strings(comm_, packed(mine));
-  on_rank_zero([&] { write_new(samples_file(round), joined(of_all_ranks)); });
+  std::string digest;
+  on_rank_zero([&] {
+    const auto text = joined(of_all_ranks);
+    digest = sha256_of(text);
+    write_new(samples_file(round), text);
+  });
+  return broadcast_string(comm_, digest);
 }
 
-std::optional<std::vector<SampleRecord>> RunDirectory::read_samples(std::int64_t round) {
+std::optional<std::vector<SampleRecord>> RunDirectory::read_samples(std::int64_t round,
+                                                                    const std::string& digest) {
   const fs::path file = samples_file(round);
   std::string text;  // empty: no file; else 'F' and its lines
   on_rank_zero([&] {
@@ -275,6 +294,10 @@ std::optional<std::vector<SampleRecord>> RunDirectory::read_samples(std::int64_t
       parse_sample_record(*line);  // here the file's own line numbers are known
       text += line->text + "\n";
     }
+    if (digest.empty() || sha256_of(std::string_view{text}.substr(1)) == digest) return;
+    throw InputError{printable(file.string()) +
+                     " is not as the run wrote it. Put that back, or resume from an earlier "
+                     "checkpoint, between two rounds, with another --output_dir"};
   });
   text = broadcast_string(comm_, text);
   if (text.empty()) return std::nullopt;

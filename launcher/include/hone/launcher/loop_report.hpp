@@ -50,8 +50,10 @@ class LoopReport {
   void log_update(const UpdateStats& update, std::int64_t round);
   void log_round(const RoundFigures& figures);
 
-  /// A round begins: its updates are summed up anew.
-  void begin_round() { memory_.trained = {}; }
+  /// A round begins, whose samples' file has this digest: its updates are summed up anew.
+  void begin_round(std::int64_t round, std::string samples_digest);
+  /// Empty where the round did not begin here, nor in what was restored.
+  std::string samples_digest(std::int64_t round) const;
   /// The newest round that log_round() was called for; -1 before the first.
   std::int64_t recorded_round() const { return memory_.recorded_round; }
   /// `latest` with what all updates of the round come to, those before an interruption included.

@@ -27,6 +27,8 @@ struct LoopMemory {
   std::optional<double> latest_reward;   ///< and of the newest
   std::vector<EvalAnswer> before, after;
   std::int64_t recorded_round = -1;  ///< the newest one that was logged; -1 before the first
+  std::int64_t sampled_round = 0;    ///< the newest one that has samples; 0 before the first
+  std::string samples_digest;        ///< of their file
   StepStats trained;                 ///< sums over the updates of the latest round
 };
 

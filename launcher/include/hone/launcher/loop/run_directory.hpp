@@ -57,14 +57,17 @@ class RunDirectory {
   void write_config(std::string_view yaml);
 
   /// Writes what all ranks sampled in a round, sorted by (prompt_index, k), replacing an earlier
-  /// file of that round, durably. Collective; a rank without samples passes none.
-  void write_samples(std::int64_t round, std::span<const SampleRecord> mine);
+  /// file of that round, durably. Collective; a rank without samples passes none. Returns the file's
+  /// SHA-256, on every rank.
+  std::string write_samples(std::int64_t round, std::span<const SampleRecord> mine);
 
   /// All samples of a round on every rank, or none where the round has no file: to go on in the
   /// middle of a round with what was already sampled and judged. Where the run goes on from another
   /// run's checkpoint, that run's file is copied first. Collective.
-  /// Throws: Error with ExitCode::InvalidData (file:line) where the file is damaged, and as above.
-  std::optional<std::vector<SampleRecord>> read_samples(std::int64_t round);
+  /// Throws: Error with ExitCode::InvalidData (file:line) where the file is damaged, or is not the one
+  /// of `digest`, which may be empty; and as above.
+  std::optional<std::vector<SampleRecord>> read_samples(std::int64_t round,
+                                                        const std::string& digest = {});
 
   /// Rank 0 appends a record to metrics.jsonl; nothing on others. Not collective, never throws: see
   /// MetricsLog.
