@@ -17,7 +17,8 @@ struct EvalAnswer {
   double reward = 0.0;
 };
 
-/// As JSON, with the beginnings of long texts; by index when they are read back. parse_answers() throws: InputError.
+/// As JSON, with the beginnings of long texts; by index when they are read back. parse_answers()
+/// throws: InputError.
 std::string to_json(const std::vector<EvalAnswer>& answers);
 std::vector<EvalAnswer> parse_answers(const std::vector<std::string>& parts);
 
