@@ -89,6 +89,10 @@ Epoch begin_epoch(FileOps& files, const std::filesystem::path& run_directory,
   sync_directory(files, parent_folder.empty() ? "." : parent_folder);
   const auto numbers = epoch_numbers(files, run_directory);
   const auto last = std::max(numbers.empty() ? 0 : numbers.back(), parent ? parent->epoch : 0);
+  if (last >= kMaxEpoch) {
+    throw CheckpointError{folder.string() + " has no room for another epoch. Use another output_dir",
+                          ExitCode::Environment};
+  }
   const bool goes_on = parent && !parent->run.empty();
   const Epoch epoch{last + 1, goes_on ? parent->run : make_nonce(), parent};
   // Creating fails where another has been quicker: two owners that know nothing of each other.

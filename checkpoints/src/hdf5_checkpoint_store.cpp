@@ -223,8 +223,12 @@ void Hdf5CheckpointStore::publish(const detail::SavePlan& plan, const detail::Ma
     throw CheckpointError{entry.file + " is not as long as it was written", ExitCode::Io};
   }
   sync_log();
-  set_strange_one_aside(plan);
-  const auto path = detail::publish(files_, options_.run_directory, plan.folder, plan.step, plan.nonce);
+  // What is in its place and not the run's own is refused, or of another branch, run or version.
+  const auto place = options_.run_directory / detail::checkpoint_name(plan.step);
+  const auto former = detail::is_own(files_, place, plan.epoch) ? detail::Former::IsDeleted
+                                                                : detail::Former::IsSetAside;
+  const auto path = detail::publish(files_, options_.run_directory, plan.folder, plan.step,
+                                    plan.nonce, former);
   refused_.erase(path);
   good_.insert(path);
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - save_began_;
@@ -232,27 +236,6 @@ void Hdf5CheckpointStore::publish(const detail::SavePlan& plan, const detail::Ma
   std::snprintf(seconds, sizeof seconds, " in %.2f s", elapsed.count());
   logger_.info("saved " + path.filename().string() + ": " + extent_of(manifest) + seconds);
   if (is_owner()) retain(path, plan.best_step);
-}
-
-/// What has the step's name and is not the run's own is not its to replace: refused, or of another
-/// branch, run or version.
-void Hdf5CheckpointStore::set_strange_one_aside(const detail::SavePlan& plan) {
-  const auto path = options_.run_directory / detail::checkpoint_name(plan.step);
-  const auto found = detail::find_checkpoints(files_, options_.run_directory);
-  const bool is_there = std::ranges::find(found, path, &detail::FoundCheckpoint::path) != found.end();
-  if (is_there && !detail::is_own(files_, path, plan.epoch)) set_aside(path);
-}
-
-/// Renames it, not yet durably.
-void Hdf5CheckpointStore::set_aside(const std::filesystem::path& path) {
-  const auto step = detail::step_of(path.filename().string());
-  const auto aside = detail::set_aside(files_, {step.value(), path});
-  refused_.erase(path);
-  good_.erase(path);
-  logger_.warning(path.string() +
-                  " is of a branch that the run has left, of another run or version, or bad: it is "
-                  "moved aside, to " +
-                  aside.filename().string());
 }
 
 /// Records of training are no reason to go without a checkpoint.
@@ -334,12 +317,16 @@ void Hdf5CheckpointStore::load_verified(const std::filesystem::path& checkpoint,
 
 bool Hdf5CheckpointStore::load_newest(const Load& load) {
   settle_stray_save();
+  loaded_.reset();
   const auto names = list_everywhere();
   std::string reasons;
   for (const auto& name : names) {
     const auto path = options_.run_directory / name;
     const auto problem = problem_of(path, load);
-    if (!problem) return true;
+    if (!problem) {
+      loaded_ = path;
+      return true;
+    }
     reasons += "\n  " + name + ": " + *problem;
     if (communicator_.rank() == 0) {
       refused_.insert(path);
@@ -377,13 +364,15 @@ void Hdf5CheckpointStore::begin_epoch(const std::optional<detail::Origin>& paren
       detail::begin_epoch(files_, options_.run_directory, parent));
 }
 
-/// Who saves without having said what it goes on from, goes on from the newest; or from nothing,
-/// where that is further than what it saves.
+/// Who saves without having said what it goes on from, goes on from what it has loaded. If that is
+/// nothing, from the newest; or from nothing, where that is as far as what it saves, or further.
 std::optional<detail::Origin> Hdf5CheckpointStore::presumed_parent(std::int64_t step) {
   if (is_afresh_) return std::nullopt;
   for (const auto& found : detail::trace_checkpoints(files_, options_.run_directory)) {
-    if (found.passed_over || !found.origin || refused_.contains(found.path)) continue;
-    return found.origin->step <= step ? found.origin : std::nullopt;
+    if (loaded_ && found.path != *loaded_) continue;
+    if (loaded_) return found.origin;
+    if (found.passed_over || !found.origin) continue;
+    return found.origin->step < step ? found.origin : std::nullopt;
   }
   return std::nullopt;
 }
@@ -408,8 +397,12 @@ void Hdf5CheckpointStore::set_left_ones_aside(const std::filesystem::path& writt
   for (const auto& path : std::exchange(left_, {})) {
     try {
       if (path == written || detail::is_of_later_version(files_, path)) continue;
-      set_aside(path);
+      const auto step = detail::step_of(path.filename().string());
+      const auto aside = detail::set_aside(files_, {step.value(), path});
+      refused_.erase(path);
+      good_.erase(path);
       any = true;
+      detail::warn_of_aside(logger_, path, aside);
     } catch (const CheckpointError& error) {
       logger_.warning(std::string{"a checkpoint that is not this run's stays: "} + error.what());
     }

@@ -95,6 +95,7 @@ RepairReport repair_run_directory(const std::filesystem::path& run_directory) {
   Warnings log{done};
   detail::remove_leftovers(files, run_directory, log);
   for (const auto& path : without(all, entries_of(files, run_directory))) {
+    if (detail::is_to_be_set_aside(name(path))) continue;  // a warning has said so
     done.push_back(name(path) + ", left by an interrupted save, is deleted");
   }
   if (!done.empty()) detail::sync_directory(files, run_directory);

@@ -18,6 +18,7 @@ constexpr std::string_view kTemporaryPrefix = ".tmp-checkpoint-";
 constexpr std::string_view kReplacedPrefix = ".replaced-checkpoint-";
 constexpr std::string_view kTrashPrefix = ".trash-";
 constexpr std::string_view kAsidePrefix = ".aside-checkpoint-";
+constexpr std::string_view kToSetAside = ".aside";  ///< ends names of what was replaced and is to stay
 
 /// The names of the folders in the run directory; none where it does not exist.
 std::vector<std::string> folder_names(FileOps& files, const std::filesystem::path& run_directory) {
@@ -47,6 +48,16 @@ std::filesystem::path with_prefix(const std::filesystem::path& run_directory,
                                   std::string_view prefix, std::int64_t step,
                                   const std::string& nonce) {
   return run_directory / (std::string{prefix} + std::to_string(step) + '-' + nonce);
+}
+
+/// For people alone, once what has replaced it is there. Returns: its new name, not yet durable.
+std::filesystem::path set_replaced_one_aside(FileOps& files,
+                                             const std::filesystem::path& run_directory,
+                                             const std::string& name) {
+  auto aside = std::string{kAsidePrefix}.append(name, kReplacedPrefix.size());
+  aside.resize(aside.size() - kToSetAside.size());
+  rename(files, run_directory / name, run_directory / aside);
+  return run_directory / aside;
 }
 
 bool is_plausible(FileOps& files, const std::filesystem::path& checkpoint) {
@@ -91,6 +102,18 @@ std::optional<std::int64_t> step_of(std::string_view name) {
   return step;
 }
 
+bool is_to_be_set_aside(std::string_view name) {
+  return name.starts_with(kReplacedPrefix) && name.ends_with(kToSetAside);
+}
+
+void warn_of_aside(Logger& logger, const std::filesystem::path& checkpoint,
+                   const std::filesystem::path& aside) {
+  logger.warning(checkpoint.string() +
+                 " is of a branch that the run has left, of another run or version, or bad: it is "
+                 "moved aside, to " +
+                 aside.filename().string());
+}
+
 std::string make_nonce() {
   std::random_device source;
   char text[17];
@@ -132,9 +155,18 @@ void remove_leftovers(FileOps& files, const std::filesystem::path& run_directory
   try {
     restore_replaced(files, run_directory);
     std::vector<std::filesystem::path> replaced;
+    bool any_stays = false;
     for (const auto& name : folder_names(files, run_directory)) {
-      if (name.starts_with(kReplacedPrefix)) replaced.push_back(run_directory / name);
+      if (!name.starts_with(kReplacedPrefix)) continue;
+      if (!is_to_be_set_aside(name)) {
+        replaced.push_back(run_directory / name);
+        continue;
+      }
+      any_stays = true;
+      warn_of_aside(logger, run_directory / published_name(name),
+                    set_replaced_one_aside(files, run_directory, name));
     }
+    if (any_stays) sync_directory(files, run_directory);
     move_to_trash(files, run_directory, replaced);
     for (const auto& name : folder_names(files, run_directory)) {
       if (name.starts_with(kTemporaryPrefix) || name.starts_with(kTrashPrefix)) {
@@ -156,11 +188,12 @@ std::filesystem::path make_temporary(FileOps& files, const std::filesystem::path
 
 std::filesystem::path publish(FileOps& files, const std::filesystem::path& run_directory,
                               const std::filesystem::path& temporary, std::int64_t step,
-                              const std::string& nonce) {
+                              const std::string& nonce, Former former) {
   const auto target = run_directory / checkpoint_name(step);
-  const auto aside = with_prefix(run_directory, kReplacedPrefix, step, nonce);
+  auto replaced = with_prefix(run_directory, kReplacedPrefix, step, nonce);
+  if (former == Former::IsSetAside) replaced += kToSetAside;
   const bool replaces = contains(folder_names(files, run_directory), checkpoint_name(step));
-  if (replaces) rename(files, target, aside);
+  if (replaces) rename(files, target, replaced);
   rename(files, temporary, target);
   try {
     sync_directory(files, run_directory);

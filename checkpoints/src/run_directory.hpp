@@ -15,7 +15,8 @@
 /// What rank 0 does with the folders of a run directory. The names:
 ///   checkpoint-<step>                    published
 ///   .tmp-checkpoint-<step>-<nonce>       being written
-///   .replaced-checkpoint-<step>-<nonce>  the old one of a step that is published again; whole
+///   .replaced-checkpoint-<step>-<nonce>  the old one of a step that is published again; whole. Where
+///                                        ".aside" follows it is not deleted but set aside
 ///   .trash-<nonce>                       being deleted
 ///   .aside-checkpoint-<step>-<nonce>     newer than where a run went on; for people alone
 namespace hone::checkpoints::detail {
@@ -45,20 +46,30 @@ void restore_replaced(FileOps& files, const std::filesystem::path& run_directory
 bool has_leftovers(FileOps& files, const std::filesystem::path& run_directory);
 
 /// restore_replaced(), then deletes what saves, ended or interrupted, left behind: temporary,
-/// replaced and trash folders. Failure is a warning: no checkpoint depends on what goes, and
-/// nothing is deleted where putting back failed.
+/// replaced and trash folders; replaced ones that are to stay it sets aside. Failure is a warning: no
+/// checkpoint depends on what goes, and nothing is deleted where putting back failed.
 void remove_leftovers(FileOps& files, const std::filesystem::path& run_directory, Logger& logger);
+
+/// Whether this is the name of a replaced one that is not to be deleted.
+bool is_to_be_set_aside(std::string_view name);
+
+/// What a warning says of one that was renamed to `aside`.
+void warn_of_aside(Logger& logger, const std::filesystem::path& checkpoint,
+                   const std::filesystem::path& aside);
+
+/// What becomes of a checkpoint in whose place another one is published.
+enum class Former { IsDeleted, IsSetAside };
 
 /// Creates a temporary folder for a checkpoint, and the run directory if need be.
 std::filesystem::path make_temporary(FileOps& files, const std::filesystem::path& run_directory,
                                      std::int64_t step, const std::string& nonce);
 
 /// Renames a complete temporary folder to checkpoint-<step> and makes that durable. One that is
-/// there already is renamed aside first; restore_replaced() undoes that where the second rename
-/// fails.
+/// there already is renamed first; restore_replaced() undoes that where the second rename fails, and
+/// remove_leftovers() does with it what `former` says.
 std::filesystem::path publish(FileOps& files, const std::filesystem::path& run_directory,
                               const std::filesystem::path& temporary, std::int64_t step,
-                              const std::string& nonce);
+                              const std::string& nonce, Former former);
 
 /// Which checkpoints stay after a save.
 struct Retention {

@@ -88,6 +88,33 @@ TEST_F(BranchTest, WhatIsInTheWayOfASaveIsMovedAsideWhole) {
   }
 }
 
+TEST_F(BranchTest, WhatIsInTheWayIsLostAtNoCall) {
+  const fs::path file = "rank-00000-of-00002.h5";  // the new one has another
+  for (int call = 0;; ++call) {
+    fs::remove_all(run_);
+    for (const int step : {2, 10, 20}) save(step, static_cast<unsigned>(step), 2);
+    const auto former = read_file(checkpoint(10) / file);
+    auto files = FaultyFileOps::killed(call);
+    try {
+      distributed::LoopbackCommunicator alone;
+      Hdf5CheckpointStore store{alone, logger_, options(), &files};
+      store.go_on_from(checkpoint(2));
+      auto tensors = sample_tensors(11);
+      store.save(content_of(tensors, 10, 11));
+    } catch (const Killed&) {
+    } catch (const CheckpointError&) {
+      EXPECT_TRUE(files.hit());
+    }
+    if (!files.hit()) break;
+    const auto found = newest();
+    EXPECT_TRUE(found == checkpoint(20) || holds(checkpoint(10), 11)) << call << files.hit_call();
+    go_on_from(checkpoint(2), 3);
+    int num_left = 0;
+    for (const auto& folder : fs::directory_iterator{run_}) num_left += read_file(folder / file) == former;
+    EXPECT_EQ(num_left, 1) << call << ' ' << files.hit_call();
+  }
+}
+
 TEST_F(BranchTest, SoIsWhatIsBadOrOfALaterVersion) {
   damage(20);
   EXPECT_EQ(newest(2), checkpoint(10));

@@ -164,11 +164,23 @@ TEST_F(SaveTimes, TheStoreIsToldWhichIsTheBest) {
   };
   harness->save();
   EXPECT_EQ(saves.best_step(), std::nullopt);
-  EXPECT_EQ(best_after(0.5), 1);
-  EXPECT_EQ(best_after(0.75), 2);
+  // Before the save at hand, which stays anyway.
+  EXPECT_EQ(best_after(0.5), 0);
+  EXPECT_EQ(best_after(0.75), 1);
   EXPECT_EQ(best_after(0.75), 2);
   EXPECT_EQ(best_after(NAN), 2);
-  EXPECT_EQ(best_after(0.25, /*greater_is_better=*/false), 5) << "another direction begins anew";
+  harness->step(law_samples());
+  harness->note_metric("reward", 1.0, /*greater_is_better=*/true);  // and not saved
+  EXPECT_EQ(best_after(0.5), 2);
+  EXPECT_EQ(best_after(0.25, /*greater_is_better=*/false), 2) << "another direction begins anew";
+  EXPECT_EQ(best_after(0.5, /*greater_is_better=*/false), 7);
+}
+
+TEST_F(SaveTimes, OneMetricSaysWhatIsTheBest) {
+  distributed::LoopbackCommunicator comm;
+  TrainerHarness harness{model_.folder(), comm, {.metric_for_best_model = "eval_loss"},
+                         {.eval_sets = {{.batch = law_samples()}}}};
+  EXPECT_THROW(harness->note_metric("reward", 1.0, true), ConfigError);
 }
 
 TEST_F(SaveTimes, ACallWhoseLastSaveFailsKeepsItsPosition) {

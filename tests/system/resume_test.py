@@ -218,6 +218,21 @@ class KilledAfterTheLastRound(LoopResumeTest):
         self.assertEqual((self.undisturbed / "config.yaml").read_bytes(), config)
 
 
+class ChangedSamples(LoopTest):
+    def test_of_a_round_that_is_not_trained_yet(self) -> None:
+        """Of a completion that was dropped, which no batch tells of."""
+        self.write_loop(save={"strategy": "round"})
+        run = self.folder / "out"
+        self.run_loop(run, "--train.max_steps", 1)
+        samples = run / "samples/round-0001.jsonl"
+        lines = samples.read_text().splitlines(keepends=True)
+        dropped = next(i for i, line in enumerate(lines) if not json.loads(line)["kept"])
+        lines[dropped] = lines[dropped].replace('"reward":0', '"reward":1')
+        samples.write_text("".join(lines))
+        ended = self.run_loop(run, *AUTO, "--train.max_steps", 9, code=65)
+        self.assert_one_error(ended, "round-0001.jsonl is not as the run wrote it")
+
+
 class ChangedOrder(SystemTest):
     """shuffle_dataset may change where a run goes on, and the run says that it ends otherwise."""
 

@@ -54,6 +54,7 @@ std::string to_json(SavedState saved) {
   if (state.best_metric) {
     json["best_metric"] = *state.best_metric;
     json["best_metric_name"] = state.best_metric_name;
+    json["best_saved_step"] = state.best_saved_step;
   }
   json["logged_loss"] = state.logged_loss;
   json["logged_weight"] = state.logged_weight;
@@ -75,6 +76,8 @@ SavedState parse_saved_state(const std::string& text) {
     if (json.contains("best_metric")) {
       state.best_metric = json.at("best_metric").get<double>();
       state.best_metric_name = json.value("best_metric_name", "");
+      state.best_saved_step = state.best_step;
+      if (json.contains("best_saved_step")) state.best_saved_step = integer_at(json, "best_saved_step");
     }
     state.logged_loss = json.value("logged_loss", 0.0);
     state.logged_weight = json.value("logged_weight", 0.0);

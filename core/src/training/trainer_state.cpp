@@ -96,9 +96,14 @@ void Trainer::hand_over(const std::function<void(const CheckpointContent&)>& tak
                                                             options_.updates_per_step,
                                                             options_.shuffle_dataset}}),
                             .add_files = {},
-                            .best_step = state_.best_metric ? std::optional{state_.best_step}
+                            .best_step = state_.best_metric ? std::optional{state_.best_saved_step}
                                                             : std::nullopt};
-  run_agreed(parts_.communicator, [&] { content.tensors = tensors(copies); });
+  try {
+    run_agreed(parts_.communicator, [&] { content.tensors = tensors(copies); });
+  } catch (const Error& error) {
+    if (error.exit_code() != ExitCode::OutOfMemory) throw;
+    throw CheckpointError{error.what(), error.exit_code()};
+  }
   if (!parts_.model_folder.empty()) {
     content.add_files = [&](const std::filesystem::path& folder) {
       copy_model_files(parts_.model, parts_.model_folder, folder);
@@ -113,6 +118,7 @@ void Trainer::hand_over(const std::function<void(const CheckpointContent&)>& tak
 void Trainer::tell_of_save(const TrainerState& saved, const std::filesystem::path& folder) {
   failed_saves_ = 0;
   saved_step_ = saved.global_step;
+  if (saved.best_step == saved.global_step) state_.best_saved_step = saved.global_step;
   tell_of(saved, &TrainerCallback::on_save, folder);
   agree_or_throw(parts_.communicator, std::exchange(failure_, {}));
 }
@@ -198,6 +204,7 @@ void Trainer::restore(const std::filesystem::path& checkpoint) {
   copies.copy_back();
   parts_.model.parameters().round_masters();
   optimizer_->set_num_steps(optimizer_steps);
+  if (state.best_step == state.global_step) state.best_saved_step = state.global_step;
   state.deterministic_threads = state_.deterministic_threads;  // of this run, as it goes on
   state_ = std::move(state);
   detail::require_equal_parameters(parts_.communicator, parts_.model.parameters());

@@ -1,18 +1,16 @@
 #include "hone/launcher/loop/keep.hpp"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
 #include <map>
-#include <memory>
 #include <set>
 #include <string>
 #include <tuple>
 
 #include "hone/core/error.hpp"
+#include "sha256.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -35,28 +33,22 @@ struct Record {
 /// data set is hostile.
 class TextDigest {
  public:
-  TextDigest() { EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr); }
-
   /// Lengths are part of what is digested: ("ab", "c") is not ("a", "bc").
   void add(std::string_view text) {
     const std::uint64_t size = text.size();
-    EVP_DigestUpdate(context_.get(), &size, sizeof size);
-    EVP_DigestUpdate(context_.get(), text.data(), text.size());
+    whole_.add({reinterpret_cast<const char*>(&size), sizeof size});
+    whole_.add(text);
   }
 
   Digest finish() {
-    std::array<unsigned char, EVP_MAX_MD_SIZE> whole{};
-    EVP_DigestFinal_ex(context_.get(), whole.data(), nullptr);
+    const auto whole = whole_.finish();
     Digest half;
     std::memcpy(half.data(), whole.data(), half.size());
     return half;
   }
 
  private:
-  struct Free {
-    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
-  };
-  std::unique_ptr<EVP_MD_CTX, Free> context_{EVP_MD_CTX_new()};
+  Sha256 whole_;
 };
 
 std::vector<Record> records_of(std::span<const KeepCandidate> candidates, int rank) {

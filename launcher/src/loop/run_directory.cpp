@@ -1,7 +1,5 @@
 #include "hone/launcher/loop/run_directory.hpp"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -16,6 +14,7 @@
 #include "hone/core/files/published_file.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/printable.hpp"
+#include "sha256.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -203,16 +202,6 @@ std::string joined(const std::vector<std::string>& packed_of_ranks) {
   std::string text;
   for (const auto& line : lines) text += line.text + "\n";
   return text;
-}
-
-std::string sha256_of(std::string_view text) {
-  std::array<unsigned char, 32> bytes;
-  EVP_Digest(text.data(), text.size(), bytes.data(), nullptr, EVP_sha256(), nullptr);
-  std::string digits;
-  for (const unsigned char byte : bytes) {
-    for (const int half : {byte >> 4, byte & 15}) digits += "0123456789abcdef"[half];
-  }
-  return digits;
 }
 
 std::vector<SampleRecord> parse_records(std::string_view text, const fs::path& file) {

@@ -99,8 +99,6 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   std::optional<detail::Origin> presumed_parent(std::int64_t step);
   void collect_others_of_run_directory();
   void set_left_ones_aside(const std::filesystem::path& written);
-  void set_strange_one_aside(const detail::SavePlan& plan);
-  void set_aside(const std::filesystem::path& checkpoint);
   std::optional<std::string> problem_of(const std::filesystem::path& checkpoint, const Load& load);
   void load_whole(const std::filesystem::path& checkpoint, const Load& load);
   std::vector<std::string> list_everywhere();
@@ -115,6 +113,7 @@ class Hdf5CheckpointStore final : public CheckpointStore {
   /// Rank 0: what the next save is to set aside.
   std::vector<std::filesystem::path> left_;
   bool is_afresh_ = false;   ///< load_newest() has found no checkpoint
+  std::optional<std::filesystem::path> loaded_;  ///< what it has loaded
   bool has_misfit_ = false;  ///< load_tensors() was asked for what the checkpoint is not of
   /// Rank 0: what was refused. Kept out of retention: evidence, and not a checkpoint.
   std::set<std::filesystem::path> refused_;

@@ -132,8 +132,9 @@ class Trainer {
   /// calls save() where the last one had failed.
   void settle_save();
   /// What the caller has measured of the model as it is now, the same on all ranks: with
-  /// save_total_limit the checkpoint of the best so far stays, too. Another name or direction begins
-  /// anew. Returns whether it is the best.
+  /// save_total_limit the newest checkpoint that was the best when it was saved stays, too. Another name
+  /// or direction begins anew. Returns whether it is the best. Throws: ConfigError where
+  /// metric_for_best_model is set.
   bool note_metric(const std::string& name, double value, bool greater_is_better);
   /// Writes the model as a Hugging Face folder; rank 0 writes, all return when it is there.
   void save_model(const std::filesystem::path& folder);
@@ -222,6 +223,7 @@ class Trainer {
   void record(const Update& update, StepStats& stats);
   bool evaluate_if_due(const Update& update, StepStats& stats);
   void note_best(const Metrics& metrics);
+  bool is_best_so_far(const std::string& name, double value, bool greater_is_better);
   void save_if_due(const Update& update, StopRequest asked);
   template <typename Save>
   StopRequest asked_behind(StopRequest asked, Save&& save);

@@ -22,6 +22,7 @@ struct TrainerState {
   std::optional<double> best_metric;  ///< of metric_for_best_model, so far
   std::string best_metric_name;       ///< that one, and its direction: another one begins anew
   std::int64_t best_step = 0;         ///< where it was
+  std::int64_t best_saved_step = 0;   ///< of the newest checkpoint that was the best when it was saved
   double logged_loss = 0.0;    ///< since the last log record: losses times weights
   double logged_weight = 0.0;  ///< and the weights
   std::string user;  ///< the caller's own position, returned as it was given
