@@ -27,4 +27,4 @@ ensure_demo_model
 unlock_cache
 build all "-DHONE_BUILD_TESTS=ON" "-DHONE_TEST_PYTHON=$test_python"
 export HONE_DEMO_MODEL=$MODEL
-shown_stage "tests" ctest --test-dir "$HONE_BUILD" --output-on-failure -LE "$left_out" -j1 "$@"
+shown_stage "tests" ctest --test-dir "$HONE_BUILD" --output-on-failure --no-tests=error -LE "$left_out" -j1 "$@"

@@ -150,6 +150,7 @@ class Checkpoints(LoopTest):
         before = sorted(path.name for path in self.output.iterdir())
         ended = self.hone("export", self.output, "--output_dir", "made")
         self.assertIn(f"checkpoint-{self.steps[0]} -> ", ended.out)
+        self.assertRegex(ended.err, f"warning: .*not exported:\\s+{self.newest.name}: .* does not match its digest")
         self.assertEqual(sorted(path.name for path in self.output.iterdir()), before)
         flip_a_byte(self.output / f"checkpoint-{self.steps[0]}")
         ended = self.hone("export", self.output, "--output_dir", "other", code=65)

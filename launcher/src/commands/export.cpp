@@ -3,6 +3,7 @@
 #include "hone/checkpoints/inspect.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/model/language_model.hpp"
+#include "hone/core/printable.hpp"
 #include "hone/core/training/checkpoint_tensors.hpp"
 #include "hone/distributed/loopback_communicator.hpp"
 #include "hone/launcher/commands.hpp"
@@ -34,7 +35,7 @@ struct ExportOptions {
 };
 
 /// Only reads, as a run may be at work there: whole checkpoints are never written to.
-std::filesystem::path newest_usable(const std::filesystem::path& run_directory) {
+std::filesystem::path newest_usable(const std::filesystem::path& run_directory, Screen& screen) {
   const auto passed_over = checkpoints::passed_over_checkpoints(run_directory);
   std::string problems;
   for (const auto& checkpoint : checkpoints::list_checkpoints(run_directory)) {
@@ -42,8 +43,13 @@ std::filesystem::path newest_usable(const std::filesystem::path& run_directory) 
     const auto problem = reason != passed_over.end()
                              ? "passed over: " + reason->second
                              : checkpoints::inspect_checkpoint(checkpoint).problem;
-    if (!problem) return checkpoint;
-    problems += "\n  " + checkpoint.filename().string() + ": " + *problem;
+    if (!problem) {
+      if (!problems.empty()) {
+        screen.print_error("warning: these newer checkpoints are not exported:" + problems + '\n');
+      }
+      return checkpoint;
+    }
+    problems += "\n  " + checkpoint.filename().string() + ": " + printable(*problem, 1000);
   }
   throw CheckpointError{"no checkpoint in " + run_directory.string() + " is usable:" + problems};
 }
@@ -73,7 +79,7 @@ int run_export(const CommandContext& context, Arguments arguments) {
   require_checkpoint_folder(folder);
   require_free(options);
   if (!checkpoints::list_checkpoints(folder).empty()) {
-    folder = newest_usable(folder);
+    folder = newest_usable(folder, context.screen);
   } else {
     require_whole(folder);
   }
