@@ -11,10 +11,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/all.sh"
 
 show_help_if_asked "$0" "$@"
 options=()
-if [[ ${1:-} == --short ]]; then
-  shift
-  options=(--num_rounds 1 --prompts.per_round 16)
-fi
+for option in "$@"; do
+  case $option in
+    --short) options=(--num_rounds 1 --prompts.per_round 16 "${options[@]}") ;;
+    *) options+=("$option") ;;
+  esac
+done
 task=$HONE_ROOT/examples/sums
 run=$HONE_ROOT/runs/sums-$(date +%Y%m%d-%H%M%S)
 
@@ -27,4 +29,4 @@ build hone
 stage "task" "$(find_python)" "$task/make_task.py"
 # Two processes even where mpirun counts one core (two hardware threads of it, say).
 shown_stage "demo" mpirun -q --bind-to none --oversubscribe -np 2 "$HONE_BUILD/hone" run "$task/loop.yaml" \
-  --model_name_or_path "$MODEL" --output_dir "$run" "${options[@]}" "$@"
+  --model_name_or_path "$MODEL" --output_dir "$run" "${options[@]}"

@@ -272,12 +272,6 @@ void Hdf5CheckpointStore::retain(const std::filesystem::path& written,
   detail::remove_leftovers(files_, options_.run_directory, logger_);
 }
 
-std::optional<std::filesystem::path> Hdf5CheckpointStore::find_newest() {
-  std::optional<std::filesystem::path> newest;
-  load_newest([&](const std::filesystem::path& checkpoint) { newest = checkpoint; });
-  return newest;
-}
-
 /// Why a checkpoint is not usable; none where `load` has loaded it and the rest is as it should be.
 std::optional<std::string> Hdf5CheckpointStore::problem_of(const std::filesystem::path& checkpoint,
                                                            const Load& load) {

@@ -273,7 +273,7 @@ TEST_F(BranchTest, AStartWithoutACheckpointHasNoParent) {
   distributed::LoopbackCommunicator alone;
   auto tensors = sample_tensors(5);
   Hdf5CheckpointStore other{alone, logger_, options()}, own{alone, logger_, options()};
-  for (auto* store : {&other, &own}) EXPECT_EQ(store->find_newest(), std::nullopt);
+  for (auto* store : {&other, &own}) EXPECT_EQ(find_newest(*store), std::nullopt);
   other.save(content_of(tensors, 50, 5));
   own.save(content_of(tensors, 10, 5));
   EXPECT_EQ(newest(), checkpoint(10));
@@ -305,7 +305,7 @@ TEST_F(BranchTest, WhatAnotherNodeDoesNotSeeYetIsWaitedFor) {
   distributed::ThreadWorld{2}.run([&](Communicator& comm) {
     LateFileOps files{comm.rank() == 1 ? 5 : 0};
     Hdf5CheckpointStore store{comm, logger_, options(), &files};
-    EXPECT_EQ(store.find_newest(), checkpoint(20));
+    EXPECT_EQ(find_newest(store), checkpoint(20));
   });
   EXPECT_THAT(logger_.warnings(), IsEmpty());
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "find_newest.hpp"
 #include "hone/checkpoints/hdf5_checkpoint_store.hpp"
 #include "hone/core/error.hpp"
 #include "hone/distributed/loopback_communicator.hpp"
@@ -76,7 +77,7 @@ class CheckpointTest : public ::testing::Test {
     std::vector<std::optional<fs::path>> answers;
     distributed::ThreadWorld{ranks}.run([&](Communicator& comm) {
       checkpoints::Hdf5CheckpointStore store{comm, logger_, options()};
-      const auto answer = store.find_newest();
+      const auto answer = find_newest(store);
       const std::lock_guard lock{mutex};
       answers.push_back(answer);
     });

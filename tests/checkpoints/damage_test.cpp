@@ -37,7 +37,7 @@ class DamageTest : public CheckpointTest {
       RecordingLogger logger;
       ThreadWorld{ranks}.run([&](Communicator& comm) {
         Hdf5CheckpointStore store{comm, logger, options()};
-        EXPECT_EQ(store.find_newest(), checkpoint(10));
+        EXPECT_EQ(find_newest(store), checkpoint(10));
       });
       EXPECT_THAT(logger.warnings(),
                   ElementsAre(AllOf(HasSubstr("refused " + checkpoint(20).string()),
@@ -160,7 +160,7 @@ TEST_F(DamageTest, FolderOfAnotherStep) {
   RecordingLogger logger;
   ThreadWorld{2}.run([&](Communicator& comm) {
     Hdf5CheckpointStore store{comm, logger, options()};
-    EXPECT_EQ(store.find_newest(), checkpoint(10));
+    EXPECT_EQ(find_newest(store), checkpoint(10));
   });
   EXPECT_THAT(logger.warnings(), ElementsAre(HasSubstr("is that of step 10")));
 }
@@ -254,7 +254,7 @@ TEST_F(DamageTest, WhereAllAreBadNobodyStartsAfresh) {
   flip_bit(checkpoint(10) / "rank-00001-of-00002.h5", 100);
   ThreadWorld{3}.run([&](Communicator& comm) {
     Hdf5CheckpointStore store{comm, logger_, options()};
-    const auto thrown = thrown_by([&] { store.find_newest(); });
+    const auto thrown = thrown_by([&] { find_newest(store); });
     EXPECT_EQ(thrown.code, ExitCode::InvalidData);
     EXPECT_THAT(thrown.text, AllOf(HasSubstr("checkpoint-20: "), HasSubstr("checkpoint-10: "),
                                    HasSubstr(run_.string())));
@@ -265,11 +265,11 @@ TEST_F(DamageTest, SavingAgainReplacesTheDamagedOne) {
   fs::remove(manifest());
   distributed::LoopbackCommunicator comm;
   Hdf5CheckpointStore store{comm, logger_, options(1)};
-  EXPECT_EQ(store.find_newest(), checkpoint(10));
+  EXPECT_EQ(find_newest(store), checkpoint(10));
   auto tensors = sample_tensors(3);
   store.save(content_of(tensors, 20, 3));
   EXPECT_TRUE(holds(checkpoint(20), 3));
-  EXPECT_EQ(store.find_newest(), checkpoint(20));
+  EXPECT_EQ(find_newest(store), checkpoint(20));
 }
 
 TEST_F(DamageTest, InspectingNothingIsMissingInput) {

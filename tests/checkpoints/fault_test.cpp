@@ -244,7 +244,7 @@ TEST_F(CheckpointTest, ASaveThatNobodyFinishedIsFinishedByTheNextUse) {
       store.start_save(content_of(tensors, step, step));
       store.prepare_saves(sample_tensors(step).views());  // not the memory that is written
     }
-    EXPECT_EQ(store.find_newest(), checkpoint(2));
+    EXPECT_EQ(find_newest(store), checkpoint(2));
     EXPECT_FALSE(store.save_is_settled());
   });
   for (const unsigned step : {1U, 2U}) EXPECT_TRUE(holds(checkpoint(step), step));
@@ -259,7 +259,8 @@ TEST_F(CheckpointTest, KilledWhilePuttingBackAnInterruptedReplacement) {
     auto files = FaultyFileOps::killed(call);
     try {
       distributed::LoopbackCommunicator comm;
-      Hdf5CheckpointStore{comm, logger_, options(), &files}.find_newest();
+      Hdf5CheckpointStore store{comm, logger_, options(), &files};
+      find_newest(store);
     } catch (const Killed&) {
     } catch (const CheckpointError&) {
       EXPECT_TRUE(files.hit());
@@ -348,7 +349,7 @@ TEST_F(CheckpointTest, ShortReadsAndWritesAreContinued) {
   EXPECT_EQ(newest(), checkpoint(1));
   distributed::LoopbackCommunicator comm;
   Hdf5CheckpointStore store{comm, logger_, options(), &files};
-  EXPECT_EQ(store.find_newest(), checkpoint(1));
+  EXPECT_EQ(find_newest(store), checkpoint(1));
   auto loaded = sample_tensors(1);
   loaded.clear_bytes();
   store.load_tensors(checkpoint(1), loaded.views());
@@ -365,7 +366,7 @@ TEST_F(CheckpointTest, AReadErrorWhileVerifyingIsAReasonToRefuse) {
     RecordingLogger logger;
     Hdf5CheckpointStore store{comm, logger, options(), &files};
     try {
-      const auto found = store.find_newest();
+      const auto found = find_newest(store);
       if (!files.hit()) break;
       EXPECT_EQ(found, logger.warnings().empty() ? checkpoint(20) : checkpoint(10));
       refused += found == checkpoint(10);

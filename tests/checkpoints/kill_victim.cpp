@@ -22,6 +22,7 @@
 #include <string>
 #include <string_view>
 
+#include "find_newest.hpp"
 #include "hone/checkpoints/hdf5_checkpoint_store.hpp"
 #include "hone/core/logger.hpp"
 #include "hone/distributed/thread_world.hpp"
@@ -150,7 +151,7 @@ int main(int argc, char** argv) {
     checkpoints::StoreOptions options{run, /*save_total_limit=*/2};
     options.log_file = testing::kLog;
     checkpoints::Hdf5CheckpointStore store{comm, log, options, &files};
-    store.find_newest();
+    testing::find_newest(store);
     if (comm.rank() == 0) fs::create_directories(run);
     for (long step = first_step; step < first_step + num_saves; ++step) {
       auto tensors = testing::sample_tensors(static_cast<unsigned>(step));

@@ -93,7 +93,7 @@ TEST_F(RetentionTest, WhatThisRunRefusedDoesNotCountAndIsMovedAside) {
   write_file(checkpoint(9) / "rank-00000-of-00001.h5", bytes);
   distributed::LoopbackCommunicator comm;
   Hdf5CheckpointStore store{comm, logger_, options(2)};
-  EXPECT_EQ(store.find_newest(), checkpoint(2));
+  EXPECT_EQ(find_newest(store), checkpoint(2));
   auto tensors = sample_tensors(3);
   store.save(content_of(tensors, 3, 3));
   EXPECT_THAT(list_checkpoints(run_), ElementsAre(checkpoint(3), checkpoint(2)));

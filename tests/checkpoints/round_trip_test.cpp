@@ -47,7 +47,7 @@ TEST_F(RoundTripTest, AnyNumberOfRanksLoadsWhatAnyOtherWrote) {
       const auto salt = 10U + static_cast<unsigned>(writers);
       ThreadWorld{readers}.run([&](Communicator& comm) {
         Hdf5CheckpointStore store{comm, logger_, options()};
-        const auto path = store.find_newest();
+        const auto path = find_newest(store);
         ASSERT_EQ(path, checkpoint(writers));
         auto loaded = sample_tensors(salt);
         loaded.clear_bytes();
@@ -108,7 +108,7 @@ TEST_F(RoundTripTest, MoreRanksThanTensorsAndNoTensorsAtAll) {
     one.add("only", DType::Float32, {5});
     store.save({1, one.views(), "{}", {}});
     store.save({2, {}, "[]", {}});
-    EXPECT_EQ(store.find_newest(), checkpoint(2));
+    EXPECT_EQ(find_newest(store), checkpoint(2));
     EXPECT_EQ(store.load_state(checkpoint(2)), "[]");
     auto loaded = one;
     loaded.clear_bytes();
@@ -130,7 +130,7 @@ TEST_F(RoundTripTest, TensorsLargerThanAChunkAndPartialLoads) {
               std::vector(large.views()[1].bytes.begin(), large.views()[1].bytes.end()));
     store.load_tensors(checkpoint(1), loaded.views());
     EXPECT_EQ(loaded, large);
-    EXPECT_EQ(store.find_newest(), checkpoint(1));
+    EXPECT_EQ(find_newest(store), checkpoint(1));
   });
 }
 
@@ -265,7 +265,7 @@ TEST_F(RoundTripTest, FilesOfOtherProgramsAreInsideWhenItIsPublished) {
       write_file(folder / "extra" / "deep" / "vocab.txt", "a\nb\n");
     };
     store.save(content);
-    EXPECT_EQ(store.find_newest(), checkpoint(4));
+    EXPECT_EQ(find_newest(store), checkpoint(4));
   });
   EXPECT_EQ(calls, 1);
   EXPECT_EQ(read_file(checkpoint(4) / "config.json"), "{\"n\": 1}");

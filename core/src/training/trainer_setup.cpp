@@ -295,7 +295,7 @@ void Trainer::note_best(const Metrics& metrics) {
     throw ConfigError{"metric_for_best_model \"" + options_.metric_for_best_model +
                       "\" is none of the evaluation's: " + names};
   }
-  const bool is_best = is_best_so_far(found->first, found->second, options_.greater_is_better);
+  const bool is_best = update_best(found->first, found->second, options_.greater_is_better);
   if (is_best && !parts_.best_model_folder.empty()) save_model(parts_.best_model_folder);
 }
 
@@ -304,10 +304,11 @@ bool Trainer::note_metric(const std::string& name, double value, bool greater_is
     throw ConfigError{"note_metric: metric_for_best_model \"" + options_.metric_for_best_model +
                       "\" says already what is the best. Set one, or call the other"};
   }
-  return is_best_so_far(name, value, greater_is_better);
+  return update_best(name, value, greater_is_better);
 }
 
-bool Trainer::is_best_so_far(const std::string& name, double value, bool greater_is_better) {
+/// True where `value` is the best so far, which it then is from here on.
+bool Trainer::update_best(const std::string& name, double value, bool greater_is_better) {
   if (!std::isfinite(value)) {
     parts_.log.warning(name + " is not finite at step " + std::to_string(state_.global_step) +
                        ": it counts as no better than the best");

@@ -73,9 +73,6 @@ class Hdf5CheckpointStore final : public CheckpointStore {
 
   bool load_newest(const Load& load) override;
   void load_verified(const std::filesystem::path& checkpoint, const Load& load) override;
-  /// The newest valid checkpoint, every byte of it read; none where there is no checkpoint. Throws:
-  /// as load_newest().
-  std::optional<std::filesystem::path> find_newest();
   std::string load_state(const std::filesystem::path& checkpoint) override;
 
   /// Any number of ranks loads what any other number wrote; each rank reads all that it asks for.

@@ -223,7 +223,7 @@ class Trainer {
   void record(const Update& update, StepStats& stats);
   bool evaluate_if_due(const Update& update, StepStats& stats);
   void note_best(const Metrics& metrics);
-  bool is_best_so_far(const std::string& name, double value, bool greater_is_better);
+  bool update_best(const std::string& name, double value, bool greater_is_better);
   void save_if_due(const Update& update, StopRequest asked);
   template <typename Save>
   StopRequest asked_behind(StopRequest asked, Save&& save);
