@@ -31,8 +31,25 @@ std::string refusal_of(const char* key, const nlohmann::json& value) {
 }
 
 TEST(SavedState, IsReadAsItWasWritten) {
-  const auto text = to_json(some_state());
-  EXPECT_EQ(to_json(parse_saved_state(text)), text);
+  auto saved = some_state();
+  saved.optimizer_steps = 6;
+  saved.choices = {"reset", "one", false};
+  saved.state.best_metric = 0.1;
+  saved.state.best_metric_name = "reward up";
+  saved.state.best_step = 5;
+  saved.state.best_saved_step = 4;
+  saved.state.logged_loss = 1.0 / 3.0;
+  saved.state.logged_weight = 2.5;
+  saved.state.user = "{\"round\": 2}";
+  for (const auto& state : {some_state(), saved}) {
+    const auto text = to_json(state);
+    EXPECT_EQ(to_json(parse_saved_state(text)), text);
+  }
+  // Each under a name of its own.
+  const auto read = parse_saved_state(to_json(saved));
+  EXPECT_EQ(read.state.best_saved_step, 4);
+  EXPECT_EQ(read.state.logged_loss, 1.0 / 3.0);
+  EXPECT_EQ(read.choices.updates_per_step, "one");
 }
 
 TEST(SavedState, OfNumbersThatNoRunHasIsRefused) {
