@@ -21,6 +21,7 @@ namespace {
 constexpr std::string_view kFolder = "epochs";
 constexpr std::string_view kSuffix = ".json";
 constexpr std::int64_t kMaxBytes = 4096;
+constexpr std::size_t kRunDigits = 16;  ///< make_nonce()'s
 
 std::string name_of(std::int64_t number) {
   char text[40];
@@ -44,7 +45,18 @@ std::string to_json(const Epoch& epoch) {
   return json.dump() + '\n';
 }
 
+std::string run_in(const nlohmann::json& json) {
+  auto run = json.value("run", "");
+  if (!is_run_name(run)) throw InputError{"run is no run's name"};
+  return run;
+}
+
 }  // namespace
+
+bool is_run_name(std::string_view run) {
+  return run.empty() || (run.size() == kRunDigits &&
+                         run.find_first_not_of("0123456789abcdef") == std::string_view::npos);
+}
 
 std::vector<std::int64_t> epoch_numbers(FileOps& files, const std::filesystem::path& run_directory) {
   const auto folder = run_directory / kFolder;
@@ -63,16 +75,19 @@ std::vector<std::int64_t> epoch_numbers(FileOps& files, const std::filesystem::p
 
 std::optional<Epoch> read_epoch(FileOps& files, const std::filesystem::path& run_directory,
                                 std::int64_t number) {
-  const auto text = read_text_file(files, run_directory / kFolder / name_of(number), kMaxBytes);
   try {
-    const auto json = nlohmann::json::parse(text);
-    Epoch epoch{number, json.value("run", ""), std::nullopt};
+    const auto json = nlohmann::json::parse(
+        read_text_file(files, run_directory / kFolder / name_of(number), kMaxBytes));
+    Epoch epoch{number, run_in(json), std::nullopt};
     const auto& parent = json.at("parent");
     if (parent.is_null()) return epoch;
     epoch.parent = Origin{.epoch = hone::detail::integer_at(parent, "epoch"),
                           .step = hone::detail::integer_at(parent, "step"),
-                          .run = parent.value("run", "")};
+                          .run = run_in(parent)};
     return epoch;
+  } catch (const CheckpointError& error) {  // more than an epoch ever has is none of hone's
+    if (error.exit_code() != ExitCode::InvalidData) throw;
+    return std::nullopt;
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;
   } catch (const InputError&) {

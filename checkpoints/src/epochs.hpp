@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hone/checkpoints/file_ops.hpp"
@@ -20,6 +21,9 @@ struct Epoch {
   std::string run;               ///< as its checkpoints have it
   std::optional<Origin> parent;  ///< none: it began with nothing
 };
+
+/// Whether somebody's `run` is one that hone gives, or none.
+bool is_run_name(std::string_view run);
 
 /// Begins the next one, durably: of the parent's run, or of a new one. Throws: CheckpointError.
 Epoch begin_epoch(FileOps& files, const std::filesystem::path& run_directory,

@@ -161,7 +161,8 @@ void Hdf5CheckpointStore::launch(const CheckpointContent& content, Source source
   plan.folder = broadcast_string(communicator_, plan.folder.string());
   agreed(communicator_, [&] {
     plan.share = detail::share_of(content.tensors, rank, plan.num_ranks);
-    if (source == Source::Copies) plan.share = snapshot_->copy(plan.share);
+    const bool on_device = std::ranges::any_of(plan.share, [](const auto& tensor) { return bool{tensor.fetch}; });
+    if (source == Source::Copies || on_device) plan.share = snapshot_->copy(plan.share);
     in_flight_ = std::make_unique<detail::SaveInFlight>(
         files_, std::move(plan), [this](const detail::SavePlan& sealed, const detail::Manifest& manifest) {
           publish(sealed, manifest);
@@ -385,12 +386,16 @@ void Hdf5CheckpointStore::collect_others_of_run_directory() {
   }
 }
 
-/// What a later version of hone has written stays.
+/// What a later version of hone has written stays; so does what this owner has, as where it could not be
+/// said to be durable.
 void Hdf5CheckpointStore::set_left_ones_aside(const std::filesystem::path& written) {
   bool any = false;
   for (const auto& path : std::exchange(left_, {})) {
     try {
-      if (path == written || detail::is_of_later_version(files_, path)) continue;
+      if (path == written || detail::is_own(files_, path, *epoch_) ||
+          detail::is_of_later_version(files_, path)) {
+        continue;
+      }
       const auto step = detail::step_of(path.filename().string());
       const auto aside = detail::set_aside(files_, {step.value(), path});
       refused_.erase(path);

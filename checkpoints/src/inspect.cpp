@@ -1,5 +1,7 @@
 #include "hone/checkpoints/inspect.hpp"
 
+#include <utility>
+
 #include "hone/checkpoints/file_ops.hpp"
 #include "hone/core/error.hpp"
 #include "lineage.hpp"
@@ -10,37 +12,41 @@
 namespace hone::checkpoints {
 namespace {
 
-void describe(const detail::Manifest& manifest, CheckpointSummary& summary) {
+void describe(detail::Manifest&& manifest, CheckpointSummary& summary) {
   summary.step = manifest.step;
   summary.world_size = manifest.world_size;
-  summary.hone_version = manifest.hone_version;
-  summary.state_json = manifest.state_json;
-  for (const auto& tensor : manifest.tensors) {
-    summary.tensors.push_back(
-        {tensor.name, tensor.dtype, tensor.shape, tensor.bytes, tensor.file, tensor.first});
+  summary.hone_version = std::move(manifest.hone_version);
+  summary.state_json = std::move(manifest.state_json);
+  summary.tensors.reserve(manifest.tensors.size());
+  for (auto& tensor : manifest.tensors) {
     summary.tensor_bytes += tensor.bytes;
+    summary.tensors.push_back({std::move(tensor.name), tensor.dtype, std::move(tensor.shape),
+                               tensor.bytes, std::move(tensor.file), tensor.first});
   }
 }
 
-CheckpointSummary summarize(const std::filesystem::path& checkpoint, bool reads_all) {
+/// Each looks at what those before it look at, too.
+enum class Depth { Lengths, Digests, Structure };
+
+CheckpointSummary summarize(const std::filesystem::path& checkpoint, Depth depth) {
   FileOps& files = real_file_ops();
   detail::require_folder(files, checkpoint);
   CheckpointSummary summary;
   summary.path = checkpoint;
+  std::optional<detail::Manifest> manifest;
   try {
-    const auto manifest = detail::read_manifest(files, checkpoint);
-    describe(manifest, summary);
-    summary.problem = detail::plausibility_problem(files, checkpoint, manifest);
-    if (!summary.problem && reads_all) {
-      summary.problem = detail::digest_problem(files, checkpoint, detail::regions_of(manifest));
-      if (!summary.problem) {
-        summary.structure_as_laid_out =
-            detail::is_structure_as_laid_out(files, checkpoint, manifest);
-      }
+    manifest = detail::read_manifest(files, checkpoint);
+    summary.problem = detail::plausibility_problem(files, checkpoint, *manifest);
+    if (!summary.problem && depth >= Depth::Digests) {
+      summary.problem = detail::digest_problem(files, checkpoint, detail::regions_of(*manifest));
+    }
+    if (!summary.problem && depth >= Depth::Structure) {
+      summary.structure_as_laid_out = detail::is_structure_as_laid_out(files, checkpoint, *manifest);
     }
   } catch (const CheckpointError& error) {
     summary.problem = error.what();
   }
+  if (manifest) describe(*std::move(manifest), summary);
   return summary;
 }
 
@@ -49,11 +55,15 @@ CheckpointSummary summarize(const std::filesystem::path& checkpoint, bool reads_
 bool TensorSummary::is_piece() const { return bytes != detail::bytes_of(shape, dtype); }
 
 CheckpointSummary summarize_checkpoint(const std::filesystem::path& checkpoint) {
-  return summarize(checkpoint, /*reads_all=*/false);
+  return summarize(checkpoint, Depth::Lengths);
+}
+
+CheckpointSummary verify_checkpoint(const std::filesystem::path& checkpoint) {
+  return summarize(checkpoint, Depth::Digests);
 }
 
 CheckpointSummary inspect_checkpoint(const std::filesystem::path& checkpoint) {
-  return summarize(checkpoint, /*reads_all=*/true);
+  return summarize(checkpoint, Depth::Structure);
 }
 
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& run_directory) {
@@ -62,6 +72,10 @@ std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path&
     paths.push_back(std::move(found.path));
   }
   return paths;
+}
+
+std::optional<std::int64_t> newest_step(const std::filesystem::path& run_directory) {
+  return detail::newest_step(real_file_ops(), run_directory);
 }
 
 std::map<std::filesystem::path, std::string> passed_over_checkpoints(

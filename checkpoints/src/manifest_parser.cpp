@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "digest.hpp"
+#include "epochs.hpp"
 #include "hdf5_layout.hpp"
 #include "hone/core/data/detail/json_line.hpp"
 #include "hone/core/error.hpp"
@@ -18,6 +19,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kMaxWorldSize = 99'999;  // five digits in a file name
+constexpr std::size_t kMaxDimensions = 32;  // HDF5's
 /// Of what is no tensor, and of each tensor alone. A rank's file has three values.
 constexpr hone::LineLimits kLimits{.max_depth = 8, .max_values = 500'000, .max_members = 500'000};
 
@@ -71,6 +73,7 @@ TensorEntry parse_tensor(const Json& json, std::int64_t version) {
   entry.dtype = known_dtype(json.at("dtype").get<std::string>());
   for (const auto& size : json.at("shape")) {
     if (!size.is_number_integer()) refuse("shape of " + entry.name + " is not integers");
+    if (entry.shape.size() == kMaxDimensions) refuse(entry.name + " has too many dimensions");
     entry.shape.push_back(size.get<std::int64_t>());
   }
   entry.file = json.at("file").get<std::string>();
@@ -194,6 +197,7 @@ Manifest parse_fields(const Json& json, std::vector<TensorEntry> tensors) {
   manifest.hone_version = json.at("hone_version").get<std::string>();
   manifest.step = integer(json, "step");
   manifest.run = json.value("run", "");
+  if (!is_run_name(manifest.run)) refuse("run is no run's name");
   if (json.contains("epoch")) manifest.epoch = integer(json, "epoch");
   if (manifest.epoch > kMaxEpoch) refuse("epoch is out of range");
   if (json.contains("parent") && !json.at("parent").is_null()) {

@@ -63,7 +63,7 @@ RepairReport repair_run_directory(const std::filesystem::path& run_directory) {
         done.push_back(name(found.path) + " is of a later version of hone, and stays");
         continue;
       }
-      const auto problem = inspect_checkpoint(found.path).problem;
+      const auto problem = verify_checkpoint(found.path).problem;
       report.any_whole = report.any_whole || (!problem && !passed_over.contains(found.path));
       if (problem) bad.push_back({found, *problem});
     }

@@ -132,6 +132,14 @@ std::vector<FoundCheckpoint> find_checkpoints(FileOps& files,
   return found;
 }
 
+std::optional<std::int64_t> newest_step(FileOps& files, const std::filesystem::path& run_directory) {
+  std::optional<std::int64_t> newest;
+  for (const auto& name : folder_names(files, run_directory)) {
+    newest = std::max(newest, step_of(name.starts_with(kReplacedPrefix) ? published_name(name) : name));
+  }
+  return newest;
+}
+
 void restore_replaced(FileOps& files, const std::filesystem::path& run_directory) {
   const auto names = folder_names(files, run_directory);
   std::set<std::string> restored;

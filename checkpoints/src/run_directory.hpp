@@ -64,6 +64,9 @@ enum class Former { IsDeleted, IsSetAside };
 std::filesystem::path make_temporary(FileOps& files, const std::filesystem::path& run_directory,
                                      std::int64_t step, const std::string& nonce);
 
+/// Of the newest checkpoint, valid or not, or of what restore_replaced() would put back.
+std::optional<std::int64_t> newest_step(FileOps& files, const std::filesystem::path& run_directory);
+
 /// Renames a complete temporary folder to checkpoint-<step> and makes that durable. One that is
 /// there already is renamed first; restore_replaced() undoes that where the second rename fails, and
 /// remove_leftovers() does with it what `former` says.

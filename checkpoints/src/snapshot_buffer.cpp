@@ -65,8 +65,13 @@ std::vector<TensorBytes> SnapshotBuffer::copy(std::span<const TensorBytes> tenso
   std::vector<Piece> pieces;
   std::size_t at = 0;
   for (auto& tensor : copies) {
-    append_pieces(pieces, data_ + at, tensor.bytes);
-    tensor.bytes = {data_ + at, tensor.bytes.size()};
+    const std::span room{data_ + at, tensor.bytes.size()};
+    if (const auto fetch = std::exchange(tensor.fetch, {})) {
+      fetch(room);
+    } else {
+      append_pieces(pieces, room.data(), tensor.bytes);
+    }
+    tensor.bytes = room;
     at += padded(tensor.bytes.size());
   }
   // Training waits, and one core does not fill the memory's bandwidth.

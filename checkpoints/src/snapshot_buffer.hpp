@@ -20,7 +20,8 @@ class SnapshotBuffer {
 
   /// Makes room for such tensors, all of its pages present. Throws: std::bad_alloc.
   void reserve(std::span<const TensorBytes> tensors);
-  /// The same tensors with bytes in here, until the next copy. Throws: std::bad_alloc.
+  /// The same tensors with bytes in here, until the next copy. Throws: std::bad_alloc, and what a
+  /// tensor's fetch throws.
   std::vector<TensorBytes> copy(std::span<const TensorBytes> tensors);
 
  private:

@@ -34,8 +34,10 @@ std::unordered_map<std::string, Expected> expected_files(const Manifest& manifes
   return files;
 }
 
-/// In one file. Each piece is in a group of its own, and a rank has some thousand pieces. More are
-/// somebody's who wants a reader to be busy.
+/// In one file: HDF5 needs a kilobyte and more for each to lay it out.
+constexpr std::ptrdiff_t kMostDataSets = 32'768;
+/// Each piece is in a group of its own, and a rank has some thousand pieces. More are somebody's who
+/// wants a reader to be busy.
 constexpr std::int64_t kMostGroups = 32'768;
 
 /// Folders of the data sets' names. In their order each adds those that it does not share with the
@@ -84,9 +86,11 @@ bool is_as_laid_out(FileOps& files, const std::filesystem::path& path, std::int6
 
 }  // namespace
 
-bool is_structure_as_laid_out(FileOps& files, const std::filesystem::path& checkpoint,
-                              const Manifest& manifest) {
+std::optional<bool> is_structure_as_laid_out(FileOps& files, const std::filesystem::path& checkpoint,
+                                             const Manifest& manifest) {
   auto expected = expected_files(manifest);
+  const auto is_too_many = [](const auto& file) { return std::ssize(file.second.data_sets) > kMostDataSets; };
+  if (std::ranges::any_of(expected, is_too_many)) return std::nullopt;
   return std::ranges::all_of(manifest.rank_files, [&](const RankFileEntry& entry) {
     return is_as_laid_out(files, checkpoint / entry.file, entry.bytes, expected[entry.file]);
   });

@@ -137,6 +137,53 @@ TEST_F(BranchTest, WhatTheRunItselfWroteOrBeganFromIsReplaced) {
   EXPECT_THAT(leftovers(), IsEmpty());
 }
 
+/// The sync of the run directory fails once it is to.
+class UnsureFileOps final : public FaultyFileOps {
+ public:
+  explicit UnsureFileOps(fs::path folder) : folder_(std::move(folder)) {}
+  int open(const fs::path& path, int flags) override {
+    const int fd = FaultyFileOps::open(path, flags);
+    if (path == folder_) fd_of_folder_ = fd;
+    return fd;
+  }
+  int rename(const fs::path& from, const fs::path& to) override {
+    is_published_ = is_published_ || to.filename() == "checkpoint-10";
+    return FaultyFileOps::rename(from, to);
+  }
+  int fsync(int fd) override {
+    if (fd == fd_of_folder_ && is_published_.exchange(false)) return -EIO;
+    return FaultyFileOps::fsync(fd);
+  }
+
+ private:
+  fs::path folder_;
+  std::atomic<int> fd_of_folder_ = -1;
+  std::atomic<bool> is_published_ = false;
+};
+
+TEST_F(BranchTest, WhatCouldNotBeSaidToBeDurableStaysTheRunsOwn) {
+  UnsureFileOps files{run_};
+  distributed::LoopbackCommunicator alone;
+  Hdf5CheckpointStore store{alone, logger_, options(), &files};
+  store.go_on_from(checkpoint(2));
+  auto tensors = sample_tensors(11);
+  EXPECT_THROW(store.save(content_of(tensors, 10, 11)), CheckpointError);
+  store.save(content_of(tensors, 12, 11));
+  EXPECT_TRUE(holds(checkpoint(10), 11));
+  EXPECT_THAT(leftovers(), UnorderedElementsAre(StartsWith(".aside-checkpoint-10-"),
+                                                StartsWith(".aside-checkpoint-20-")));
+}
+
+TEST_F(BranchTest, AnEpochThatHoneNeverWroteIsNone) {
+  const std::string long_one = std::string(5000, ' ') + R"({"run": "", "parent": null})";
+  for (const std::string text : {long_one, std::string{R"({"run": "a name of somebody's", "parent": null})"}}) {
+    write_file(run_ / "epochs" / "000009.json", text);
+    EXPECT_EQ(newest(), checkpoint(20));
+  }
+  go_on_from(checkpoint(20), 30);
+  EXPECT_EQ(newest(), checkpoint(30));
+}
+
 TEST_F(BranchTest, NothingMovesForTheNewestOrAnotherRunsOrWhatALaterVersionWrote) {
   go_on_from(checkpoint(20), 21);
   fs::copy(run_, root_ / "other", fs::copy_options::recursive);

@@ -1,4 +1,6 @@
 // What is saved can be loaded, by any number of ranks; and what the callers must not do.
+#include <algorithm>
+#include <atomic>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -77,6 +79,36 @@ TEST_F(RoundTripTest, TensorsByTheTenThousandAreSavedLookedAtAndLoaded) {
   LoopbackCommunicator alone;
   Hdf5CheckpointStore{alone, logger_, options()}.load_tensors(checkpoint(1), loaded.views());
   EXPECT_EQ(loaded, many);
+}
+
+/// As on GPUs: each rank brings what it writes, and no more.
+TEST_F(RoundTripTest, WhatIsInADevicesMemoryIsFetchedByTheRankThatWritesIt) {
+  for (const bool behind : {false, true}) {
+    std::atomic<int> num_fetched = 0;
+    ThreadWorld{3}.run([&](Communicator& comm) {
+      Hdf5CheckpointStore store{comm, logger_, options()};
+      auto on_device = sample_tensors(5);
+      auto content = content_of(on_device, behind ? 2 : 1, 5);
+      for (auto& tensor : content.tensors) {
+        tensor.fetch = [&, from = tensor.bytes](std::span<std::byte> to) {
+          std::ranges::copy(from, to.begin());
+          ++num_fetched;
+        };
+        tensor.bytes = {static_cast<std::byte*>(nullptr), tensor.bytes.size()};
+      }
+      store.require_room(content.tensors);
+      store.prepare_saves(content.tensors);
+      if (!behind) {
+        store.save(content);
+      } else {
+        store.start_save(content);
+        on_device.clear_bytes();
+        store.finish_save();
+      }
+    });
+    EXPECT_TRUE(holds(checkpoint(behind ? 2 : 1), 5));
+    EXPECT_EQ(num_fetched, std::ssize(sample_tensors(5).views()));
+  }
 }
 
 TEST_F(RoundTripTest, EachRankWritesItsOwnFileAndNoByteTwice) {

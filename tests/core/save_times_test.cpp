@@ -152,6 +152,19 @@ TEST_F(SaveTimes, ARunThatEndsTriesAgain) {
   }
 }
 
+TEST_F(SaveTimes, ASaveAtTheEndIsTriedTwice) {
+  distributed::LoopbackCommunicator comm;
+  Saves saves{{.to_fail = 1}};
+  TrainerHarness harness{model_.folder(), comm, {}, {.checkpoints = &saves}};
+  harness->save_at_end();
+  EXPECT_THAT(saves.steps(), ElementsAre(0));
+  saves.fail(2);
+  EXPECT_THROW(harness->save_at_end(), CheckpointError);
+  Saves none{{.to_fail = 1, .code = ExitCode::Environment}};  // another job has taken over
+  TrainerHarness other{model_.folder(), comm, {}, {.checkpoints = &none}};
+  EXPECT_THROW(other->save_at_end(), CheckpointError);
+}
+
 TEST_F(SaveTimes, TheStoreIsToldWhichIsTheBest) {
   distributed::LoopbackCommunicator comm;
   Saves saves{{}};

@@ -269,6 +269,14 @@ TEST_F(RunDirectoryTest, TheNewestCheckpointIsNamed) {
   EXPECT_THAT(refusal().first, HasSubstr("checkpoint-500"));
 }
 
+TEST_F(RunDirectoryTest, WhatIsOnlyNamedLikeACheckpointIsNone) {
+  dir_.write("runs/a/checkpoint-9", "a file");
+  fs::create_directories(run_ / "checkpoint-0009");
+  EXPECT_EQ(refusal().first, "opened");
+  dir_.write("runs/a/config.json", "{}");
+  EXPECT_THAT(refusal("auto").first, HasSubstr("holds a model (config.json) but no checkpoint to go on from"));
+}
+
 TEST_F(RunDirectoryTest, ARunThatNeverBeganAndForeignFilesAreInNobodysWay) {
   with_directory(1, "false",
                  [](Communicator&, RunDirectory& directory) { directory.write_config("a: 1\n"); });

@@ -134,6 +134,12 @@ class Checkpoints(LoopTest):
             (self.folder / "older/model.safetensors").read_bytes(), (self.output / "model.safetensors").read_bytes()
         )
 
+    def test_export_into_a_checkpoint_is_refused(self) -> None:
+        for into in (self.newest, self.newest / "deep/er"):
+            ended = self.hone("export", self.newest, "--output_dir", into, "--overwrite_output_dir", code=64)
+            self.assert_one_error(ended, "is or lies in a checkpoint", "another --output_dir")
+        self.hone("checkpoint", "verify", self.output)
+
     def test_export_in_another_type_and_in_several_files(self) -> None:
         self.hone("export", self.newest, "--output_dir", "half", "--dtype", "bfloat16", "--max_shard_size", 2e-5)
         self.assertEqual(json.loads((self.folder / "half/config.json").read_text())["torch_dtype"], "bfloat16")

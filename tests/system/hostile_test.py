@@ -259,6 +259,8 @@ class Checkpoint(CheckpointTest):
             "tensors before the version": lambda: sealed(json.dumps(dict(reversed(self.manifest.items())))),
             "more than anybody reads": lambda: sealed('{"format": "' + 26_000_000 * "x" + '"}'),
             "not JSON": lambda: sealed('{"format": nonsense'),
+            "a run's name as long as it likes": lambda: self.changed(run=5_000 * "a"),
+            "more dimensions than HDF5 has": lambda: self.with_tensor(shape=33 * [1]),
         }
         for what, text in cases.items():
             with self.subTest(what):
@@ -287,6 +289,14 @@ class Checkpoint(CheckpointTest):
         self.write_manifest(self.changed(tensors=self.manifest["tensors"] + deep))
         said = self.refuse("a million groups", "inspect", self.checkpoint, codes=(0,))
         self.assertIn("HDF5 structure not as this hone lays it out", said)
+        self.restore()
+
+    def test_as_many_tensors_and_dimensions_as_are_read(self) -> None:
+        """All well: they are empty."""
+        empty = {"bytes": 0, "digest": digest_of(b"")}
+        self.write_manifest(self.with_tensors(100_000, shape=24 * [0], **empty))
+        for command in (("checkpoint", "verify", "out"), ("inspect", self.checkpoint, "--json")):
+            self.refuse("a hundred thousand", *command, codes=(0, INVALID_DATA))
         self.restore()
 
     def test_files_that_are_something_else(self) -> None:

@@ -233,6 +233,24 @@ class ChangedSamples(LoopTest):
         self.assert_one_error(ended, "round-0001.jsonl is not as the run wrote it")
 
 
+class ChangedModel(SystemTest):
+    """The weights come from the checkpoint, all else from the model's folder."""
+
+    def test_its_configuration_and_tokenizer(self) -> None:
+        write_lines(self.folder / "rows.jsonl", [{"text": "say: one"}, {"text": "say: two"}])
+        train = ("train", "--model_name_or_path", "tiny", "--train_file", "rows.jsonl", "--output_dir", "out")
+        self.hone(*train, "--max_steps", 1)
+        self.assertNotIn("has changed since", self.hone(*train, *AUTO, "--max_steps", 2, ranks=2).err)
+        config = self.folder / "tiny/config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"rms_norm_eps": 0.5}))
+        tokenizer = self.folder / "tiny/tokenizer_config.json"
+        tokenizer.write_text(tokenizer.read_text() + " ")
+        ended = self.hone(*train, *AUTO, "--max_steps", 3, ranks=2)
+        self.assertRegex(ended.err, r"tiny has changed since checkpoint-2: rms_norm_eps of config.json was 1e-0\d and is 0.5 now")
+        self.assertIn("tokenizer_config.json is another", ended.err)
+        self.assertEqual(ended.err.count("has changed since"), 2)
+
+
 class ChangedOrder(SystemTest):
     """shuffle_dataset may change where a run goes on, and the run says that it ends otherwise."""
 

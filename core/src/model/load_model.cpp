@@ -11,6 +11,7 @@
 #include "hone/core/hf/model_folder.hpp"
 #include "hone/core/hf/safetensors.hpp"
 #include "hone/core/model/language_model.hpp"
+#include "hone/core/printable.hpp"
 #include "model/gpt2.hpp"
 #include "model/llama.hpp"
 #include "model/model_config.hpp"
@@ -22,6 +23,12 @@ namespace {
 using detail::ModelConfig;
 
 constexpr const char* kSupported = "gpt2, llama, t5";
+constexpr const char* kConfigFile = "config.json";
+/// What a Hugging Face folder has beside the weights.
+constexpr const char* kSmallFiles[] = {kConfigFile, "generation_config.json", "tokenizer.json",
+                                       "tokenizer_config.json", "special_tokens_map.json",
+                                       "chat_template.jinja", "vocab.json", "merges.txt",
+                                       "added_tokens.json", "tokenizer.model"};
 
 /// Stored twice where the head is tied but its weight was saved all the same and differs:
 /// transformers 5 then keeps two tensors, and so does hone.
@@ -179,6 +186,26 @@ void fit_config(LanguageModel& model, const std::filesystem::path& config_file,
   write_durably(config_file, config.dump(2) + '\n');
 }
 
+/// Of two config.json, but for what fit_config() sets and what says who wrote it.
+std::vector<std::string> changed_keys(const nlohmann::json& then, const nlohmann::json& now) {
+  static const std::set<std::string> kMayDiffer{"torch_dtype", "dtype", "tie_word_embeddings", "scale_decoder_outputs",
+                                                "_name_or_path", "transformers_version"};
+  std::set<std::string> keys;
+  for (const auto* config : {&then, &now}) {
+    for (const auto& [key, value] : config->items()) keys.insert(key);
+  }
+  const auto text_of = [](const nlohmann::json& config, const std::string& key) {
+    return config.contains(key) ? printable(config.at(key).dump(), 100) : "not set";
+  };
+  std::vector<std::string> changes;
+  for (const auto& key : keys) {
+    const auto before = text_of(then, key), after = text_of(now, key);
+    if (kMayDiffer.contains(key) || before == after) continue;
+    changes.push_back(printable(key) + " of config.json was " + before + " and is " + after + " now");
+  }
+  return changes;
+}
+
 }  // namespace
 
 std::unique_ptr<LanguageModel> load_model(const std::filesystem::path& folder,
@@ -223,20 +250,37 @@ ModelSizes sizes_of(LanguageModel& model, std::int64_t length, bool on_gpu) {
   return sizes;
 }
 
+std::vector<std::string> changed_model_files(const std::filesystem::path& source_folder,
+                                             const std::filesystem::path& copy) {
+  std::vector<std::string> changes;
+  for (const char* name : kSmallFiles) {
+    const auto source = source_folder / name, copied = copy / name;
+    if (!std::filesystem::exists(source) || !std::filesystem::exists(copied)) continue;
+    const auto now = read_text_file(source), then = read_text_file(copied);
+    if (now == then) continue;
+    if (std::string_view{name} != kConfigFile) {
+      changes.push_back(std::string{name} + " is another");
+      continue;
+    }
+    for (auto& change : changed_keys(detail::parse_json_file(then, copied),
+                                     detail::parse_json_file(now, source))) {
+      changes.push_back(std::move(change));
+    }
+  }
+  return changes;
+}
+
 void copy_model_files(LanguageModel& model, const std::filesystem::path& source_folder,
                       const std::filesystem::path& folder, std::optional<at::ScalarType> dtype) {
   namespace fs = std::filesystem;
   fs::create_directories(folder);
-  for (const char* name :
-       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-        "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt",
-        "added_tokens.json", "tokenizer.model"}) {
+  for (const char* name : kSmallFiles) {
     if (!fs::exists(source_folder / name) || fs::equivalent(source_folder, folder)) continue;
     fs::copy_file(source_folder / name, folder / name, fs::copy_options::overwrite_existing);
     // The next save must be able to replace what came from a read-only folder.
     fs::permissions(folder / name, fs::perms::owner_write, fs::perm_options::add);
   }
-  fit_config(model, folder / "config.json",
+  fit_config(model, folder / kConfigFile,
              dtype.value_or(model.parameters().trained(0).scalar_type()));
 }
 

@@ -136,17 +136,11 @@ Trainer::~Trainer() = default;
 void Trainer::prepare_saves(bool behind) {
   if (parts_.checkpoints == nullptr) return;
   settle_save();
-  std::vector<TensorBytes> outlines;
-  run_agreed(parts_.communicator, [&] {
-    HostCopies without_bytes{HostCopies::Of::Outlines};
-    outlines = tensors(without_bytes);
-  });
-  parts_.checkpoints->require_room(outlines);
-  // On other devices than the CPU the tensors would have to be copied to be seen.
-  const bool on_cpu = parts_.model.parameters().options().device().is_cpu();
-  if (!behind || !options_.async_save || !on_cpu) return;
-  HostCopies none;
-  run_agreed(parts_.communicator, [&] { parts_.checkpoints->prepare_saves(tensors(none)); });
+  std::vector<TensorBytes> saved;
+  run_agreed(parts_.communicator, [&] { saved = tensors(); });
+  parts_.checkpoints->require_room(saved);
+  if (!behind || !options_.async_save) return;
+  run_agreed(parts_.communicator, [&] { parts_.checkpoints->prepare_saves(saved); });
 }
 
 void Trainer::prepare_optimizer() {

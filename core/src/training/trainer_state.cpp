@@ -19,6 +19,7 @@ namespace hone {
 namespace {
 
 constexpr int kMostFailedSaves = 3;
+constexpr std::string_view kGoesOn = "Training goes on without it; it ends where 3 saves in a row fail";
 
 /// What `function` throws; null where it returns.
 template <typename Function>
@@ -33,9 +34,9 @@ std::exception_ptr caught(Function&& function) {
 
 }  // namespace
 
-std::vector<TensorBytes> Trainer::tensors(HostCopies& copies) {
-  auto all = model_tensors(parts_.model, copies);
-  auto state = optimizer_tensors(parts_.model, *optimizer_, copies, is_sharded());
+std::vector<TensorBytes> Trainer::tensors(HostCopies* to_load) {
+  auto all = model_tensors(parts_.model, to_load);
+  auto state = optimizer_tensors(parts_.model, *optimizer_, to_load, is_sharded());
   std::ranges::move(state, std::back_inserter(all));
   return all;
 }
@@ -48,6 +49,16 @@ std::filesystem::path Trainer::save() {
   return folder;
 }
 
+std::filesystem::path Trainer::save_at_end() {
+  settle_save();
+  try {
+    return save();
+  } catch (const CheckpointError& error) {
+    do_without(error, "It is tried once more");
+  }
+  return save();
+}
+
 void Trainer::save_behind() {
   settle_save();
   try {
@@ -58,7 +69,7 @@ void Trainer::save_behind() {
     hand_over([&](const CheckpointContent& content) { parts_.checkpoints->start_save(content); });
     saving_ = state_;
   } catch (const CheckpointError& error) {
-    do_without(error);
+    do_without(error, kGoesOn);
   }
 }
 
@@ -71,7 +82,7 @@ void Trainer::settle_save() {
     save_seconds_ += detail::now_seconds() - began;
     tell_of_save(saved, folder);
   } catch (const CheckpointError& error) {
-    do_without(error);
+    do_without(error, kGoesOn);
   }
 }
 
@@ -88,7 +99,6 @@ void Trainer::hand_over(const std::function<void(const CheckpointContent&)>& tak
   saves_obeyed_ = saves_agreed_;
   save_is_due_ = false;
   saved_step_ = -1;
-  HostCopies copies;
   CheckpointContent content{.step = state_.global_step,
                             .tensors = {},
                             .state_json = detail::to_json({state_, optimizer_->num_steps(),
@@ -98,12 +108,7 @@ void Trainer::hand_over(const std::function<void(const CheckpointContent&)>& tak
                             .add_files = {},
                             .best_step = state_.best_metric ? std::optional{state_.best_saved_step}
                                                             : std::nullopt};
-  try {
-    run_agreed(parts_.communicator, [&] { content.tensors = tensors(copies); });
-  } catch (const Error& error) {
-    if (error.exit_code() != ExitCode::OutOfMemory) throw;
-    throw CheckpointError{error.what(), error.exit_code()};
-  }
+  run_agreed(parts_.communicator, [&] { content.tensors = tensors(); });
   if (!parts_.model_folder.empty()) {
     content.add_files = [&](const std::filesystem::path& folder) {
       copy_model_files(parts_.model, parts_.model_folder, folder);
@@ -124,13 +129,12 @@ void Trainer::tell_of_save(const TrainerState& saved, const std::filesystem::pat
 }
 
 /// Throws `error`, where it is not one of the first of the disk's or the memory's. On all ranks alike.
-void Trainer::do_without(const CheckpointError& error) {
+void Trainer::do_without(const CheckpointError& error, std::string_view what_next) {
   const bool may_pass = error.exit_code() == ExitCode::RunHeld || error.exit_code() == ExitCode::Io ||
                         error.exit_code() == ExitCode::OutOfMemory;
   if (!may_pass || ++failed_saves_ >= kMostFailedSaves) throw CheckpointError{error};
   if (parts_.communicator.rank() != 0) return;
-  parts_.log.warning(std::string{error.what()} + " Training goes on without it; it ends where " +
-                     std::to_string(kMostFailedSaves) + " saves in a row fail");
+  parts_.log.warning(std::string{error.what()} + ' ' + std::string{what_next});
 }
 
 /// Whether another save would now take more of the time than it may, or wait for the one before it:
@@ -163,7 +167,19 @@ bool Trainer::resume(const std::optional<std::filesystem::path>& checkpoint) {
     return false;
   }
   parts_.checkpoints->go_on_from(*chosen);
+  warn_of_another_model(*chosen);
   return true;
+}
+
+/// The weights are the checkpoint's, but what is computed with them is this run's model folder's.
+void Trainer::warn_of_another_model(const std::filesystem::path& checkpoint) {
+  run_agreed(parts_.communicator, [&] {
+    if (parts_.communicator.rank() != 0 || parts_.model_folder.empty()) return;
+    for (const auto& change : changed_model_files(parts_.model_folder, checkpoint)) {
+      parts_.log.warning(parts_.model_folder.string() + " has changed since " + checkpoint.filename().string() +
+                         ": " + change + ". The run no longer ends as the undisturbed one would");
+    }
+  });
 }
 
 void Trainer::restore(const std::filesystem::path& checkpoint) {
@@ -200,7 +216,7 @@ void Trainer::restore(const std::filesystem::path& checkpoint) {
   }
   require_not_past_end(state.global_step);
   HostCopies copies;
-  parts_.checkpoints->load_tensors(checkpoint, tensors(copies));
+  parts_.checkpoints->load_tensors(checkpoint, tensors(&copies));
   copies.copy_back();
   parts_.model.parameters().round_masters();
   optimizer_->set_num_steps(optimizer_steps);

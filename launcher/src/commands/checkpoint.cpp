@@ -111,7 +111,7 @@ int run_verify_checkpoint(const CommandContext& context, Arguments arguments) {
                              "Reads checkpoints and compares every digest; exit code 65 where one "
                              "is bad.",
                              kRunOrOne);
-  return options ? show_each(context, *options, checkpoints::inspect_checkpoint, "whole") : 0;
+  return options ? show_each(context, *options, checkpoints::verify_checkpoint, "whole") : 0;
 }
 
 int run_repair(const CommandContext& context, Arguments arguments) {

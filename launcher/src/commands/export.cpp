@@ -42,7 +42,7 @@ std::filesystem::path newest_usable(const std::filesystem::path& run_directory, 
     const auto reason = passed_over.find(checkpoint);
     const auto problem = reason != passed_over.end()
                              ? "passed over: " + reason->second
-                             : checkpoints::inspect_checkpoint(checkpoint).problem;
+                             : checkpoints::verify_checkpoint(checkpoint).problem;
     if (!problem) {
       if (!problems.empty()) {
         screen.print_error("warning: these newer checkpoints are not exported:" + problems + '\n');
@@ -55,11 +55,22 @@ std::filesystem::path newest_usable(const std::filesystem::path& run_directory, 
 }
 
 void require_whole(const std::filesystem::path& checkpoint) {
-  const auto problem = checkpoints::inspect_checkpoint(checkpoint).problem;
+  const auto problem = checkpoints::verify_checkpoint(checkpoint).problem;
   if (problem) throw CheckpointError{checkpoint.string() + " is refused: " + *problem};
 }
 
+/// A checkpoint is never written to: its digests would not fit any more.
+void require_no_checkpoint(const std::filesystem::path& output_dir) {
+  auto folder = std::filesystem::weakly_canonical(std::filesystem::absolute(output_dir));
+  for (; folder.has_relative_path(); folder = folder.parent_path()) {
+    if (!std::filesystem::exists(folder / "manifest.json")) continue;
+    throw ConfigError{printable(output_dir.string(), 1000) + " is or lies in a checkpoint, which nothing may change. "
+                      "Give another --output_dir"};
+  }
+}
+
 void require_free(const ExportOptions& options) {
+  require_no_checkpoint(options.output_dir);
   for (const char* name : {"config.json", "model.safetensors", "model.safetensors.index.json"}) {
     if (options.overwrite_output_dir || !std::filesystem::exists(options.output_dir / name)) continue;
     throw ConfigError{options.output_dir.string() + " holds a model already (" + name +
@@ -88,7 +99,7 @@ int run_export(const CommandContext& context, Arguments arguments) {
   checkpoints::Hdf5CheckpointStore store{alone, log, {.run_directory = folder.parent_path()}};
   const auto model = build_model(folder);
   HostCopies copies;
-  store.load_tensors(folder, model_tensors(*model, copies));
+  store.load_tensors(folder, model_tensors(*model, &copies));
   save_model(*model, folder, options.output_dir,
              {.dtype = options.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat,
               .max_shard_bytes = static_cast<std::int64_t>(options.max_shard_size * 1e9)});

@@ -18,6 +18,8 @@ using checkpoints::CheckpointSummary;
 using checkpoints::TensorSummary;
 using nlohmann::ordered_json;
 
+constexpr auto kReplace = ordered_json::error_handler_t::replace;  // a path may be any bytes
+
 struct InspectOptions {
   std::filesystem::path path;
   bool json = false;
@@ -51,6 +53,8 @@ std::string full_text(const CheckpointSummary& summary) {
                 ? "HDF5 structure as hone lays it out: other programs find the same tensors\n"
                 : "HDF5 structure not as this hone lays it out: hone reads by the manifest, but other "
                   "programs may find other tensors. Trust them only if you trust who wrote it\n";
+  } else if (summary.verified()) {
+    text += "HDF5 structure not compared: a file has too many tensors for that\n";
   }
   if (!summary.state_json.empty()) text += "state " + printable(summary.state_json, 2000) + '\n';
   for (const TensorSummary& tensor : summary.tensors) {
@@ -62,17 +66,19 @@ std::string full_text(const CheckpointSummary& summary) {
   return text;
 }
 
-ordered_json tensors_json(const CheckpointSummary& summary) {
-  ordered_json tensors = ordered_json::array();
+/// A line each: as one JSON value a hundred thousand would need hundreds of megabytes.
+std::string tensors_text(const CheckpointSummary& summary) {
+  std::string text;
   for (const TensorSummary& tensor : summary.tensors) {
-    tensors.push_back({{"name", tensor.name},
-                       {"dtype", name_of(tensor.dtype)},
-                       {"shape", tensor.shape},
-                       {"bytes", tensor.bytes},
-                       {"first", tensor.first},
-                       {"file", tensor.file}});
+    const ordered_json entry{{"name", tensor.name},
+                             {"dtype", name_of(tensor.dtype)},
+                             {"shape", tensor.shape},
+                             {"bytes", tensor.bytes},
+                             {"first", tensor.first},
+                             {"file", tensor.file}};
+    text += (text.empty() ? "\n    " : ",\n    ") + entry.dump();
   }
-  return tensors;
+  return text;
 }
 
 /// null where it is nothing that a trainer wrote.
@@ -84,7 +90,7 @@ ordered_json state_json(const CheckpointSummary& summary) {
   }
 }
 
-ordered_json to_json(const CheckpointSummary& summary) {
+std::string json_text(const CheckpointSummary& summary) {
   ordered_json json{{"path", summary.path.string()},
                     {"step", summary.step},
                     {"verified", summary.verified()},
@@ -93,37 +99,37 @@ ordered_json to_json(const CheckpointSummary& summary) {
                     {"hone_version", summary.hone_version},
                     {"tensor_bytes", summary.tensor_bytes},
                     {"structure_as_laid_out", nullptr},
-                    {"state", state_json(summary)},
-                    {"tensors", tensors_json(summary)}};
+                    {"state", state_json(summary)}};
   if (summary.problem) json["problem"] = *summary.problem;
   if (summary.structure_as_laid_out) json["structure_as_laid_out"] = *summary.structure_as_laid_out;
-  return json;
+  auto text = dumped(json);
+  text.erase(text.rfind("\n}"));
+  return text + ",\n  \"tensors\": [" + tensors_text(summary) + "\n  ]\n}";
 }
 
 int inspect_one(const InspectOptions& options, Screen& screen) {
   const CheckpointSummary summary = checkpoints::inspect_checkpoint(options.path);
-  screen.print(options.json ? dumped(to_json(summary)) : full_text(summary));
+  screen.print(options.json ? json_text(summary) + '\n' : full_text(summary));
   return exit_code_of(summary.verified());
 }
 
 int list_run(const InspectOptions& options, const std::vector<std::filesystem::path>& folders,
              Screen& screen) {
   bool all_whole = true;
-  std::string text;
-  ordered_json list = ordered_json::array();
+  if (options.json) screen.print("{\"checkpoints\": [\n");
   for (const auto& folder : folders) {
+    const char* const end = !options.json ? "" : folder == folders.back() ? "\n" : ",\n";
     if (!options.verify) {
-      text += printable(folder.string(), 1000) + '\n';
-      list.push_back({{"path", folder.string()}});
+      screen.print(options.json ? ordered_json{{"path", folder.string()}}.dump(-1, ' ', false, kReplace) + end
+                                : printable(folder.string(), 1000) + '\n');
       continue;
     }
-    const CheckpointSummary summary = checkpoints::inspect_checkpoint(folder);
+    const CheckpointSummary summary = checkpoints::verify_checkpoint(folder);
     all_whole = all_whole && summary.verified();
-    text += one_line(summary);
-    list.push_back(to_json(summary));
+    screen.print(options.json ? json_text(summary) + end : one_line(summary));
   }
-  if (!options.verify) text += "newest first; --verify reads them and compares digests\n";
-  screen.print(options.json ? dumped({{"checkpoints", list}}) : text);
+  if (options.json) screen.print("]}\n");
+  if (!options.json && !options.verify) screen.print("newest first; --verify reads them and compares digests\n");
   return exit_code_of(all_whole);
 }
 

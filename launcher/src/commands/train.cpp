@@ -289,7 +289,7 @@ class FileTraining final : private TrainerCallback {
   }
 
   int finish() {
-    if (saved_step_ != trainer().state().global_step) trainer().save();
+    if (saved_step_ != trainer().state().global_step) trainer().save_at_end();
     trainer().save_model(options_.output_dir);
     session_.screen().print("done: " + counted(trainer().state().global_step, "update") +
                             ". Model, checkpoints and metrics.jsonl are in " +

@@ -206,7 +206,7 @@ void IterativeLoop::end_round(RoundFigures& figures) {
   const bool is_by_clock = options_.save_strategy == "time";
   if (options_.save_strategy == "no" || (is_by_clock && !is_last)) return;
   if (is_last) {
-    trainer().save();
+    trainer().save_at_end();
   } else if (!trainer().saves_wait()) {
     trainer().save_behind();
   }

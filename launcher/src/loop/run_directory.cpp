@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "hone/checkpoints/inspect.hpp"
 #include "hone/core/files/published_file.hpp"
 #include "hone/core/error.hpp"
 #include "hone/core/printable.hpp"
@@ -36,29 +37,6 @@ void create(const fs::path& path) {
   throw file_error(path, "creating the folder", error.value());
 }
 
-/// -1 for a name that is neither "checkpoint-<number>" nor that of one which was being replaced when
-/// its process died: resuming puts such a one back.
-std::int64_t checkpoint_step(const std::string& name) {
-  constexpr std::string_view kPrefix = "checkpoint-", kReplaced = ".replaced-";
-  constexpr std::size_t kMostDigits = 18;
-  if (name.starts_with(kReplaced)) {
-    return checkpoint_step(name.substr(kReplaced.size(), name.rfind('-') - kReplaced.size()));
-  }
-  const std::string digits = name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : "";
-  const bool is_number = !digits.empty() && digits.size() <= kMostDigits &&
-                         digits.find_first_not_of("0123456789") == std::string::npos;
-  return is_number ? std::stoll(digits) : -1;
-}
-
-/// Its step; -1 where the folder holds none.
-std::int64_t newest_checkpoint(const fs::path& path) {
-  std::int64_t newest = -1;
-  for (const auto& entry : fs::directory_iterator{path}) {
-    newest = std::max(newest, checkpoint_step(entry.path().filename().string()));
-  }
-  return newest;
-}
-
 std::string checkpoint_name(std::int64_t step) { return "checkpoint-" + std::to_string(step); }
 
 bool has_content(const fs::path& path) {
@@ -80,7 +58,7 @@ std::optional<std::string> model_in(const fs::path& path) {
 
 /// What in the folder a new run would mix with or overwrite.
 std::optional<std::string> content_of(const fs::path& path) {
-  if (const auto step = newest_checkpoint(path); step >= 0) return checkpoint_name(step);
+  if (const auto step = checkpoints::newest_step(path)) return checkpoint_name(*step);
   const auto records = first_with_content(path, {"samples", RunDirectory::kMetricsFile});
   return records ? records : model_in(path);
 }
@@ -94,17 +72,18 @@ void require_unused(const fs::path& path) {
 
 void require_something_to_go_on_from(const fs::path& path) {
   const auto model = model_in(path);
-  if (!model || newest_checkpoint(path) >= 0) return;
+  if (!model || checkpoints::newest_step(path)) return;
   throw ConfigError(printable(path.string()) + " holds a model (" + *model +
                     ") but no checkpoint to go on from: starting would write over it. New run: "
                     "another --output_dir, or move that model away");
 }
 
-void require_newest(const fs::path& path, std::int64_t step) {
-  const auto newest = newest_checkpoint(path);
-  if (newest <= step) return;
-  throw ConfigError(printable(path.string()) + " holds " + checkpoint_name(newest) +
-                    ", which is newer than " + checkpoint_name(step) +
+/// `checkpoint`: a folder in `path`.
+void require_newest(const fs::path& path, const std::string& checkpoint) {
+  const auto newest = checkpoints::newest_step(path);
+  if (!newest || checkpoint_name(*newest) == checkpoint) return;
+  throw ConfigError(printable(path.string()) + " holds " + checkpoint_name(*newest) +
+                    ", which is newer than " + printable(checkpoint) +
                     " and would be mixed with the new branch of the run. Continue: "
                     "--resume_from_checkpoint auto. Branch off: the same with another --output_dir, or "
                     "move the newer checkpoints away");
@@ -129,7 +108,7 @@ void require_usable(const fs::path& path, const std::string& resume_from_checkpo
                               ". Give auto, true, false, or a run's checkpoint-N");
     }
     if (checkpoint->parent_path() != fs::weakly_canonical(path)) return require_unused(path);
-    return require_newest(path, checkpoint_step(checkpoint->filename().string()));
+    return require_newest(path, checkpoint->filename().string());
   }
   if (resume_from_checkpoint == "false") return require_unused(path);
   require_something_to_go_on_from(path);

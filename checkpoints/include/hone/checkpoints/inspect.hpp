@@ -31,8 +31,8 @@ struct CheckpointSummary {
   std::vector<TensorSummary> tensors;
   std::int64_t tensor_bytes = 0;
   std::string state_json;
-  /// Where all else was read and is well: whether the HDF5 files are structured as hone lays these
-  /// tensors out. If not, other HDF5 programs may find other tensors in them, or be harmed; hone does
+  /// By inspect_checkpoint(), where all else is well and no file holds more data sets than hone cares to
+  /// lay out: whether the HDF5 files are structured as hone lays these tensors out. If not, other HDF5 programs may find other tensors in them, or be harmed; hone does
   /// not care, since it reads by the manifest. Another version of HDF5 may write them otherwise, too.
   std::optional<bool> structure_as_laid_out;
   /// Why the checkpoint is not usable; none where every byte was read and its digest matches. Where
@@ -45,15 +45,22 @@ struct CheckpointSummary {
 /// Reads the manifest and every file of one checkpoint; works without other ranks and changes
 /// nothing.
 /// Throws: CheckpointError (MissingInput) where there is no such folder.
+CheckpointSummary verify_checkpoint(const std::filesystem::path& checkpoint);
+
+/// And compares the structure of its HDF5 files.
 CheckpointSummary inspect_checkpoint(const std::filesystem::path& checkpoint);
 
-/// The same by the manifest and the lengths of the files alone: `problem` is none where these fit.
+/// verify_checkpoint() by the manifest and the lengths of the files alone: `problem` is none where these fit.
 CheckpointSummary summarize_checkpoint(const std::filesystem::path& checkpoint);
 
 /// The folders named checkpoint-<step> in a run directory, valid or not, newest first; empty where
 /// the run directory does not exist.
 /// Throws: CheckpointError (Io) where it cannot be listed.
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& run_directory);
+
+/// Of the newest of them, or of what an interrupted save has left renamed, which a start puts back.
+/// Throws: as list_checkpoints().
+std::optional<std::int64_t> newest_step(const std::filesystem::path& run_directory);
 
 /// Why a start in the run directory would go on from none of these, whole or not: an owner that was
 /// replaced published them too late, the run has left their branch, or they are of another run.

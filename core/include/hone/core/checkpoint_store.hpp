@@ -23,6 +23,8 @@ struct TensorBytes {
   std::span<std::byte> bytes;
   std::int64_t first = 0;  ///< element of the tensor that `bytes` begin with
   bool is_dealt = false;   ///< this rank alone has them: others have other parts, or none
+  /// To save what is in a device's memory: `bytes` has no address then, and this brings them.
+  std::function<void(std::span<std::byte> to)> fetch{};
 
   std::int64_t num_elements() const;  ///< of the whole tensor
   /// Whether these are not all of the tensor's bytes.
@@ -57,8 +59,7 @@ class CheckpointStore {
   /// the folder, which survives a power cut from then on.
   virtual std::filesystem::path save(const CheckpointContent& content) = 0;
 
-  /// That a checkpoint has room for all that the ranks have, of which the bytes may be null here: a
-  /// run is told before it trains. Throws: CheckpointError, Usage, with what to do.
+  /// That a checkpoint has room for all that the ranks have: a run is told before it trains. Throws: CheckpointError, Usage, with what to do.
   virtual void require_room(std::span<const TensorBytes> tensors);
   /// Room for the copies of start_save(), so that the first one has no pages to make.
   virtual void prepare_saves(std::span<const TensorBytes> tensors);

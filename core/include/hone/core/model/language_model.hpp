@@ -136,4 +136,9 @@ void copy_model_files(LanguageModel& model, const std::filesystem::path& source_
                       const std::filesystem::path& folder,
                       std::optional<at::ScalarType> dtype = {});
 
+/// What copy_model_files() would copy of `source_folder` that is not as it was when `copy` was made, in
+/// words; empty where all is.
+std::vector<std::string> changed_model_files(const std::filesystem::path& source_folder,
+                                             const std::filesystem::path& copy);
+
 }  // namespace hone

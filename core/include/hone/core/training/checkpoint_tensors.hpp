@@ -12,30 +12,26 @@ namespace hone {
 class LanguageModel;
 class Optimizer;
 
-/// Host memory for tensors of a device while they are saved or loaded. On a CPU there is none: the
-/// bytes of a checkpoint's tensors are the live ones.
+/// Host memory into which tensors of a device are loaded. On a CPU there is none: a checkpoint's
+/// tensors are loaded into the live ones.
 class HostCopies {
  public:
-  enum class Of { Tensors, Outlines };
-  /// Outlines: copies without memory, to know what a checkpoint will have.
-  explicit HostCopies(Of what = Of::Tensors) : what_(what) {}
-
-  /// `tensor` itself, or a copy of it that lives as long as this.
+  /// `tensor` itself, or memory for it that lives as long as this.
   at::Tensor of(const at::Tensor& tensor);
-  /// After loading: what was loaded into the copies goes to the device.
+  /// After loading: what was loaded here goes to the device.
   void copy_back();
 
  private:
-  Of what_;
   std::vector<std::pair<at::Tensor, at::Tensor>> pairs_;  ///< of the device, of the host
 };
 
-/// The model's parameters as checkpoints name them: "model/<parameter>".
-std::vector<TensorBytes> model_tensors(LanguageModel& model, HostCopies& copies);
+/// The model's parameters as checkpoints name them: "model/<parameter>". `to_load`: where a device's
+/// are loaded to; null: to save them, for which a device's have TensorBytes::fetch.
+std::vector<TensorBytes> model_tensors(LanguageModel& model, HostCopies* to_load);
 
 /// The optimizer's state: "<state>/<parameter>", "exp_avg/model.norm.weight" say. `is_dealt`: every
 /// rank's optimizer updates, and has the state of, another part of the parameters.
 std::vector<TensorBytes> optimizer_tensors(LanguageModel& model, Optimizer& optimizer,
-                                           HostCopies& copies, bool is_dealt = false);
+                                           HostCopies* to_load, bool is_dealt);
 
 }  // namespace hone

@@ -117,6 +117,8 @@ class Trainer {
   /// Writes checkpoint-<step>. Returns its folder. Throws: DivergedError for weights that are not
   /// finite.
   std::filesystem::path save();
+  /// save() for a run that ends: where the disk fails, or the memory, there is a warning and one more try.
+  std::filesystem::path save_at_end();
   /// save() for a run that goes on and can do without: copies the state and returns, while a thread
   /// writes (async_save; else it waits). on_save() comes with a later update, or settle_save(). Where
   /// the disk fails, or the memory, there is a warning, and what was there stays; the third time in a row it throws.
@@ -229,7 +231,8 @@ class Trainer {
   StopRequest asked_behind(StopRequest asked, Save&& save);
   void hand_over(const std::function<void(const CheckpointContent&)>& take);
   void tell_of_save(const TrainerState& saved, const std::filesystem::path& folder);
-  void do_without(const CheckpointError& error);
+  void warn_of_another_model(const std::filesystem::path& checkpoint);
+  void do_without(const CheckpointError& error, std::string_view what_next);
   bool saves_should_wait() const;
   bool save_time_is_up() const;
   std::vector<std::int64_t> replica_digests_if_due(const Update& update);
@@ -245,7 +248,7 @@ class Trainer {
     if (parts_.activity != nullptr) parts_.activity->enter(phase);
   }
   std::int64_t samples_per_update(std::int64_t num_samples) const;
-  std::vector<TensorBytes> tensors(HostCopies& copies);
+  std::vector<TensorBytes> tensors(HostCopies* to_load = nullptr);
   void restore(const std::filesystem::path& checkpoint);
 
   TrainerParts parts_;
