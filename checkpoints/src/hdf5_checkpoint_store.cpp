@@ -386,13 +386,13 @@ void Hdf5CheckpointStore::collect_others_of_run_directory() {
   }
 }
 
-/// What a later version of hone has written stays; so does what this owner has, as where it could not be
-/// said to be durable.
+/// What a later version of hone has written stays; so does what this owner wrote, where it could not be said to
+/// be durable.
 void Hdf5CheckpointStore::set_left_ones_aside(const std::filesystem::path& written) {
   bool any = false;
   for (const auto& path : std::exchange(left_, {})) {
     try {
-      if (path == written || detail::is_own(files_, path, *epoch_) ||
+      if (path == written || detail::is_written_in(files_, path, *epoch_) ||
           detail::is_of_later_version(files_, path)) {
         continue;
       }

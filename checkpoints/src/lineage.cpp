@@ -25,6 +25,10 @@ std::optional<Origin> origin_of(FileOps& files, const std::filesystem::path& che
   }
 }
 
+bool is_of(const Origin& checkpoint, const Epoch& epoch) {
+  return checkpoint.epoch == epoch.number && checkpoint.run == epoch.run;
+}
+
 /// Both may be from before runs had names.
 bool may_be_one_run(const std::string& left, const std::string& right) {
   return left.empty() || right.empty() || left == right;
@@ -116,7 +120,12 @@ class Lineage {
 bool is_own(FileOps& files, const std::filesystem::path& checkpoint, const Epoch& epoch) {
   const auto origin = origin_of(files, checkpoint);
   if (!origin) return false;
-  return origin == epoch.parent || (origin->epoch == epoch.number && origin->run == epoch.run);
+  return origin == epoch.parent || is_of(*origin, epoch);
+}
+
+bool is_written_in(FileOps& files, const std::filesystem::path& checkpoint, const Epoch& epoch) {
+  const auto origin = origin_of(files, checkpoint);
+  return origin && is_of(*origin, epoch);
 }
 
 std::vector<TracedCheckpoint> trace_checkpoints(FileOps& files,

@@ -27,8 +27,10 @@ struct TracedCheckpoint {
 std::vector<TracedCheckpoint> trace_checkpoints(FileOps& files,
                                                 const std::filesystem::path& run_directory);
 
-/// Whether the owner that `epoch` is of wrote a checkpoint, or began from it: what it saves of that
-/// step is the same again.
+/// Whether the owner that `epoch` is of wrote a checkpoint.
+bool is_written_in(FileOps& files, const std::filesystem::path& checkpoint, const Epoch& epoch);
+
+/// Or began from it: what it saves of that step is the same again.
 bool is_own(FileOps& files, const std::filesystem::path& checkpoint, const Epoch& epoch);
 
 }  // namespace hone::checkpoints::detail

@@ -17,6 +17,7 @@ inline constexpr int kFormatVersion = 3;
 /// What a hostile one may make a reader hold is bounded by these.
 inline constexpr std::int64_t kMaxManifestBytes = std::int64_t{24} << 20;
 inline constexpr std::size_t kMaxTensors = 100'000;  ///< and pieces of tensors
+inline constexpr std::size_t kMaxDimensions = 32;      ///< of a tensor: HDF5's
 inline constexpr std::int64_t kMaxEpoch = 1'000'000'000;  ///< more than any run begins
 inline constexpr std::size_t kMaxStateBytes = std::size_t{6} << 20;
 

@@ -19,7 +19,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kMaxWorldSize = 99'999;  // five digits in a file name
-constexpr std::size_t kMaxDimensions = 32;  // HDF5's
 /// Of what is no tensor, and of each tensor alone. A rank's file has three values.
 constexpr hone::LineLimits kLimits{.max_depth = 8, .max_values = 500'000, .max_members = 500'000};
 

@@ -20,18 +20,24 @@ constexpr std::string_view kTrashPrefix = ".trash-";
 constexpr std::string_view kAsidePrefix = ".aside-checkpoint-";
 constexpr std::string_view kToSetAside = ".aside";  ///< ends names of what was replaced and is to stay
 
-/// The names of the folders in the run directory; none where it does not exist.
-std::vector<std::string> folder_names(FileOps& files, const std::filesystem::path& run_directory) {
+enum class Of { Folders, Everything };
+
+/// The names of what is in the run directory; none where it does not exist.
+std::vector<std::string> names_in(FileOps& files, const std::filesystem::path& run_directory, Of what) {
   std::vector<DirectoryEntry> entries;
   const int result = files.list(run_directory, entries);
   if (result == -ENOENT) return {};
   if (result < 0) throw file_error("list", run_directory, -result);
   std::vector<std::string> names;
   for (const auto& entry : entries) {
-    if (entry.kind == EntryKind::Directory) names.push_back(entry.name);
+    if (what == Of::Everything || entry.kind == EntryKind::Directory) names.push_back(entry.name);
   }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+std::vector<std::string> folder_names(FileOps& files, const std::filesystem::path& run_directory) {
+  return names_in(files, run_directory, Of::Folders);
 }
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
@@ -163,13 +169,13 @@ void remove_leftovers(FileOps& files, const std::filesystem::path& run_directory
   try {
     restore_replaced(files, run_directory);
     std::vector<std::filesystem::path> replaced;
-    bool any_stays = false;
     for (const auto& name : folder_names(files, run_directory)) {
-      if (!name.starts_with(kReplacedPrefix)) continue;
-      if (!is_to_be_set_aside(name)) {
-        replaced.push_back(run_directory / name);
-        continue;
-      }
+      if (name.starts_with(kReplacedPrefix) && !is_to_be_set_aside(name)) replaced.push_back(run_directory / name);
+    }
+    bool any_stays = false;
+    // It may be a file or a link: somebody's that had a checkpoint's name.
+    for (const auto& name : names_in(files, run_directory, Of::Everything)) {
+      if (!is_to_be_set_aside(name)) continue;
       any_stays = true;
       warn_of_aside(logger, run_directory / published_name(name),
                     set_replaced_one_aside(files, run_directory, name));
@@ -200,7 +206,7 @@ std::filesystem::path publish(FileOps& files, const std::filesystem::path& run_d
   const auto target = run_directory / checkpoint_name(step);
   auto replaced = with_prefix(run_directory, kReplacedPrefix, step, nonce);
   if (former == Former::IsSetAside) replaced += kToSetAside;
-  const bool replaces = contains(folder_names(files, run_directory), checkpoint_name(step));
+  const bool replaces = contains(names_in(files, run_directory, Of::Everything), checkpoint_name(step));
   if (replaces) rename(files, target, replaced);
   rename(files, temporary, target);
   try {

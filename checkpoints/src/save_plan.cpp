@@ -23,6 +23,7 @@ namespace {
 
 void require_valid(const TensorBytes& tensor) {
   if (!is_valid_tensor_name(tensor.name)) refuse("not a tensor name: \"" + tensor.name + '"');
+  if (tensor.shape.size() > kMaxDimensions) refuse("tensor " + tensor.name + " has too many dimensions");
   const auto whole = bytes_of(tensor.shape, tensor.dtype);
   const auto bytes = static_cast<std::int64_t>(tensor.bytes.size());
   const auto width = size_of(tensor.dtype);

@@ -137,6 +137,24 @@ TEST_F(BranchTest, WhatTheRunItselfWroteOrBeganFromIsReplaced) {
   EXPECT_THAT(leftovers(), IsEmpty());
 }
 
+/// A file or a link, which no start takes for a checkpoint.
+TEST_F(BranchTest, WhatHasItsNameAloneIsMovedAsideToo) {
+  write_file(run_ / "checkpoint-30", "somebody's");
+  fs::create_symlink(root_ / "elsewhere", run_ / "checkpoint-31");
+  for (const int step : {30, 31}) {
+    save(step, 30, 2);
+    EXPECT_EQ(newest(), checkpoint(step));
+  }
+  EXPECT_EQ(logger_.warnings().size(), 2U);
+  int num_asides = 0;
+  for (const auto& entry : fs::directory_iterator{run_}) {
+    const auto name = entry.path().filename().string();
+    num_asides += name.starts_with(".aside-checkpoint-30-") && read_file(entry.path()) == "somebody's";
+    num_asides += name.starts_with(".aside-checkpoint-31-") && entry.is_symlink();
+  }
+  EXPECT_EQ(num_asides, 2);
+}
+
 /// The sync of the run directory fails once it is to.
 class UnsureFileOps final : public FaultyFileOps {
  public:
@@ -176,6 +194,8 @@ TEST_F(BranchTest, WhatCouldNotBeSaidToBeDurableStaysTheRunsOwn) {
 
 TEST_F(BranchTest, AnEpochThatHoneNeverWroteIsNone) {
   const std::string long_one = std::string(5000, ' ') + R"({"run": "", "parent": null})";
+  fs::remove_all(run_ / "epochs");  // one that is read would be the run's
+  fs::create_directory(run_ / "epochs");
   for (const std::string text : {long_one, std::string{R"({"run": "a name of somebody's", "parent": null})"}}) {
     write_file(run_ / "epochs" / "000009.json", text);
     EXPECT_EQ(newest(), checkpoint(20));

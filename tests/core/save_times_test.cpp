@@ -160,6 +160,11 @@ TEST_F(SaveTimes, ASaveAtTheEndIsTriedTwice) {
   EXPECT_THAT(saves.steps(), ElementsAre(0));
   saves.fail(2);
   EXPECT_THROW(harness->save_at_end(), CheckpointError);
+  saves.fail(2);
+  for (int i = 0; i < 2; ++i) harness->save_behind(), harness->settle_save();
+  saves.fail(1);
+  harness->save_at_end();  // whatever failed before
+  EXPECT_THAT(saves.steps(), ElementsAre(0, 0));
   Saves none{{.to_fail = 1, .code = ExitCode::Environment}};  // another job has taken over
   TrainerHarness other{model_.folder(), comm, {}, {.checkpoints = &none}};
   EXPECT_THROW(other->save_at_end(), CheckpointError);

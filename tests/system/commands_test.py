@@ -138,6 +138,9 @@ class Checkpoints(LoopTest):
         for into in (self.newest, self.newest / "deep/er"):
             ended = self.hone("export", self.newest, "--output_dir", into, "--overwrite_output_dir", code=64)
             self.assert_one_error(ended, "is or lies in a checkpoint", "another --output_dir")
+        (self.folder / "app").mkdir()
+        (self.folder / "app/manifest.json").write_text("{}")  # another program's
+        self.hone("export", self.newest, "--output_dir", "app/model")
         self.hone("checkpoint", "verify", self.output)
 
     def test_export_in_another_type_and_in_several_files(self) -> None:

@@ -245,10 +245,12 @@ class ChangedModel(SystemTest):
         config.write_text(json.dumps(json.loads(config.read_text()) | {"rms_norm_eps": 0.5}))
         tokenizer = self.folder / "tiny/tokenizer_config.json"
         tokenizer.write_text(tokenizer.read_text() + " ")
+        (self.folder / "tiny/chat_template.jinja").write_text("{{ messages }}")
         ended = self.hone(*train, *AUTO, "--max_steps", 3, ranks=2)
         self.assertRegex(ended.err, r"tiny has changed since checkpoint-2: rms_norm_eps of config.json was 1e-0\d and is 0.5 now")
         self.assertIn("tokenizer_config.json is another", ended.err)
-        self.assertEqual(ended.err.count("has changed since"), 2)
+        self.assertIn("chat_template.jinja is new", ended.err)
+        self.assertEqual(ended.err.count("has changed since"), 3)
 
 
 class ChangedOrder(SystemTest):

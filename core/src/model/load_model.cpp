@@ -188,20 +188,21 @@ void fit_config(LanguageModel& model, const std::filesystem::path& config_file,
 
 /// Of two config.json, but for what fit_config() sets and what says who wrote it.
 std::vector<std::string> changed_keys(const nlohmann::json& then, const nlohmann::json& now) {
-  static const std::set<std::string> kMayDiffer{"torch_dtype", "dtype", "tie_word_embeddings", "scale_decoder_outputs",
-                                                "_name_or_path", "transformers_version"};
+  std::set<std::string> may_differ{"torch_dtype", "dtype", "tie_word_embeddings", "_name_or_path", "transformers_version"};
+  if (!now.contains("scale_decoder_outputs")) may_differ.insert("scale_decoder_outputs");
   std::set<std::string> keys;
   for (const auto* config : {&then, &now}) {
     for (const auto& [key, value] : config->items()) keys.insert(key);
   }
   const auto text_of = [](const nlohmann::json& config, const std::string& key) {
-    return config.contains(key) ? printable(config.at(key).dump(), 100) : "not set";
+    return config.contains(key) ? config.at(key).dump() : "not set";
   };
   std::vector<std::string> changes;
   for (const auto& key : keys) {
     const auto before = text_of(then, key), after = text_of(now, key);
-    if (kMayDiffer.contains(key) || before == after) continue;
-    changes.push_back(printable(key) + " of config.json was " + before + " and is " + after + " now");
+    if (may_differ.contains(key) || before == after) continue;
+    changes.push_back(printable(key) + " of config.json was " + printable(before) + " and is " + printable(after) +
+                      " now");
   }
   return changes;
 }
@@ -252,20 +253,17 @@ ModelSizes sizes_of(LanguageModel& model, std::int64_t length, bool on_gpu) {
 
 std::vector<std::string> changed_model_files(const std::filesystem::path& source_folder,
                                              const std::filesystem::path& copy) {
-  std::vector<std::string> changes;
-  for (const char* name : kSmallFiles) {
-    const auto source = source_folder / name, copied = copy / name;
-    if (!std::filesystem::exists(source) || !std::filesystem::exists(copied)) continue;
-    const auto now = read_text_file(source), then = read_text_file(copied);
-    if (now == then) continue;
-    if (std::string_view{name} != kConfigFile) {
-      changes.push_back(std::string{name} + " is another");
-      continue;
-    }
-    for (auto& change : changed_keys(detail::parse_json_file(then, copied),
-                                     detail::parse_json_file(now, source))) {
-      changes.push_back(std::move(change));
-    }
+  if (!std::filesystem::exists(copy / kConfigFile)) return {};  // none was made
+  const auto config_of = [](const std::filesystem::path& folder) {
+    return detail::parse_json_file(read_text_file(folder / kConfigFile), folder / kConfigFile);
+  };
+  auto changes = changed_keys(config_of(copy), config_of(source_folder));
+  for (const std::string name : kSmallFiles) {
+    if (name == kConfigFile) continue;
+    const bool was = std::filesystem::exists(copy / name), is = std::filesystem::exists(source_folder / name);
+    if (was != is) changes.push_back(name + (is ? " is new" : " is gone"));
+    if (!was || !is || read_text_file(source_folder / name) == read_text_file(copy / name)) continue;
+    changes.push_back(name + " is another");
   }
   return changes;
 }

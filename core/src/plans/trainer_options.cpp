@@ -48,8 +48,8 @@ void add_batch_options(OptionGroup group, TrainerOptions& o) {
   group.add("optimize_device_cache", &o.optimize_device_cache,
             "Give cached memory back after each step call.");
   group.add("async_save", &o.async_save,
-            "Checkpoints are copied and written while training goes on; false: it waits, and needs "
-            "no memory for the copy.");
+            "Checkpoints are copied and written while training goes on; false: it waits, and on "
+            "CPUs needs no memory for the copy.");
   group.add_choice("updates_per_step", &o.updates_per_step,
                    "all: a step call is one pass in chunks of global_train_batch_size; one: the "
                    "whole call is one update.",

@@ -6,7 +6,6 @@
 #include <sstream>
 
 #include "hone/core/error.hpp"
-#include "hone/core/training/checkpoint_tensors.hpp"
 #include "hone/core/training/row_rules.hpp"
 #include "hone/core/training/trainer.hpp"
 #include "training/gradient_exchange.hpp"

@@ -19,7 +19,12 @@ namespace hone {
 namespace {
 
 constexpr int kMostFailedSaves = 3;
-constexpr std::string_view kGoesOn = "Training goes on without it; it ends where 3 saves in a row fail";
+
+/// Of the disk or the memory: another save may succeed.
+bool may_pass(const CheckpointError& error) {
+  return error.exit_code() == ExitCode::RunHeld || error.exit_code() == ExitCode::Io ||
+         error.exit_code() == ExitCode::OutOfMemory;
+}
 
 /// What `function` throws; null where it returns.
 template <typename Function>
@@ -54,7 +59,10 @@ std::filesystem::path Trainer::save_at_end() {
   try {
     return save();
   } catch (const CheckpointError& error) {
-    do_without(error, "It is tried once more");
+    if (!may_pass(error)) throw;
+    if (parts_.communicator.rank() == 0) {
+      parts_.log.warning(std::string{error.what()} + " It is tried once more");
+    }
   }
   return save();
 }
@@ -69,7 +77,7 @@ void Trainer::save_behind() {
     hand_over([&](const CheckpointContent& content) { parts_.checkpoints->start_save(content); });
     saving_ = state_;
   } catch (const CheckpointError& error) {
-    do_without(error, kGoesOn);
+    do_without(error);
   }
 }
 
@@ -82,7 +90,7 @@ void Trainer::settle_save() {
     save_seconds_ += detail::now_seconds() - began;
     tell_of_save(saved, folder);
   } catch (const CheckpointError& error) {
-    do_without(error, kGoesOn);
+    do_without(error);
   }
 }
 
@@ -129,12 +137,11 @@ void Trainer::tell_of_save(const TrainerState& saved, const std::filesystem::pat
 }
 
 /// Throws `error`, where it is not one of the first of the disk's or the memory's. On all ranks alike.
-void Trainer::do_without(const CheckpointError& error, std::string_view what_next) {
-  const bool may_pass = error.exit_code() == ExitCode::RunHeld || error.exit_code() == ExitCode::Io ||
-                        error.exit_code() == ExitCode::OutOfMemory;
-  if (!may_pass || ++failed_saves_ >= kMostFailedSaves) throw CheckpointError{error};
+void Trainer::do_without(const CheckpointError& error) {
+  if (!may_pass(error) || ++failed_saves_ >= kMostFailedSaves) throw CheckpointError{error};
   if (parts_.communicator.rank() != 0) return;
-  parts_.log.warning(std::string{error.what()} + ' ' + std::string{what_next});
+  parts_.log.warning(std::string{error.what()} + " Training goes on without it; it ends where " +
+                     std::to_string(kMostFailedSaves) + " saves in a row fail");
 }
 
 /// Whether another save would now take more of the time than it may, or wait for the one before it:
@@ -176,8 +183,8 @@ void Trainer::warn_of_another_model(const std::filesystem::path& checkpoint) {
   run_agreed(parts_.communicator, [&] {
     if (parts_.communicator.rank() != 0 || parts_.model_folder.empty()) return;
     for (const auto& change : changed_model_files(parts_.model_folder, checkpoint)) {
-      parts_.log.warning(parts_.model_folder.string() + " has changed since " + checkpoint.filename().string() +
-                         ": " + change + ". The run no longer ends as the undisturbed one would");
+      parts_.log.warning(parts_.model_folder.string() + " has changed since checkpoint-" +
+                         std::to_string(state_.global_step) + ": " + change + ". The run no longer ends as the undisturbed one would");
     }
   });
 }

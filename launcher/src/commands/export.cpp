@@ -63,7 +63,8 @@ void require_whole(const std::filesystem::path& checkpoint) {
 void require_no_checkpoint(const std::filesystem::path& output_dir) {
   auto folder = std::filesystem::weakly_canonical(std::filesystem::absolute(output_dir));
   for (; folder.has_relative_path(); folder = folder.parent_path()) {
-    if (!std::filesystem::exists(folder / "manifest.json")) continue;
+    if (!std::filesystem::exists(folder / "manifest.json")) continue;  // nor one of another program's:
+    if (checkpoints::summarize_checkpoint(folder).hone_version.empty()) continue;
     throw ConfigError{printable(output_dir.string(), 1000) + " is or lies in a checkpoint, which nothing may change. "
                       "Give another --output_dir"};
   }

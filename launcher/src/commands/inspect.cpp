@@ -113,6 +113,18 @@ int inspect_one(const InspectOptions& options, Screen& screen) {
   return exit_code_of(summary.verified());
 }
 
+/// A run at work may delete it meanwhile.
+CheckpointSummary verified(const std::filesystem::path& folder) {
+  try {
+    return checkpoints::verify_checkpoint(folder);
+  } catch (const CheckpointError& error) {
+    CheckpointSummary gone;
+    gone.path = folder;
+    gone.problem = error.what();
+    return gone;
+  }
+}
+
 int list_run(const InspectOptions& options, const std::vector<std::filesystem::path>& folders,
              Screen& screen) {
   bool all_whole = true;
@@ -124,7 +136,7 @@ int list_run(const InspectOptions& options, const std::vector<std::filesystem::p
                                 : printable(folder.string(), 1000) + '\n');
       continue;
     }
-    const CheckpointSummary summary = checkpoints::verify_checkpoint(folder);
+    const CheckpointSummary summary = verified(folder);
     all_whole = all_whole && summary.verified();
     screen.print(options.json ? json_text(summary) + end : one_line(summary));
   }

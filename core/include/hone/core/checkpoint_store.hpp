@@ -13,7 +13,7 @@
 
 namespace hone {
 
-/// A named tensor in host memory, row-major and contiguous, or a run of its elements; the bytes
+/// A named tensor, in host memory but where `fetch` says otherwise, row-major and contiguous, or a run of its elements; the bytes
 /// belong to the caller. Names are paths such as "model/model.embed_tokens.weight" or
 /// "exp_avg/transformer.wte.weight".
 struct TensorBytes {

@@ -117,7 +117,8 @@ class Trainer {
   /// Writes checkpoint-<step>. Returns its folder. Throws: DivergedError for weights that are not
   /// finite.
   std::filesystem::path save();
-  /// save() for a run that ends: where the disk fails, or the memory, there is a warning and one more try.
+  /// save() for a run that ends: where the disk fails, or the memory, there is a warning and one more try,
+  /// whatever failed before.
   std::filesystem::path save_at_end();
   /// save() for a run that goes on and can do without: copies the state and returns, while a thread
   /// writes (async_save; else it waits). on_save() comes with a later update, or settle_save(). Where
@@ -232,7 +233,7 @@ class Trainer {
   void hand_over(const std::function<void(const CheckpointContent&)>& take);
   void tell_of_save(const TrainerState& saved, const std::filesystem::path& folder);
   void warn_of_another_model(const std::filesystem::path& checkpoint);
-  void do_without(const CheckpointError& error, std::string_view what_next);
+  void do_without(const CheckpointError& error);
   bool saves_should_wait() const;
   bool save_time_is_up() const;
   std::vector<std::int64_t> replica_digests_if_due(const Update& update);
