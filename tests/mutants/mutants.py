@@ -470,7 +470,7 @@ MUTANTS = [
            "the run directory is not synced after a checkpoint is published",
            "checkpoints/src/run_directory.cpp",
            "    sync_directory(files, run_directory);\n  } catch",
-           "  } catch",
+           "    if (target.empty()) sync_directory(files, run_directory);\n  } catch",
            "checkpoints.fault", "*FaultTest.PowerCutAtEveryCall/OneRank"),
     Mutant("what_was_not_loaded_not_verified",
            "bytes of a checkpoint that no rank loads are not compared with their digest",
