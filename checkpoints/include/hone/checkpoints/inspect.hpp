@@ -31,9 +31,10 @@ struct CheckpointSummary {
   std::vector<TensorSummary> tensors;
   std::int64_t tensor_bytes = 0;
   std::string state_json;
-  /// By inspect_checkpoint(), where all else is well and no file holds more data sets than hone cares to
-  /// lay out: whether the HDF5 files are structured as hone lays these tensors out. If not, other HDF5 programs may find other tensors in them, or be harmed; hone does
-  /// not care, since it reads by the manifest. Another version of HDF5 may write them otherwise, too.
+  /// By inspect_checkpoint(), where all else is well and no file has more tensors than hone lays out
+  /// only to look: whether the HDF5 files are structured as hone lays these tensors out. If not, other
+  /// HDF5 programs may find other tensors in them, or be harmed; hone does not care, since it reads by
+  /// the manifest. Another version of HDF5 may write them otherwise, too.
   std::optional<bool> structure_as_laid_out;
   /// Why the checkpoint is not usable; none where every byte was read and its digest matches. Where
   /// the manifest itself is bad the other fields are empty.
@@ -50,7 +51,8 @@ CheckpointSummary verify_checkpoint(const std::filesystem::path& checkpoint);
 /// And compares the structure of its HDF5 files.
 CheckpointSummary inspect_checkpoint(const std::filesystem::path& checkpoint);
 
-/// verify_checkpoint() by the manifest and the lengths of the files alone: `problem` is none where these fit.
+/// verify_checkpoint() by the manifest and the lengths of the files alone: `problem` is none where
+/// these fit.
 CheckpointSummary summarize_checkpoint(const std::filesystem::path& checkpoint);
 
 /// The folders named checkpoint-<step> in a run directory, valid or not, newest first; empty where

@@ -59,7 +59,8 @@ class CheckpointStore {
   /// the folder, which survives a power cut from then on.
   virtual std::filesystem::path save(const CheckpointContent& content) = 0;
 
-  /// That a checkpoint has room for all that the ranks have: a run is told before it trains. Throws: CheckpointError, Usage, with what to do.
+  /// That a checkpoint has room for all that the ranks have: a run is told before it trains. Throws:
+  /// CheckpointError, Usage, with what to do.
   virtual void require_room(std::span<const TensorBytes> tensors);
   /// Room for the copies of start_save(), so that the first one has no pages to make.
   virtual void prepare_saves(std::span<const TensorBytes> tensors);
