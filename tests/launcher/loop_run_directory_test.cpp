@@ -1,6 +1,5 @@
 #include "hone/launcher/loop/run_directory.hpp"
 
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "fakes/file_size_limit.hpp"
 #include "fakes/temp_dir.hpp"
 #include "fakes/warning_log.hpp"
 #include "hone/core/error.hpp"
@@ -372,16 +372,12 @@ TEST(MetricsLog, AFullDiskIsOneWarningAndNoHalfLine) {
   hone::testing::WarningLog logger;
   MetricsLog log{dir.path() / "metrics.jsonl", logger};
   log.append("{\"step\":1}");
-  // A size limit stands for a full disk: the write that crosses it is cut short, the next one
-  // fails.
   const auto old_handler = ::signal(SIGXFSZ, SIG_IGN);
-  rlimit before{};
-  ::getrlimit(RLIMIT_FSIZE, &before);
-  const rlimit small{16, before.rlim_max};
-  ::setrlimit(RLIMIT_FSIZE, &small);
-  log.append("{\"step\":2}");
-  log.append("{\"step\":3}");
-  ::setrlimit(RLIMIT_FSIZE, &before);
+  {
+    const hone::testing::FileSizeLimit full_disk{16};
+    log.append("{\"step\":2}");
+    log.append("{\"step\":3}");
+  }
   ::signal(SIGXFSZ, old_handler);
   log.append("{\"step\":4}");
   EXPECT_EQ(dir.read("metrics.jsonl"), "{\"step\":1}\n{\"step\":4}\n");
@@ -402,12 +398,10 @@ TEST_F(RunDirectoryTest, AFailedWriteLeavesTheOldFile) {
   with_directory(1, "false", [&](Communicator&, RunDirectory& directory) {
     directory.write_config("old: 1\n");
     const auto old_handler = ::signal(SIGXFSZ, SIG_IGN);
-    rlimit before{};
-    ::getrlimit(RLIMIT_FSIZE, &before);
-    const rlimit small{16, before.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &small);
-    EXPECT_THROW(directory.write_config(std::string(100, 'x')), Error);
-    ::setrlimit(RLIMIT_FSIZE, &before);
+    {
+      const hone::testing::FileSizeLimit full_disk{16};
+      EXPECT_THROW(directory.write_config(std::string(100, 'x')), Error);
+    }
     ::signal(SIGXFSZ, old_handler);
   });
   EXPECT_EQ(dir_.read("runs/a/config.yaml"), "old: 1\n");
