@@ -84,6 +84,24 @@ TEST_F(Countdown, ParametersThatAreNotWrittenAndRanksWithoutWorkSendAtTheEnd) {
   EXPECT_EQ(started(), (std::vector<std::int64_t>{1, 0}));
 }
 
+TEST_F(Countdown, NobodyWaitsForFrozenParameters) {
+  const std::vector<std::size_t> last_layer{2};
+  for (const bool is_first : {true, false}) {
+    countdown_.begin(last_layer);
+    for (const std::size_t parameter : {1, 0}) countdown_.wrote(parameter);
+    EXPECT_EQ(started(), is_first ? std::vector<std::int64_t>{} : (std::vector<std::int64_t>{1, 0}));
+    countdown_.finish();
+    started();
+  }
+  pass({1, 0});  // it learns again
+  EXPECT_EQ(started().size(), 0U);
+  countdown_.wrote(2);
+  countdown_.finish();
+  started();
+  pass({2, 1});
+  EXPECT_EQ(started(), (std::vector<std::int64_t>{1}));
+}
+
 TEST_F(Countdown, AWriteAfterSendingIsAnError) {
   pass({2, 1, 0});
   countdown_.finish();

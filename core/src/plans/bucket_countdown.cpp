@@ -31,12 +31,15 @@ BucketCountdown::BucketCountdown(std::span<const Place> parameters,
   }
 }
 
-void BucketCountdown::begin() {
+void BucketCountdown::begin(std::span<const std::size_t> frozen) {
   is_running_ = true;
   incomplete_.assign(order_.size(), 0);
   for (auto& parameter : parameters_) {
     parameter.writes = 0;
     for (const auto bucket : parameter.buckets) ++incomplete_[bucket];
+  }
+  for (const auto index : frozen) {
+    for (const auto bucket : parameters_[index].buckets) --incomplete_[bucket];
   }
 }
 

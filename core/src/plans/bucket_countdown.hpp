@@ -33,8 +33,9 @@ class BucketCountdown {
   BucketCountdown(std::span<const Place> parameters, std::span<const BufferPartition> partitions,
                   Start start);
 
-  /// The last backward pass of an update begins: from now on complete buckets are started.
-  void begin();
+  /// The last backward pass of an update begins: from now on complete buckets are started. Nobody
+  /// waits for the gradients of the `frozen` parameters, which are the same on all ranks.
+  void begin(std::span<const std::size_t> frozen = {});
   /// The gradient of a parameter was written. Outside of begin() and finish() it does not count.
   /// Throws: Error (Internal) where its bucket has been started already.
   void wrote(std::size_t parameter);

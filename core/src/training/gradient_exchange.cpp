@@ -63,7 +63,12 @@ GradientExchange::~GradientExchange() {
 }
 
 void GradientExchange::begin_last_pass() {
-  if (reducer_.overlaps()) countdown_.begin();
+  if (!reducer_.overlaps()) return;
+  frozen_.clear();
+  for (std::size_t i = 0; i < parameters_.all().size(); ++i) {
+    if (!parameters_.all()[i].value.requires_grad()) frozen_.push_back(i);
+  }
+  countdown_.begin(frozen_);
 }
 
 void GradientExchange::wrote(const at::Tensor& parameter) {

@@ -39,6 +39,7 @@ class GradientExchange {
   GradientReducer& reducer_;
   SumsFor whom_;
   std::unordered_map<const c10::TensorImpl*, std::size_t> index_;
+  std::vector<std::size_t> frozen_;  ///< in this pass
   BucketCountdown countdown_;
 };
 
