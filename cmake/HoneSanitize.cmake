@@ -49,7 +49,7 @@ set(sanitized_thread
   distributed_internals_test fake_nccl_test flight_recorder_test loopback_communicator_test
   mpi_communicator_test mpi_exit_test nccl_api_test nccl_communicator_test nccl_fault_test
   nccl_header_test nccl_mpi_test nccl_watchdog_test node_memory_test plans_property_test plans_test
-  row_deal_test loop_keep_test loop_run_directory_test
+  rank_logger_test row_deal_test loop_keep_test loop_run_directory_test
   thread_world_test watchdog_test)
 
 # Memory: everything but these.

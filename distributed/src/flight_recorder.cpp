@@ -35,6 +35,7 @@ void FlightRecorder::enter(std::string_view phase, bool is_regular) {
     durations_[phase_].add(std::chrono::duration<double>(now - phase_began_).count());
   }
   phase_ = phase;
+  ++num_phases_;
   is_regular_ = is_regular;
   phase_began_ = now;
 }
@@ -46,14 +47,20 @@ void FlightRecorder::note_step(std::int64_t step) {
 
 void FlightRecorder::begin(const CollectiveCall& call) {
   const std::scoped_lock lock{mutex_};
+  if (depth_++ > 0) return;
   ++sequence_;
   calls_[static_cast<std::size_t>(sequence_) % kRecentCalls] = call;
-  in_collective_ = true;
 }
 
 void FlightRecorder::end() {
   const std::scoped_lock lock{mutex_};
-  in_collective_ = false;
+  --depth_;
+}
+
+void FlightRecorder::leave() {
+  enter("leaving");
+  const std::scoped_lock lock{mutex_};
+  is_leaving_ = true;
 }
 
 Pulse FlightRecorder::pulse() const {
@@ -61,9 +68,11 @@ Pulse FlightRecorder::pulse() const {
   const auto found = durations_.find(phase_);
   Pulse pulse{.phase = std::string{phase_},
               .phase_p99 = found == durations_.end() ? 0.0 : found->second.p99(),
+              .num_phases = num_phases_,
               .step = step_,
               .sequence = sequence_,
-              .in_collective = in_collective_,
+              .in_collective = depth_ > 0,
+              .is_leaving = is_leaving_,
               .recent = {}};
   const auto first = std::max<std::int64_t>(1, sequence_ - std::int64_t{kRecentCalls} + 1);
   for (auto sequence = first; sequence <= sequence_; ++sequence) {

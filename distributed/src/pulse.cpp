@@ -62,9 +62,11 @@ std::string to_bytes(const Pulse& pulse) {
   put(bytes, static_cast<std::uint8_t>(phase.size()));
   bytes += phase;
   put(bytes, pulse.phase_p99);
+  put(bytes, pulse.num_phases);
   put(bytes, pulse.step);
   put(bytes, pulse.sequence);
   put(bytes, static_cast<std::uint8_t>(pulse.in_collective ? 1 : 0));
+  put(bytes, static_cast<std::uint8_t>(pulse.is_leaving ? 1 : 0));
   put(bytes, static_cast<std::uint16_t>(pulse.recent.size()));
   for (const auto& call : pulse.recent) {
     put(bytes, static_cast<std::uint8_t>(call.operation));
@@ -83,9 +85,11 @@ Pulse pulse_of(std::string_view bytes) {
   if (size > kMaxPhase) Reader::refuse();
   pulse.phase = reader.text(size);
   pulse.phase_p99 = reader.take<double>();
+  pulse.num_phases = reader.take<std::int64_t>();
   pulse.step = reader.take<std::int64_t>();
   pulse.sequence = reader.take<std::int64_t>();
   pulse.in_collective = reader.take<std::uint8_t>() != 0;
+  pulse.is_leaving = reader.take<std::uint8_t>() != 0;
   const auto count = reader.take<std::uint16_t>();
   if (count > kRecentCalls || count > pulse.sequence) Reader::refuse();
   for (std::uint16_t i = 0; i < count; ++i) pulse.recent.push_back(take_call(reader));

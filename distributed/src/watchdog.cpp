@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 namespace hone::distributed {
 namespace {
 
 constexpr std::chrono::seconds kOwnGap{3};
+/// Where ranks that leave wait for the others: behind all collectives.
+constexpr std::int64_t kEnd = std::numeric_limits<std::int64_t>::max();
 
 double seconds(std::chrono::steady_clock::duration span) {
   return std::chrono::duration<double>(span).count();
@@ -16,6 +19,11 @@ double seconds(std::chrono::steady_clock::duration span) {
 std::string whole_seconds(double value) {
   return std::to_string(static_cast<std::int64_t>(std::floor(value))) + " s";
 }
+
+/// How far a rank has come.
+std::int64_t place_of(const Pulse& pulse) { return pulse.is_leaving ? kEnd : pulse.sequence; }
+
+bool is_waiting(const Pulse& pulse) { return pulse.is_leaving || pulse.in_collective; }
 
 std::string numbered(std::int64_t sequence, const CollectiveCall& call) {
   return describe(call) + ", collective " + std::to_string(sequence);
@@ -30,16 +38,16 @@ Watchdog::Watchdog(std::vector<std::string> names, WatchdogOptions options, Time
                       .pulse = {},
                       .heard_at = now,
                       .in_phase_since = now,
-                      .in_collective_since = now});
+                      .waits_since = now});
   }
 }
 
 void Watchdog::heard(int rank, Pulse pulse, Time now) {
   auto& peer = peers_.at(static_cast<std::size_t>(rank));
-  if (pulse.phase != peer.pulse.phase || pulse.step != peer.pulse.step) peer.in_phase_since = now;
-  const bool same_collective =
-      peer.pulse.in_collective && pulse.in_collective && pulse.sequence == peer.pulse.sequence;
-  if (!same_collective) peer.in_collective_since = now;
+  if (pulse.num_phases != peer.pulse.num_phases) peer.in_phase_since = now;
+  const bool same_wait = is_waiting(peer.pulse) && is_waiting(pulse) &&
+                         place_of(pulse) == place_of(peer.pulse);
+  if (!same_wait) peer.waits_since = now;
   peer.pulse = std::move(pulse);
   peer.heard_at = now;
   if (!peer.told) peer.presence = Presence::Here;  // a connection that was tried twice
@@ -79,7 +87,8 @@ void Watchdog::forgive(Time now) {
   if (gap < kOwnGap) return;
   for (auto& peer : peers_) {
     peer.heard_at = std::min(now, peer.heard_at + gap);
-    peer.in_collective_since = std::min(now, peer.in_collective_since + gap);
+    peer.in_phase_since = std::min(now, peer.in_phase_since + gap);
+    peer.waits_since = std::min(now, peer.waits_since + gap);
   }
 }
 
@@ -125,62 +134,66 @@ void Watchdog::look_for_the_gone(Time now, std::vector<Finding>& findings) {
   }
 }
 
-double Watchdog::limit_of(const Peer& peer) const {
-  if (options_.timeout) return options_.timeout->count();
-  if (peer.pulse.phase_p99 <= 0) return options_.longest_limit.count();
-  return std::max(options_.shortest_limit.count(), 5 * peer.pulse.phase_p99);
+Watchdog::Limit Watchdog::limit_of(const Peer& awaited, double waited, Time now) const {
+  if (options_.timeout) return {options_.timeout->count(), waited};
+  const double longest = options_.longest_limit.count();
+  const double p99 = awaited.pulse.phase_p99;
+  if (p99 <= 0 || waited >= longest) return {longest, waited};
+  // Of the one phase: an update has many of them, and a slow rank is behind by some of each.
+  return {std::max(options_.shortest_limit.count(), 5 * p99),
+          std::min(waited, seconds(now - awaited.in_phase_since))};
 }
 
-/// Ranks wait in the collective that is furthest on, for those that have not come to it.
+/// Ranks wait in the collective that is furthest on, or at the job's end, for those that have not
+/// come to it.
 void Watchdog::look_for_the_awaited(Time now, std::vector<Finding>& findings) {
   std::int64_t furthest = 0;
   for (const auto& peer : peers_) {
-    if (peer.presence == Presence::Here) furthest = std::max(furthest, peer.pulse.sequence);
+    if (peer.presence == Presence::Here) furthest = std::max(furthest, place_of(peer.pulse));
   }
   double longest_wait = 0.0;
   std::size_t num_waiting = 0;
+  const Peer* waiting = nullptr;
   const Peer* awaited = nullptr;
-  std::size_t awaited_rank = 0;
-  for (std::size_t rank = 0; rank < peers_.size(); ++rank) {
-    const auto& peer = peers_[rank];
+  for (const auto& peer : peers_) {
     if (peer.presence != Presence::Here) continue;
-    if (peer.pulse.sequence == furthest) {
-      if (!peer.pulse.in_collective) return;  // it is through: so will the others be
+    if (place_of(peer.pulse) == furthest) {
+      if (!is_waiting(peer.pulse)) return;  // it is through: so will the others be
       ++num_waiting;
-      longest_wait = std::max(longest_wait, seconds(now - peer.in_collective_since));
+      waiting = &peer;
+      longest_wait = std::max(longest_wait, seconds(now - peer.waits_since));
     } else if (awaited == nullptr || peer.pulse.sequence < awaited->pulse.sequence) {
       awaited = &peer;
-      awaited_rank = rank;
     }
   }
-  if (num_waiting == 0) return;
-  const auto& waiting = *std::ranges::find_if(
-      peers_, [&](const Peer& peer) {
-        return peer.presence == Presence::Here && peer.pulse.sequence == furthest;
-      });
-  const double limit = limit_of(awaited != nullptr ? *awaited : waiting);
-  if (longest_wait < std::min(limit, options_.report_after.count())) return;
-  const std::string where = numbered(furthest, waiting.pulse.recent.back());
+  const bool at_end = furthest == kEnd;
+  if (num_waiting == 0 || (at_end && awaited == nullptr)) return;
+  const Limit limit = limit_of(awaited != nullptr ? *awaited : *waiting, longest_wait, now);
+  if (longest_wait < options_.report_after.count() && limit.used < limit.seconds) return;
+  const std::string where =
+      at_end ? "at the end" : "in " + numbered(furthest, waiting->pulse.recent.back());
   const std::string text =
       awaited != nullptr
           ? awaited->name + " is waited for: it is " + place(*awaited, now) + ", and " +
                 std::to_string(num_waiting) + " of " + std::to_string(peers_.size()) +
-                " ranks wait in " + where + " for " + whole_seconds(longest_wait)
-          : "all ranks are in " + where + " for " + whole_seconds(longest_wait) +
+                " ranks wait " + where + " for " + whole_seconds(longest_wait)
+          : "all ranks are " + where + " for " + whole_seconds(longest_wait) +
                 ": nothing comes through";
-  if (longest_wait >= limit && ended_ != furthest) {
+  const auto rank = awaited != nullptr ? static_cast<int>(awaited - peers_.data()) : 0;
+  if (limit.used >= limit.seconds && ended_ != furthest) {
     ended_ = reported_ = furthest;
     findings.push_back({.ends_job = true,
-                        .rank = static_cast<int>(awaited_rank),
+                        .rank = rank,
                         .code = ExitCode::Stopped,
-                        .text = text + ", longer than the limit of " + whole_seconds(limit) +
-                                " (ddp_timeout)"});
+                        .text = text + ", longer than the limit of " +
+                                whole_seconds(limit.seconds) + " (ddp_timeout)"});
   } else if (reported_ != furthest) {
     reported_ = furthest;
     findings.push_back({.ends_job = false,
-                        .rank = static_cast<int>(awaited_rank),
+                        .rank = rank,
                         .code = ExitCode::Success,
-                        .text = text + "; the limit (ddp_timeout) is " + whole_seconds(limit)});
+                        .text = text + "; the limit (ddp_timeout) is " +
+                                whole_seconds(limit.seconds)});
   }
 }
 

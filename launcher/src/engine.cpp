@@ -1,5 +1,6 @@
 #include "engine.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <utility>
@@ -7,7 +8,6 @@
 #include "hone/core/error.hpp"
 #include "hone/distributed/cuda_module.hpp"
 #include "hone/distributed/device_sharing.hpp"
-#include "hone/distributed/mpi_communicator.hpp"
 #include "hone/distributed/nccl_communicator.hpp"
 #include "hone/distributed/watched_communicator.hpp"
 #include "hone/launcher/cpu_topology.hpp"
@@ -90,12 +90,13 @@ void Engine::open_nccl(const EngineOptions& options, distributed::FlightRecorder
   if (options.timeout) {
     times.collective = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::duration<double>{*options.timeout});
+    times.init = std::min(times.init, times.collective);
   }
   times.collective += kWatchdogFirst;
-  nccl_host_ = std::make_unique<distributed::MpiCommunicator>();
+  recorder.enter("NCCL");
   distributed::NcclApi api;
   run_agreed(host_, [&] { api = distributed::load_nccl(kNccl); });
-  auto nccl = std::make_unique<distributed::NcclCommunicator>(api, *device_, *nccl_host_, times);
+  auto nccl = std::make_unique<distributed::NcclCommunicator>(api, *device_, host_, times);
   nccl_ = nccl.get();
   watched_ = std::make_unique<distributed::WatchedCommunicator>(std::move(nccl), recorder);
 }

@@ -51,7 +51,6 @@ class Engine {
 
   Communicator& host_;
   std::unique_ptr<distributed::Device> device_;
-  std::unique_ptr<Communicator> nccl_host_;  ///< apart, so that no collective is recorded within another
   distributed::NcclCommunicator* nccl_ = nullptr;  ///< within `watched_`
   std::unique_ptr<Communicator> watched_;
 };

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <set>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "counted.hpp"
+#include "deadline.hpp"
 #include "engine.hpp"
 #include "exit_meeting.hpp"
 #include "hone/core/error.hpp"
@@ -28,6 +30,9 @@ namespace {
 constexpr std::chrono::milliseconds kPatience{3000};
 /// For a log line and a record, when another rank's failure ends this one.
 constexpr std::chrono::seconds kLastWords{2};
+/// What MPI's start, and its end, may take where --ddp_timeout does not say, and at the least.
+constexpr std::chrono::duration<double> kUnwatched{300};
+constexpr std::chrono::duration<double> kLeastUnwatched{15};
 /// After the loss of a peer.
 constexpr const char* kResumeAdvice =
     "\nGo on from the newest checkpoint: the same command with --resume_from_checkpoint auto";
@@ -40,20 +45,30 @@ std::string machine_of(const std::string& host_name) {
   return host_name + ' ' + boot_id;
 }
 
+std::string name_of(const std::string& machine) { return machine.substr(0, machine.find(' ')); }
+
 }  // namespace
 
 Session::Session(const SessionOptions& options, const LaunchEnvironment& environment,
                  Screen& screen)
     : screen_(screen),
       log_([&screen](std::string_view line) { screen.print_error(line); }),
-      run_directory_(options.run_directory) {
+      rank_(environment.rank),
+      run_directory_(options.run_directory),
+      mode_(parse_watchdog_mode(options.watch.watchdog)),
+      unwatched_(options.watch.ddp_timeout
+                     ? std::max(kLeastUnwatched, Seconds{*options.watch.ddp_timeout})
+                     : kUnwatched) {
   log_.set_rank(environment.rank, "");
   if (options.watch_signals) {
     signals_ = std::make_unique<SignalWatcher>([this](std::string_view note) { log_.info(note); });
   }
   require_pmix(environment);
   const auto backend = distributed::parse_backend(options.ddp_backend);
+  recorder_.enter("start");
+  start_ = deadline([this] { end_late_start(); });
   mpi_ = std::make_unique<distributed::MpiEnvironment>();
+  rank_ = mpi_->rank();
   try {
     communicator_ = std::make_unique<distributed::WatchedCommunicator>(
         distributed::make_communicator(backend, *mpi_), recorder_);
@@ -71,6 +86,7 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
     report(failure);
     write_record(failure.code, failure);
     if (control_) control_->fail(failure.code, tag() + failure.message);
+    if (communicator_ && size() > 1) communicator_->abort(failure.code);
     throw;
   }
 }
@@ -83,28 +99,49 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
   log_.set_rank(rank(), host_name());
   if (size() > 1) {
     meeting_ = std::make_unique<ExitMeeting>();
-    watch_ranks(options);
+    watch_ranks(options.watch);
   }
+  start_.reset();
   const std::string lone = lone_process_warning(environment, size());
   if (!lone.empty()) log_.warning(lone);
   engine_ = std::make_unique<Engine>(
       EngineOptions{.use_cpu = options.use_cpu,
                     .allow_shared_device = options.allow_shared_device,
                     .backend = backend,
-                    .timeout = options.ddp_timeout},
+                    .timeout = options.watch.ddp_timeout},
       *mpi_, *communicator_, recorder_, log_);
+  recorder_.enter("start");
   bind_threads(options, environment);
   if (!options.output_dir.empty()) open_logs(options.output_dir);
 }
 
-void Session::watch_ranks(const SessionOptions& options) {
-  ControlOptions control{.mode = parse_watchdog_mode(options.watchdog),
-                         .interface = options.control_interface};
-  if (control.mode == WatchdogMode::Off) return;
-  if (options.ddp_timeout) {
-    control.watchdog.timeout = std::chrono::duration<double>{*options.ddp_timeout};
-  }
-  recorder_.enter("start");
+/// Of what the watchdog cannot see. Null where nobody is to look.
+std::unique_ptr<Deadline> Session::deadline(std::function<void()> on_late) const {
+  if (mode_ == WatchdogMode::Off) return nullptr;
+  return std::make_unique<Deadline>(unwatched_, std::move(on_late));
+}
+
+/// Of MPI nothing can be asked here: it may be what hangs.
+void Session::end_late_start() {
+  const int rank = rank_;
+  std::this_thread::sleep_for(std::min(rank, 2) * kLastWords);  // one tells: the lowest that can
+  const Failure failure{
+      static_cast<int>(ExitCode::Environment),
+      "the ranks of this job have not met within " +
+          std::to_string(static_cast<int>(unwatched_.count())) +
+          " s: MPI waits for a rank that is stopped, hangs before it or did not start. Look at the "
+          "ranks' processes on their hosts; a larger --ddp_timeout gives them more time"};
+  if (mode_ == WatchdogMode::Report) return log_.warning(failure.message);
+  log_.record(LogLevel::Error, failure.message);
+  screen_.print_error(error_block(failure, "[rank " + std::to_string(rank) + "] ", log_.file()));
+  write_record(failure.code, failure);
+  _exit(failure.code);
+}
+
+void Session::watch_ranks(const WatchOptions& options) {
+  if (mode_ == WatchdogMode::Off) return;
+  ControlOptions control{.mode = mode_, .interface = options.control_interface};
+  if (options.ddp_timeout) control.watchdog.timeout = Seconds{*options.ddp_timeout};
   control_ = open_control_channel(
       *communicator_, "rank " + std::to_string(rank()) + " @ " + host_name(),
       machine_of(host_name()), recorder_, std::move(control),
@@ -130,28 +167,20 @@ void Session::end_now(const EndOfJob& end) {
 
 void Session::bind_threads(const SessionOptions& options, const LaunchEnvironment& environment) {
   const CpuList mask = affinity_of_this_process();
-  const auto cards =
-      all_gather_strings(*communicator_, host_name() + '\n' + print_cpus(mask));
+  const auto machines = all_gather_strings(*communicator_, machine_of(host_name()));
+  const auto masks = all_gather_strings(*communicator_, print_cpus(mask));
   ThreadPlanInputs inputs{.available = affinity_of_parent(),
                           .quota = cpu_quota(),
                           .omp_num_threads = environment.omp_num_threads,
                           .requested = options.num_threads,
                           .cores = {}};
   if (options.bind_threads) inputs.cores = by_core(mask);
-  std::set<std::string> hosts;
-  for (std::size_t i = 0; i < cards.size(); ++i) {
-    const auto line_end = cards[i].find('\n');
-    const std::string host = cards[i].substr(0, line_end);
-    hosts.insert(host);
-    if (host != host_name()) continue;
-    if (i == static_cast<std::size_t>(rank())) inputs.mine = inputs.masks.size();
-    inputs.masks.push_back(parse_cpus(cards[i].substr(line_end + 1)));
-  }
-  num_nodes_ = static_cast<int>(hosts.size());
+  inputs.take_masks(machines, masks, static_cast<std::size_t>(rank()));
+  num_nodes_ = static_cast<int>(std::set(machines.begin(), machines.end()).size());
   const ThreadPlan plan = plan_threads(inputs);
   num_threads_ = plan.num_threads;
   if (!plan.warning.empty()) log_.warning(plan.warning);
-  tell_of_others(cards, plan.warning);
+  tell_of_others(machines, plan.warning);
   if (!plan.cpus.empty() && !bind_this_thread(plan.cpus)) {
     log_.warning("the kernel does not let this rank bind to cores " + print_cpus(plan.cpus));
   }
@@ -160,15 +189,13 @@ void Session::bind_threads(const SessionOptions& options, const LaunchEnvironmen
   if (options.set_num_threads) options.set_num_threads(num_threads_);
 }
 
-/// On rank 0: the first warning of each host, since other ranks' go to their logs alone. `cards` begin
-/// with the ranks' hosts.
-void Session::tell_of_others(const std::vector<std::string>& cards, const std::string& own) {
+/// On rank 0: the first warning of each machine, since other ranks' go to their logs alone.
+void Session::tell_of_others(const std::vector<std::string>& machines, const std::string& own) {
   const auto warnings = all_gather_strings(*communicator_, own);
-  std::set<std::string> hosts;
-  for (std::size_t i = 0; i < cards.size() && is_root(); ++i) {
-    const std::string host = cards[i].substr(0, cards[i].find('\n'));
-    if (warnings[i].empty() || !hosts.insert(host).second || i == 0) continue;
-    log_.warning("rank " + std::to_string(i) + " @ " + host + ": " + warnings[i]);
+  std::set<std::string> told;
+  for (std::size_t i = 0; i < machines.size() && is_root(); ++i) {
+    if (warnings[i].empty() || !told.insert(machines[i]).second || i == 0) continue;
+    log_.warning("rank " + std::to_string(i) + " @ " + name_of(machines[i]) + ": " + warnings[i]);
   }
 }
 
@@ -207,18 +234,19 @@ int Session::run(const std::function<int()>& body) {
 }
 
 int Session::leave(int code, const std::optional<Failure>& failure) {
-  recorder_.enter("leaving");
-  if (failure) log_.record(LogLevel::Error, failure->message);
+  if (failure) {
+    recorder_.enter("leaving");
+    log_.record(LogLevel::Error, failure->message);
+  } else {
+    recorder_.leave();
+  }
   std::vector<Departure> all{{code, failure.has_value()}};
   if (meeting_) {
     const auto patience = failure ? std::optional{kPatience} : std::nullopt;
     auto met = meeting_->meet(all.front(), patience);
     if (!met) {
-      if (failure) report(*failure);
-      write_record(code, failure);
-      if (code == 0) code = static_cast<int>(ExitCode::Internal);
-      if (failure && control_) control_->fail(code, tag() + failure->message);
-      communicator_->abort(code);
+      leave_alone(failure.value_or(Failure{static_cast<int>(ExitCode::Internal),
+                                           "MPI failed where the ranks meet at the end"}));
     }
     all = std::move(*met);
   }
@@ -230,12 +258,32 @@ int Session::leave(int code, const std::optional<Failure>& failure) {
   }
   if (first_failed) agreed = all[static_cast<std::size_t>(*first_failed)].code;
   if (failure && first_failed == rank()) report(*failure);
-  if (agreed == 0) close_engine();
+  end(agreed, failure);
+  return agreed;
+}
+
+/// The others are elsewhere, in a collective perhaps, and must end with this rank.
+void Session::leave_alone(const Failure& failure) {
+  report(failure);
+  write_record(failure.code, failure);
+  if (control_) control_->fail(failure.code, tag() + failure.message);
+  communicator_->abort(failure.code);
+  _exit(failure.code);
+}
+
+/// All ranks come here with the same `code`. Whatever they still hang in, the work is done.
+void Session::end(int code, const std::optional<Failure>& failure) {
+  const auto late = deadline([this, code, failure] {
+    log_.warning("MPI or NCCL does not end: a rank hangs in it. This one leaves without");
+    if (mode_ == WatchdogMode::Report) return;
+    write_record(code, failure);
+    _exit(code);
+  });
+  if (code == 0) close_engine();
   engine_.reset();  // before MPI, over which NCCL's ranks met
-  write_record(agreed, failure);
+  write_record(code, failure);
   if (control_) control_->close();
   mpi_->finalize();
-  return agreed;
 }
 
 /// The work is done and saved: what goes wrong now is for people to know.

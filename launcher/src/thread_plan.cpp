@@ -102,6 +102,17 @@ std::string warning_for(const ThreadPlanInputs& inputs, int num_threads, int sha
 
 }  // namespace
 
+void ThreadPlanInputs::take_masks(const std::vector<std::string>& machines_of_ranks,
+                                  const std::vector<std::string>& masks_of_ranks,
+                                  std::size_t rank) {
+  masks.clear();
+  for (std::size_t i = 0; i < machines_of_ranks.size(); ++i) {
+    if (machines_of_ranks[i] != machines_of_ranks[rank]) continue;
+    if (i == rank) mine = masks.size();
+    masks.push_back(parse_cpus(masks_of_ranks[i]));
+  }
+}
+
 ThreadPlan plan_threads(const ThreadPlanInputs& inputs) {
   const int share = fair_share(inputs);
   const auto asked = inputs.requested ? inputs.requested : inputs.omp_num_threads;

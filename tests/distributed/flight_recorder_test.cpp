@@ -58,6 +58,28 @@ TEST(FlightRecorder, KeepsTheLastCollectives) {
   EXPECT_EQ(pulse.recent.back().count, 3000);
 }
 
+TEST(FlightRecorder, LeavesOutWhatACollectiveMakesForItsOwn) {
+  FlightRecorder recorder;
+  recorder.begin(kSum);
+  recorder.begin(barrier_call());
+  recorder.end();
+  EXPECT_TRUE(recorder.pulse().in_collective) << "of the outer one";
+  recorder.end();
+  EXPECT_FALSE(recorder.pulse().in_collective);
+  EXPECT_THAT(recorder.pulse().recent, ElementsAre(kSum));
+}
+
+TEST(FlightRecorder, CountsPhasesAndKnowsTheEnd) {
+  FlightRecorder recorder;
+  recorder.enter("data");
+  recorder.enter("data");
+  EXPECT_EQ(recorder.pulse().num_phases, 2);
+  EXPECT_FALSE(recorder.pulse().is_leaving);
+  recorder.leave();
+  EXPECT_EQ(recorder.pulse().phase, "leaving");
+  EXPECT_TRUE(recorder.pulse().is_leaving);
+}
+
 TEST(FlightRecorder, KnowsHowLongPhasesTake) {
   FlightRecorder recorder;
   for (int i = 0; i < 30; ++i) {
@@ -111,9 +133,11 @@ TEST(WatchedCommunicator, RecordsEachOfAGroup) {
 TEST(Pulse, SurvivesTheWire) {
   Pulse pulse{.phase = "backward",
               .phase_p99 = 0.25,
+              .num_phases = 31,
               .step = 12,
               .sequence = 900,
               .in_collective = true,
+              .is_leaving = true,
               .recent = {kSum, broadcast_call(7, DType::Int64, 2), all_gather_bytes_call(),
                          all_to_all_bytes_call(), barrier_call()}};
   EXPECT_EQ(pulse_of(to_bytes(pulse)), pulse);

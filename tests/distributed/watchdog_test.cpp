@@ -141,6 +141,49 @@ TEST_F(WatchdogTest, TheLimitFollowsWhatThePhaseTook) {
   EXPECT_THAT(saving[0].text, HasSubstr("the limit (ddp_timeout) is 1800 s")) << "who knows how long that takes";
 }
 
+TEST_F(WatchdogTest, ARankThatIsBehindByManyShortPhasesIsGivenTime) {
+  auto behind = computing(3, "backward", 5.0);
+  std::vector<Finding> findings;
+  const auto pass_phases = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      ++behind.num_phases;
+      for (auto& finding : pass(5, {in_collective(4), behind, in_collective(4)})) {
+        findings.push_back(std::move(finding));
+      }
+    }
+  };
+  pass_phases(40);
+  ASSERT_EQ(findings.size(), 1U) << findings[1].text;
+  EXPECT_FALSE(findings[0].ends_job) << "it goes on, slowly";
+  EXPECT_THAT(findings[0].text, HasSubstr("the limit (ddp_timeout) is 60 s"));
+  EXPECT_EQ(pass(61, {in_collective(4), behind, in_collective(4)}).size(), 1U) << "now it hangs";
+  restart({});
+  findings.clear();
+  pass_phases(1800 / 5 + 1);
+  ASSERT_EQ(findings.size(), 2U) << "but not for ever";
+  EXPECT_THAT(findings[1].text, HasSubstr("the limit of 1800 s"));
+}
+
+TEST_F(WatchdogTest, ARankThatOthersWaitForAtTheEndIsReportedThenEndsTheJob) {
+  restart({.timeout = std::chrono::seconds{30}});
+  const Pulse leaving{.phase = "leaving", .step = 7, .sequence = 4, .is_leaving = true, .recent = {kSum}};
+  const std::vector<std::optional<Pulse>> waiting{computing(4, "export"), leaving, leaving};
+  const auto reports = pass(11, waiting);
+  ASSERT_EQ(reports.size(), 1U);
+  EXPECT_THAT(reports[0].text, AllOf(HasSubstr("rank 0 @ a is waited for: it is in phase export"),
+                                     HasSubstr("2 of 3 ranks wait at the end")));
+  const auto end = pass(20, waiting);
+  ASSERT_EQ(end.size(), 1U);
+  EXPECT_TRUE(end[0].ends_job);
+  EXPECT_EQ(end[0].rank, 0);
+  restart({.timeout = std::chrono::seconds{30}});
+  const auto stuck = pass(11, {in_collective(5), leaving, leaving});
+  ASSERT_EQ(stuck.size(), 1U) << "it waits itself, for ranks that make no more calls";
+  EXPECT_THAT(stuck[0].text, HasSubstr("rank 0 @ a is waited for"));
+  restart({.timeout = std::chrono::seconds{30}});
+  EXPECT_THAT(pass(60, {leaving, leaving, leaving}), IsEmpty()) << "they all have met";
+}
+
 TEST_F(WatchdogTest, ACollectiveThatNothingComesThroughIsReported) {
   const auto findings = pass(11, {in_collective(4), in_collective(4), in_collective(4)});
   ASSERT_EQ(findings.size(), 1U);

@@ -1,5 +1,6 @@
 // A program with a Session that ends in the way its first argument names; processes_test runs it.
 
+#include <mpi.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -79,6 +80,21 @@ int linger(Session& session) {
   return wait_for_rank_1(session, [] { std::this_thread::sleep_for(std::chrono::seconds{14}); });
 }
 
+/// Rank 0 has not come to its end yet, and makes no more calls.
+int tarry(Session& session) {
+  if (session.is_root()) std::this_thread::sleep_for(std::chrono::minutes{5});
+  return 0;
+}
+
+/// Rank 1 stands still when it has left, in MPI_Finalize: the first thing that does is to call this.
+int freeze(Session& session) {
+  const auto stop = [](MPI_Comm, int, void*, void*) { return raise(SIGSTOP); };
+  int key = MPI_KEYVAL_INVALID;
+  MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, stop, &key, nullptr);
+  if (session.rank() == 1) MPI_Comm_set_attr(MPI_COMM_SELF, key, nullptr);
+  return 0;
+}
+
 int differ(Session& session) {
   if (session.rank() == 1) {
     std::int64_t values[3] = {};
@@ -104,7 +120,8 @@ int run_scenario(const std::string& name, const SessionOptions& options, Screen&
       {"finish", finish}, {"stop", stop},     {"agreed", agreed}, {"alike", alike},
       {"alone", alone},   {"memory", memory}, {"warn", warn},
       {"die", die},       {"stand_still", stand_still}, {"dawdle", dawdle},
-      {"linger", linger}, {"differ", differ}};
+      {"linger", linger}, {"differ", differ}, {"tarry", tarry}, {"freeze", freeze},
+      {"absent", finish}};
   Session session{options, environment, screen};
   return session.run([&] { return scenarios.at(name)(session); });
 }
@@ -116,10 +133,12 @@ int main(int argc, char** argv) {
   Screen screen{inspect_terminal(STDOUT_FILENO, environment.no_color), std::cout, std::cerr};
   SessionOptions options{.output_dir = argc > 2 ? argv[2] : ""};
   if (argc > 3) options.ddp_backend = argv[3];
-  if (argc > 4) options.ddp_timeout = std::stod(argv[4]);
-  if (argc > 5) options.watchdog = argv[5];
+  if (argc > 4) options.watch.ddp_timeout = std::stod(argv[4]);
+  if (argc > 5) options.watch.watchdog = argv[5];
+  const std::string scenario = argv[1];
+  if (scenario == "absent" && environment.rank == 1) raise(SIGSTOP);
   try {
-    return run_scenario(argv[1], options, screen, environment);
+    return run_scenario(scenario, options, screen, environment);
   } catch (...) {
     const Failure failure = describe_failure(std::current_exception());
     if (environment.rank == 0) screen.print_error(error_block(failure, "", {}));

@@ -28,6 +28,16 @@ TEST(ThreadPlan, OneUnboundRankTakesAllCores) {
   EXPECT_EQ(plan.warning, "");
 }
 
+TEST(ThreadPlan, RanksOfOtherMachinesTakeNoCores) {
+  const std::vector<std::string> machines{"worker 1f", "worker a0", "worker 1f"};
+  auto inputs = on_eight({});
+  inputs.take_masks(machines, {"0-7", "0-7", "4-7"}, 2);
+  EXPECT_EQ(inputs.masks, (std::vector{range(0, 7), range(4, 7)}));
+  EXPECT_EQ(inputs.mine, 1U);
+  inputs.take_masks(machines, {"0-7", "0-7", "4-7"}, 1);
+  EXPECT_EQ(plan_threads(inputs).num_threads, 8) << "of the same name, but elsewhere";
+}
+
 TEST(ThreadPlan, UnboundRanksShareTheCores) {
   EXPECT_EQ(plan_threads(on_eight({range(0, 7), range(0, 7)})).num_threads, 4);
   EXPECT_EQ(plan_threads(on_eight({range(0, 7), range(0, 7), range(0, 7)})).num_threads, 2);

@@ -54,6 +54,7 @@ void ModelBenchOptions::bind_measurement(OptionRegistry& registry, const std::st
   how.add("num_threads", &num_threads,
           "Compute threads of each rank; null: the cores it may use.", at_least(1));
   how.add("use_cpu", &use_cpu, "Compute on the CPU also where there is a GPU.");
+  watch.bind(how);
   how.add("json", &json, "JSON to standard output.");
 }
 
@@ -61,6 +62,7 @@ int run_model_bench(const CommandContext& context, const ModelBenchOptions& opti
                     const ModelBench& bench) {
   Session session{{.use_cpu = options.use_cpu,
                    .num_threads = options.num_threads,
+                   .watch = options.watch,
                    .watch_signals = false,
                    .set_num_threads = prepare_torch},
                   context.environment,

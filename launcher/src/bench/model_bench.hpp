@@ -20,6 +20,7 @@ struct ModelBenchOptions {
   std::int64_t repeats = 5;
   std::optional<std::int64_t> num_threads;
   bool use_cpu = false;
+  WatchOptions watch;
   bool json = false;
 
   /// Before the options of what is measured: in the help text the model stands first.

@@ -135,6 +135,7 @@ void BenchAllreduceOptions::bind(OptionRegistry& registry) {
            at_least(1));
   what.add("ddp_backend", &ddp_backend, "How ranks communicate: auto, mpi, nccl.");
   what.add("use_cpu", &use_cpu, "Leave GPUs alone also where there are some.");
+  watch.bind(what);
   what.add("json", &json, "JSON to standard output.");
 }
 
@@ -154,6 +155,7 @@ int bench_allreduce(const CommandContext& context, const BenchAllreduceOptions& 
   options.validate();
   Session session{{.use_cpu = options.use_cpu,
                    .ddp_backend = options.ddp_backend,
+                   .watch = options.watch,
                    .watch_signals = false},
                   context.environment,
                   context.screen};

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "hone/launcher/commands.hpp"
+#include "hone/launcher/session.hpp"
 
 namespace hone::launcher {
 
@@ -14,6 +15,7 @@ struct BenchAllreduceOptions {
   std::int64_t repeats = 5;
   std::string ddp_backend = "auto";
   bool use_cpu = false;
+  WatchOptions watch;
   bool json = false;
 
   void bind(OptionRegistry& registry);

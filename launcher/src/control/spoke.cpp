@@ -20,7 +20,9 @@ constexpr milliseconds kFlush{100};
 
 /// Whom others wait for is rank 0's to find out.
 distributed::WatchdogOptions of_presence_alone(distributed::WatchdogOptions options) {
-  options.report_after = std::chrono::duration<double>{std::numeric_limits<double>::infinity()};
+  const std::chrono::duration<double> never{std::numeric_limits<double>::infinity()};
+  options.report_after = never;
+  options.timeout = never;
   return options;
 }
 

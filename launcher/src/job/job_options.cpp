@@ -51,6 +51,21 @@ std::vector<std::string> folders_in(const std::filesystem::path& parent) {
 
 }  // namespace
 
+void WatchOptions::bind(OptionGroup& group) {
+  group.add_choice("watchdog", &watchdog,
+                   "About ranks that die, hang or are out of step: abort ends the job with the cause, "
+                   "report only tells, off does not look.",
+                   {"abort", "report", "off"});
+  group.add("ddp_timeout", &ddp_timeout,
+            "Seconds that ranks wait for another before the job ends; null: 1800, or, while that one is in "
+            "data, forward, backward, reduce or optimizer of a step, five times what one such phase takes, "
+            "but at least 60.",
+            positive());
+  group.add("control_interface", &control_interface,
+            "Network interface that rank 0 hears the others on, where the job has several hosts; "
+            "empty: the first that is up.");
+}
+
 void ModelOptions::bind(OptionRegistry& registry) {
   auto model = registry.group("Model");
   model
@@ -69,18 +84,7 @@ void ModelOptions::bind(OptionRegistry& registry) {
   machine.add("allow_shared_device", &allow_shared_device,
               "Let two ranks compute on one GPU, which is refused otherwise; they can generate and "
               "evaluate, but not train, since NCCL takes one rank per GPU.");
-  machine.add_choice("watchdog", &watchdog,
-                     "About ranks that die, hang or are out of step: abort ends the job with the cause, "
-                     "report only tells, off does not look.",
-                     {"abort", "report", "off"});
-  machine.add("ddp_timeout", &ddp_timeout,
-              "Seconds that ranks wait for another before the job ends; null: 1800, or, in data, "
-              "forward, backward, reduce and optimizer of a step, five times what these take, but at "
-              "least 60.",
-              positive());
-  machine.add("control_interface", &control_interface,
-              "Network interface that rank 0 hears the others on, where the job has several hosts; "
-              "empty: the first that is up.");
+  watch.bind(machine);
 }
 
 SessionOptions ModelOptions::session_options(bool watch_signals) const {
@@ -89,9 +93,7 @@ SessionOptions ModelOptions::session_options(bool watch_signals) const {
           .num_threads = num_threads,
           .bind_threads = bind_threads,
           .allow_shared_device = allow_shared_device,
-          .watchdog = watchdog,
-          .ddp_timeout = ddp_timeout,
-          .control_interface = control_interface,
+          .watch = watch,
           .watch_signals = watch_signals,
           .set_num_threads = prepare_torch};
 }

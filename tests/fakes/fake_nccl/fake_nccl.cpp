@@ -113,6 +113,7 @@ NcclResult ncclCommInitRankConfig(NcclComm* comm, int num_ranks, NcclUniqueId id
   *comm = nullptr;
   const auto fault = script().at(rank, "init");
   if (fault.kind == FaultKind::Error) return fault.error;
+  while (fault.kind == FaultKind::Block) std::this_thread::sleep_for(std::chrono::seconds{1});
   *comm = reinterpret_cast<NcclComm>(keep(std::make_unique<FakeComm>(id, rank, num_ranks)));
   return NcclResult::InProgress;
 }

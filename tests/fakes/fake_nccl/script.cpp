@@ -10,12 +10,14 @@ namespace {
 Fault parse_fault(const std::string& text) {
   static const std::regex kFault{
       R"((?:r(\d+):)?(op\d+|group|id|init|finalize|abort):)"
-      R"((?:(hang|corrupt)|(err|async|after)=([1-6])|slow=(\d+)ms))"};
+      R"((?:(hang|block|corrupt)|(err|async|after)=([1-6])|slow=(\d+)ms))"};
   std::smatch match;
   if (!std::regex_match(text, match, kFault)) violation("FAKENCCL has no fault \"" + text + "\"");
   Fault fault{.rank = match[1].matched ? std::stoi(match[1]) : -1, .place = match[2]};
   if (match[3].matched) {
-    fault.kind = match[3] == "hang" ? FaultKind::Hang : FaultKind::Corrupt;
+    fault.kind = match[3] == "hang"    ? FaultKind::Hang
+                 : match[3] == "block" ? FaultKind::Block
+                                       : FaultKind::Corrupt;
   } else if (match[4].matched) {
     fault.kind = match[4] == "err"     ? FaultKind::Error
                  : match[4] == "async" ? FaultKind::AsyncError

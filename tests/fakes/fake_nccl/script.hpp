@@ -10,7 +10,7 @@
 
 namespace hone::testing {
 
-enum class FaultKind : std::uint8_t { None, Error, AsyncError, ErrorAfter, Hang, Corrupt, Slow };
+enum class FaultKind : std::uint8_t { None, Error, AsyncError, ErrorAfter, Hang, Block, Corrupt, Slow };
 
 /// What goes wrong in one place.
 struct Fault {

@@ -22,9 +22,13 @@ class FlightRecorder final : public Activity {
   /// Optimizer updates applied so far.
   void note_step(std::int64_t step);
 
-  /// A collective begins, ends. They do not nest.
+  /// A collective begins, ends. One within another, which a communicator makes for its own, is not
+  /// recorded.
   void begin(const CollectiveCall& call);
   void end();
+
+  /// This rank's work is done, and it waits for all others to come to their end.
+  void leave();
 
   Pulse pulse() const;
 
@@ -43,9 +47,11 @@ class FlightRecorder final : public Activity {
   bool is_regular_ = false;
   Clock::time_point phase_began_ = Clock::now();
   std::map<std::string_view, Durations> durations_;
+  std::int64_t num_phases_ = 0;
   std::int64_t step_ = 0;
   std::int64_t sequence_ = 0;
-  bool in_collective_ = false;
+  int depth_ = 0;  ///< of collectives within each other
+  bool is_leaving_ = false;
   std::array<CollectiveCall, kRecentCalls> calls_;  ///< of collective s at s % kRecentCalls
 };
 

@@ -14,9 +14,10 @@ namespace hone::distributed {
 struct WatchdogOptions {
   std::chrono::duration<double> lost_after{8.0};     ///< without a heartbeat a rank is lost
   std::chrono::duration<double> report_after{10.0};  ///< a rank that others wait for is named
-  /// How long ranks wait for another before the job ends. Null: in a phase that takes about as long
-  /// every time, five times the 99th percentile of what it took so far, but at least
-  /// `shortest_limit`; in others, and while that is not known, `longest_limit`.
+  /// How long ranks wait for another before the job ends. Null: while that one is in a phase that
+  /// takes about as long every time, five times the 99th percentile of what the phase took so far,
+  /// but at least `shortest_limit`, counted from when it entered the phase; in others, while that is
+  /// not known, and however many phases it goes through, `longest_limit`.
   std::optional<std::chrono::duration<double>> timeout = std::nullopt;
   std::chrono::duration<double> shortest_limit{60.0};
   std::chrono::duration<double> longest_limit{1800.0};
@@ -55,7 +56,7 @@ class Watchdog {
     Pulse pulse;
     Time heard_at;
     Time in_phase_since;
-    Time in_collective_since;  ///< when the collective that it is in was first heard of
+    Time waits_since;  ///< when the collective that it is in, or its leaving, was first heard of
     Presence presence = Presence::Here;
     bool told = false;  ///< that it is gone or lost
   };
@@ -64,7 +65,12 @@ class Watchdog {
   void compare_calls(int rank);
   void look_for_the_gone(Time now, std::vector<Finding>& findings);
   void look_for_the_awaited(Time now, std::vector<Finding>& findings);
-  double limit_of(const Peer& peer) const;
+  /// What ends the job, in seconds, and how much of it is used up.
+  struct Limit {
+    double seconds = 0.0;
+    double used = 0.0;
+  };
+  Limit limit_of(const Peer& awaited, double waited, Time now) const;
   std::string place(const Peer& peer, Time now) const;
 
   WatchdogOptions options_;
@@ -79,7 +85,7 @@ class Watchdog {
   std::vector<Known> known_;
   std::optional<Finding> mismatch_;
   bool mismatch_told_ = false;
-  std::int64_t reported_ = 0;  ///< the collective whose waiting was reported
+  std::int64_t reported_ = 0;  ///< the collective, or the end, whose waiting was reported
   std::int64_t ended_ = 0;     ///< and whose waiting ended the job
 };
 

@@ -22,9 +22,7 @@ struct ModelOptions {
   std::optional<std::int64_t> num_threads;
   bool bind_threads = true;
   bool allow_shared_device = false;
-  std::string watchdog = "abort";
-  std::optional<double> ddp_timeout;
-  std::string control_interface;
+  WatchOptions watch;
 
   void bind(OptionRegistry& registry);
   /// `watch_signals`: of a command that has something to save.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -23,11 +25,27 @@
 #include "hone/launcher/screen.hpp"
 #include "hone/launcher/signal_watcher.hpp"
 
-namespace hone::launcher {
+namespace hone {
 
+class OptionGroup;
+
+namespace launcher {
+
+class Deadline;
 class Engine;
 class ExitMeeting;
 struct Failure;
+
+/// About ranks that die, hang, or are out of step.
+struct WatchOptions {
+  std::string watchdog = "abort";  ///< what is done about them: abort, report or off
+  /// Seconds that ranks wait for another before the job ends. Null: as WatchdogOptions says.
+  std::optional<double> ddp_timeout = {};
+  /// Rank 0's, where the job has several hosts; empty: by itself.
+  std::string control_interface = {};
+
+  void bind(OptionGroup& group);
+};
 
 /// What a command decides about its session; the names are those of the options.
 struct SessionOptions {
@@ -40,12 +58,7 @@ struct SessionOptions {
   std::optional<std::int64_t> num_threads = {};
   bool bind_threads = true;  ///< share the node's cores out where the launcher has not
   bool allow_shared_device = false;  ///< two ranks may compute on one GPU
-  /// What is done about ranks that die, hang or are out of step: abort, report or off.
-  std::string watchdog = "abort";
-  /// Seconds that ranks wait for another before the job ends. Null: as WatchdogOptions says.
-  std::optional<double> ddp_timeout = {};
-  /// Rank 0's, where the job has several hosts; empty: by itself.
-  std::string control_interface = {};
+  WatchOptions watch = {};
   /// Make stop requests of signals. False where there is nothing to save: a signal ends the
   /// process.
   bool watch_signals = true;
@@ -63,14 +76,14 @@ class Session {
  public:
   /// Signals are watched from here on, before MPI starts. Ownership: `screen` outlives the session.
   /// Throws: LaunchError where srun has no PMIx, or MPI or the backend cannot be had; ConfigError
-  /// for an unknown backend. All ranks throw alike, and MPI is over then.
+  /// for an unknown backend or watchdog. All ranks throw alike, and MPI is over then.
   Session(const SessionOptions& options, const LaunchEnvironment& environment, Screen& screen);
   ~Session();
 
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  int rank() const { return mpi_->rank(); }
+  int rank() const { return rank_; }
   int size() const { return mpi_->size(); }
   int local_rank() const { return mpi_->local_rank(); }
   bool is_root() const { return rank() == 0; }
@@ -107,13 +120,19 @@ class Session {
   int run(const std::function<int()>& body);
 
  private:
+  using Seconds = std::chrono::duration<double>;
+
+  std::unique_ptr<Deadline> deadline(std::function<void()> on_late) const;
+  void end_late_start();
   void start(const SessionOptions& options, const LaunchEnvironment& environment,
              distributed::Backend backend);
   void bind_threads(const SessionOptions& options, const LaunchEnvironment& environment);
-  void tell_of_others(const std::vector<std::string>& cards, const std::string& own);
-  void watch_ranks(const SessionOptions& options);
+  void tell_of_others(const std::vector<std::string>& machines, const std::string& own);
+  void watch_ranks(const WatchOptions& options);
   void end_now(const EndOfJob& end);
   int leave(int code, const std::optional<Failure>& failure);
+  [[noreturn]] void leave_alone(const Failure& failure);
+  void end(int code, const std::optional<Failure>& failure);
   void close_engine();
   void report(const Failure& failure);
   void write_record(int code, const std::optional<Failure>& failure);
@@ -121,6 +140,7 @@ class Session {
 
   Screen& screen_;
   RankLogger log_;
+  std::atomic<int> rank_;  ///< the launcher's word for it until MPI has begun
   std::unique_ptr<SignalWatcher> signals_;
   std::unique_ptr<distributed::MpiEnvironment> mpi_;
   std::unique_ptr<ExitMeeting> meeting_;
@@ -133,7 +153,11 @@ class Session {
   const std::filesystem::path run_directory_;
   int num_threads_ = 1;
   int num_nodes_ = 1;
+  WatchdogMode mode_ = WatchdogMode::Abort;
+  Seconds unwatched_;  ///< that MPI's start and end may take
+  std::unique_ptr<Deadline> start_;  ///< until the control channel watches
   std::unique_ptr<ControlChannel> control_;  ///< ends before what it uses; null for one rank
 };
 
-}  // namespace hone::launcher
+}  // namespace launcher
+}  // namespace hone

@@ -19,6 +19,11 @@ struct ThreadPlanInputs {
   std::optional<std::int64_t> omp_num_threads;
   std::optional<std::int64_t> requested;  ///< the num_threads option: wins over all
   std::vector<CpuList> cores;  ///< this rank's mask by core, neighbours side by side; empty: do not bind
+
+  /// Sets `masks` and `mine` for `rank` from what all ranks said of the machine that they are on, and
+  /// of the CPUs that they may use there (as print_cpus() prints them).
+  void take_masks(const std::vector<std::string>& machines_of_ranks,
+                  const std::vector<std::string>& masks_of_ranks, std::size_t rank);
 };
 
 struct ThreadPlan {
