@@ -34,7 +34,7 @@ int create_file(std::uint64_t token) {
   return fd;
 }
 
-/// Beyond this limit of the shell (ulimit -f) the kernel sends SIGXFSZ, which ends the process.
+/// Beyond this limit of the shell (ulimit -f) the kernel sends SIGXFSZ, which may end the process.
 void require_file_size(std::int64_t bytes) {
   rlimit limit{};
   if (getrlimit(RLIMIT_FSIZE, &limit) != 0) fail("getrlimit", errno);

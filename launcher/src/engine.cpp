@@ -23,6 +23,8 @@ constexpr const char* kNccl = "libnccl.so.2";
 /// NCCL only knows that it waits; the watchdog, which ends the job at the same limit, knows for
 /// whom.
 constexpr std::chrono::seconds kWatchdogFirst{15};
+/// However short the limit of a collective is.
+constexpr std::chrono::milliseconds kLeastStart{15'000};
 
 void require_one_kind(Communicator& host, std::string_view mine) {
   const auto kinds = all_gather_strings(host, mine);
@@ -90,7 +92,7 @@ void Engine::open_nccl(const EngineOptions& options, distributed::FlightRecorder
   if (options.timeout) {
     times.collective = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::duration<double>{*options.timeout});
-    times.init = std::min(times.init, times.collective);
+    times.init = std::clamp(times.collective, kLeastStart, times.init);
   }
   times.collective += kWatchdogFirst;
   recorder.enter("NCCL");

@@ -30,7 +30,7 @@ namespace {
 constexpr std::chrono::milliseconds kPatience{3000};
 /// For a log line and a record, when another rank's failure ends this one.
 constexpr std::chrono::seconds kLastWords{2};
-/// What MPI's start, and its end, may take where --ddp_timeout does not say, and at the least.
+/// What MPI's start may take, and its end, where --ddp_timeout does not say, and at the least.
 constexpr std::chrono::duration<double> kUnwatched{300};
 constexpr std::chrono::duration<double> kLeastUnwatched{15};
 /// After the loss of a peer.
@@ -46,6 +46,14 @@ std::string machine_of(const std::string& host_name) {
 }
 
 std::string name_of(const std::string& machine) { return machine.substr(0, machine.find(' ')); }
+
+/// After the last words, whatever a stalled disk or screen does to them.
+void exit_soon(int code) {
+  std::thread{[code] {
+    std::this_thread::sleep_for(kLastWords);
+    _exit(code);
+  }}.detach();
+}
 
 }  // namespace
 
@@ -66,7 +74,9 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
   require_pmix(environment);
   const auto backend = distributed::parse_backend(options.ddp_backend);
   recorder_.enter("start");
-  start_ = deadline([this] { end_late_start(); });
+  // One tells: the lowest rank that can.
+  start_ = deadline(unwatched_ + std::min(environment.rank, 2) * kLastWords,
+                    [this] { end_late_start(); });
   mpi_ = std::make_unique<distributed::MpiEnvironment>();
   rank_ = mpi_->rank();
   try {
@@ -75,13 +85,14 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
     start(options, environment, backend);
   } catch (const LaunchError&) {
     // The same on all ranks: they can still leave in order, with the error's own exit code.
+    start_.reset();
     const auto failure = describe_failure(std::current_exception());
     write_record(failure.code, failure);
     if (control_) control_->close();
     mpi_->finalize();
     throw;
   } catch (...) {
-    // One rank's own trouble: MpiEnvironment ends the job as the exception passes it.
+    // One rank's own trouble, which ends the job.
     const auto failure = describe_failure(std::current_exception());
     report(failure);
     write_record(failure.code, failure);
@@ -99,9 +110,10 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
   log_.set_rank(rank(), host_name());
   if (size() > 1) {
     meeting_ = std::make_unique<ExitMeeting>();
-    watch_ranks(options.watch);
+    communicator_->barrier();
   }
-  start_.reset();
+  start_.reset();  // the control channel's rendezvous has limits of its own, and names who is missing
+  if (size() > 1) watch_ranks(options.watch);
   const std::string lone = lone_process_warning(environment, size());
   if (!lone.empty()) log_.warning(lone);
   engine_ = std::make_unique<Engine>(
@@ -116,15 +128,13 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
 }
 
 /// Of what the watchdog cannot see. Null where nobody is to look.
-std::unique_ptr<Deadline> Session::deadline(std::function<void()> on_late) const {
+std::unique_ptr<Deadline> Session::deadline(Seconds patience, std::function<void()> on_late) const {
   if (mode_ == WatchdogMode::Off) return nullptr;
-  return std::make_unique<Deadline>(unwatched_, std::move(on_late));
+  return std::make_unique<Deadline>(patience, std::move(on_late));
 }
 
 /// Of MPI nothing can be asked here: it may be what hangs.
 void Session::end_late_start() {
-  const int rank = rank_;
-  std::this_thread::sleep_for(std::min(rank, 2) * kLastWords);  // one tells: the lowest that can
   const Failure failure{
       static_cast<int>(ExitCode::Environment),
       "the ranks of this job have not met within " +
@@ -132,8 +142,9 @@ void Session::end_late_start() {
           " s: MPI waits for a rank that is stopped, hangs before it or did not start. Look at the "
           "ranks' processes on their hosts; a larger --ddp_timeout gives them more time"};
   if (mode_ == WatchdogMode::Report) return log_.warning(failure.message);
+  exit_soon(failure.code);
   log_.record(LogLevel::Error, failure.message);
-  screen_.print_error(error_block(failure, "[rank " + std::to_string(rank) + "] ", log_.file()));
+  screen_.print_error(error_block(failure, "[rank " + std::to_string(rank()) + "] ", log_.file()));
   write_record(failure.code, failure);
   _exit(failure.code);
 }
@@ -151,11 +162,7 @@ void Session::watch_ranks(const WatchOptions& options) {
 
 /// On the channel's thread, while this rank may be in a collective that never ends.
 void Session::end_now(const EndOfJob& end) {
-  // Whatever a stalled disk or screen does to the words below.
-  std::thread{[code = end.code] {
-    std::this_thread::sleep_for(kLastWords);
-    _exit(code);
-  }}.detach();
+  exit_soon(end.code);
   const bool may_resume = end.code == static_cast<int>(ExitCode::Stopped);
   const Failure failure{end.code, end.cause + (may_resume ? kResumeAdvice : "")};
   log_.record(LogLevel::Error, end.cause);
@@ -249,6 +256,7 @@ int Session::leave(int code, const std::optional<Failure>& failure) {
                                            "MPI failed where the ranks meet at the end"}));
     }
     all = std::move(*met);
+    recorder_.leave();  // one that failed, too, is waited for no longer
   }
   int agreed = 0;
   std::optional<int> first_failed;
@@ -273,15 +281,15 @@ void Session::leave_alone(const Failure& failure) {
 
 /// All ranks come here with the same `code`. Whatever they still hang in, the work is done.
 void Session::end(int code, const std::optional<Failure>& failure) {
-  const auto late = deadline([this, code, failure] {
-    log_.warning("MPI or NCCL does not end: a rank hangs in it. This one leaves without");
-    if (mode_ == WatchdogMode::Report) return;
-    write_record(code, failure);
-    _exit(code);
+  write_record(code, failure);
+  const auto late = deadline(unwatched_, [this, code] {
+    const bool stays = mode_ == WatchdogMode::Report;
+    if (!stays) exit_soon(code);
+    log_.warning("MPI or NCCL does not end: a rank hangs in it");
+    if (!stays) _exit(code);
   });
   if (code == 0) close_engine();
   engine_.reset();  // before MPI, over which NCCL's ranks met
-  write_record(code, failure);
   if (control_) control_->close();
   mpi_->finalize();
 }

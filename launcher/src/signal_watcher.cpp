@@ -2,7 +2,6 @@
 
 #include <signal.h>
 
-#include <array>
 #include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
@@ -42,9 +41,6 @@ void restart_interrupted_calls(int number) {
   sigaction(number, &action, nullptr);
 }
 
-/// What the calls that raise them then say by their error: EPIPE, and EFBIG beyond `ulimit -f`.
-constexpr std::array kIgnored{SIGPIPE, SIGXFSZ};
-
 [[noreturn]] void end_at_once() {
   signal(SIGINT, SIG_DFL);
   raise(SIGINT);
@@ -58,9 +54,7 @@ struct SignalWatcher::Implementation {
       : on_request(std::move(callback)) {
     struct sigaction ignore {};
     ignore.sa_handler = SIG_IGN;
-    for (std::size_t i = 0; i < kIgnored.size(); ++i) {
-      sigaction(kIgnored[i], &ignore, &former_actions[i]);
-    }
+    sigaction(SIGPIPE, &ignore, &former_pipe_action);
     for (const int number : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT}) {
       signals.add(number);
       restart_interrupted_calls(number);
@@ -72,9 +66,7 @@ struct SignalWatcher::Implementation {
   ~Implementation() {
     context.stop();
     thread.join();
-    for (std::size_t i = 0; i < kIgnored.size(); ++i) {
-      sigaction(kIgnored[i], &former_actions[i], nullptr);
-    }
+    sigaction(SIGPIPE, &former_pipe_action, nullptr);
   }
 
   void wait() {
@@ -102,7 +94,7 @@ struct SignalWatcher::Implementation {
   std::function<void(std::string_view)> on_request;
   std::atomic<StopRequest> pending = StopRequest::None;
   bool interrupted = false;
-  std::array<struct sigaction, kIgnored.size()> former_actions{};
+  struct sigaction former_pipe_action {};
   boost::asio::io_context context{1};
   boost::asio::signal_set signals{context};
   std::thread thread;

@@ -30,6 +30,7 @@ TEST(Deadline, TimeInWhichTheProcessWasStoppedDoesNotCount) {
   const pid_t child = ::fork();
   if (child == 0) {
     const Deadline deadline{std::chrono::seconds{2}, [] { _exit(1); }};
+    std::this_thread::sleep_for(milliseconds{200});  // it waits by now
     ::raise(SIGSTOP);
     std::this_thread::sleep_for(milliseconds{300});
     _exit(0);

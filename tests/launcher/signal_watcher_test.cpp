@@ -1,6 +1,5 @@
 #include "hone/launcher/signal_watcher.hpp"
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
@@ -9,10 +8,6 @@
 #include <mutex>
 #include <string>
 #include <vector>
-
-#include "fakes/file_size_limit.hpp"
-#include "fakes/temp_dir.hpp"
-#include "hone/core/files/file_descriptor.hpp"
 
 namespace hone::launcher {
 namespace {
@@ -109,17 +104,6 @@ TEST(SignalWatcher, ABrokenPipeIsAnErrorOnly) {
   close(ends[1]);
 }
 
-TEST(SignalWatcher, ALimitOnTheSizeOfFilesIsAnErrorOnly) {
-  Watched watched;
-  const hone::testing::TempDir dir;
-  const FileDescriptor file{
-      ::open((dir.path() / "file").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)};
-  ASSERT_TRUE(file.is_open());
-  const hone::testing::FileSizeLimit limit{1};
-  EXPECT_EQ(::pwrite(file.get(), "x", 1, 1), -1);
-  EXPECT_EQ(errno, EFBIG);
-}
-
 TEST(SignalWatcher, HandlersRestartSystemCallsAndGoWithIt) {
   struct sigaction action {};
   {
@@ -130,7 +114,7 @@ TEST(SignalWatcher, HandlersRestartSystemCallsAndGoWithIt) {
       EXPECT_NE(action.sa_flags & SA_RESTART, 0);
     }
   }
-  for (const int number : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGPIPE, SIGXFSZ}) {
+  for (const int number : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGPIPE}) {
     sigaction(number, nullptr, &action);
     EXPECT_EQ(action.sa_handler, SIG_DFL);
   }

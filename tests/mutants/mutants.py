@@ -508,16 +508,15 @@ MUTANTS = [
            "ranks of machines of other names share this one's cores",
            "launcher/src/thread_plan.cpp", "machines_of_ranks[i] != machines_of_ranks[rank]",
            "machines_of_ranks[i].empty()", "thread_plan_test", "*OtherMachines*"),
-    Mutant("large_file_is_a_signal",
-           "a file beyond the shell's limit ends the process by SIGXFSZ",
-           "launcher/src/signal_watcher.cpp", "kIgnored{SIGPIPE, SIGXFSZ}", "kIgnored{SIGPIPE, SIGPIPE}",
-           "signal_watcher_test", "*SizeOfFiles*"),
+    # Frozen parameters.
+    Mutant("frozen_head_counted_twice",
+           "a frozen weight that is told of like a written one makes its bucket complete too early",
+           "core/src/plans/bucket_countdown.cpp", "if (parameter.is_frozen) return;", "",
+           "bucket_countdown_test", "*Frozen*"),
     Mutant("frozen_parameters_waited_for",
            "no sum behind a frozen parameter starts before the backward pass is over",
            "core/src/plans/bucket_countdown.cpp", "parameters_[index].buckets) --incomplete_",
            "parameters_[index].buckets) (void)incomplete_", "bucket_countdown_test", "*Frozen*"),
-    # Frozen parameters.
-    # Frozen parameters.
     Mutant("frozen_parameters_decay",
            "a frozen parameter is updated by its weight decay",
            "core/src/model/parameter_store.cpp",

@@ -155,7 +155,7 @@ class FakeGpuFaults(FakeGpuTest):
                     self.assertEqual((record["code"], record["step"]), (STOPPED, (operation - 1) // 2))
 
     def test_a_rank_that_hangs_in_the_start_of_nccl_is_named(self) -> None:
-        """Where not even the call comes back, the others wait for it over MPI."""
+        """Where not even the call comes back, the others give up after 15 s and wait for it over MPI."""
         ended = self.on_gpus(*self.training("out", "--ddp_timeout", 3), FAKENCCL="r1:init:block", code=STOPPED)
         self.assert_one_error(ended, "rank 1 @", "is waited for: it is in phase NCCL", "the limit of 3 s")
         for rank in (0, 1):

@@ -35,10 +35,12 @@ void BucketCountdown::begin(std::span<const std::size_t> frozen) {
   is_running_ = true;
   incomplete_.assign(order_.size(), 0);
   for (auto& parameter : parameters_) {
+    parameter.is_frozen = false;
     parameter.writes = 0;
     for (const auto bucket : parameter.buckets) ++incomplete_[bucket];
   }
   for (const auto index : frozen) {
+    parameters_[index].is_frozen = true;
     for (const auto bucket : parameters_[index].buckets) --incomplete_[bucket];
   }
 }
@@ -46,6 +48,7 @@ void BucketCountdown::begin(std::span<const std::size_t> frozen) {
 void BucketCountdown::wrote(std::size_t index) {
   if (!is_running_) return;
   auto& parameter = parameters_[index];
+  if (parameter.is_frozen) return;  // the weight of the head is told of whether it was written or not
   ++parameter.writes;
   if (parameter.expected == 0) return;
   const bool is_sent = std::ranges::any_of(

@@ -79,7 +79,7 @@ Secret secret_of(std::string_view hex) {
 }
 
 asio::awaitable<int> admit(tcp::socket& socket, const Secret& secret, int size) {
-  const Deadline deadline{socket};
+  const HandshakeLimit limit{socket};
   const auto mine = random_bytes<16>();
   co_await asio::async_write(socket, asio::buffer(mine), use_awaitable);
   RankBytes rank_bytes;

@@ -21,17 +21,17 @@ Secret secret_of(std::string_view hex);
 constexpr std::chrono::seconds kHandshakeTime{5};
 
 /// Closes a socket where the scope lasts longer than kHandshakeTime.
-class Deadline {
+class HandshakeLimit {
  public:
-  explicit Deadline(tcp::socket& socket) : timer_(socket.get_executor(), kHandshakeTime) {
+  explicit HandshakeLimit(tcp::socket& socket) : timer_(socket.get_executor(), kHandshakeTime) {
     timer_.async_wait([&socket, in_scope = in_scope_](const error_code&) {
       error_code ignored;
       if (*in_scope) socket.close(ignored);
     });
   }
-  ~Deadline() { *in_scope_ = false; }
-  Deadline(const Deadline&) = delete;
-  Deadline& operator=(const Deadline&) = delete;
+  ~HandshakeLimit() { *in_scope_ = false; }
+  HandshakeLimit(const HandshakeLimit&) = delete;
+  HandshakeLimit& operator=(const HandshakeLimit&) = delete;
 
  private:
   std::shared_ptr<bool> in_scope_ = std::make_shared<bool>(true);

@@ -69,7 +69,7 @@ asio::awaitable<void> Spoke::reach(tcp::endpoint hub, Secret secret, Clock::time
   while (!connection_ && Clock::now() < until) {
     try {
       tcp::socket socket{loop_.context()};
-      const Deadline deadline{socket};
+      const HandshakeLimit limit{socket};
       co_await socket.async_connect(hub, use_awaitable);
       co_await introduce(socket, secret, rank_);
       connection_ = std::make_shared<Connection>(std::move(socket));

@@ -59,7 +59,7 @@ void WatchOptions::bind(OptionGroup& group) {
   group.add("ddp_timeout", &ddp_timeout,
             "Seconds that ranks wait for another before the job ends; null: 1800, or, while that one is in "
             "data, forward, backward, reduce or optimizer of a step, five times what one such phase takes, "
-            "but at least 60.",
+            "but at least 60. MPI's and NCCL's start have at least 15 each.",
             positive());
   group.add("control_interface", &control_interface,
             "Network interface that rank 0 hears the others on, where the job has several hosts; "

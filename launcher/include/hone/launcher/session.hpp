@@ -122,7 +122,7 @@ class Session {
  private:
   using Seconds = std::chrono::duration<double>;
 
-  std::unique_ptr<Deadline> deadline(std::function<void()> on_late) const;
+  std::unique_ptr<Deadline> deadline(Seconds patience, std::function<void()> on_late) const;
   void end_late_start();
   void start(const SessionOptions& options, const LaunchEnvironment& environment,
              distributed::Backend backend);

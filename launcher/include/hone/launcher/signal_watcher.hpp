@@ -11,8 +11,8 @@ namespace hone::launcher {
 /// Turns signals into stop requests, on a thread of its own.
 ///
 /// SIGUSR1 and SIGTERM ask to save and stop, SIGUSR2 to save and go on; the first SIGINT asks to
-/// save and stop, the second ends the process at once. SIGPIPE and SIGXFSZ are ignored: writing to a
-/// dead peer, or past the shell's limit on a file's size, is an error, not an end. Handlers are in place when the constructor returns (make one before
+/// save and stop, the second ends the process at once. SIGPIPE is ignored: writing to a dead peer
+/// is an error, not an end. Handlers are in place when the constructor returns (make one before
 /// MPI_Init) and gone after the destructor. Interrupted system calls of other threads restart.
 /// Thread-safety: all methods from any thread. One per process.
 class SignalWatcher final : public StopSignal {
