@@ -9,16 +9,17 @@
 namespace hone::distributed {
 namespace {
 
-std::shared_ptr<void> open_library(const std::filesystem::path& path) {
+void* open_library(const std::filesystem::path& path) {
   // Every symbol now, none of them for other libraries: a second NCCL in the process stays apart.
-  void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  // For good: threads of NCCL's own, which serve an id or hang in an abort, outlive what uses it.
+  void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (handle == nullptr) {
     const char* reason = dlerror();
     throw LaunchError{"cannot load NCCL from \"" + path.string() +
                       "\": " + (reason != nullptr ? reason : "unknown reason") +
                       ". Name a libnccl.so.2 that this machine can load"};
   }
-  return {handle, [](void* library) { dlclose(library); }};
+  return handle;
 }
 
 /// Fills function pointers by name and remembers the names that are not there.
@@ -62,9 +63,8 @@ std::string version_problem(int version) {
 
 NcclApi load_nccl(const std::filesystem::path& path) {
   NcclApi api;
-  api.library = open_library(path);
   NcclResult (*get_version)(int*) = nullptr;
-  SymbolReader symbols{api.library.get()};
+  SymbolReader symbols{open_library(path)};
   symbols.read("ncclGetVersion", get_version);
   symbols.read("ncclGetUniqueId", api.get_unique_id);
   symbols.read("ncclCommInitRankConfig", api.comm_init_rank_config);

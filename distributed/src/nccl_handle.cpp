@@ -47,7 +47,7 @@ void NcclHandle::close() {
 std::string NcclHandle::abort() noexcept {
   if (comm_ == nullptr) return {};
   try {
-    // The task owns a table of its own, hence the library too: it may outlive this object.
+    // The task owns a table of its own: it may outlive this object.
     std::packaged_task<NcclResult()> task{
         [api = api_, comm = std::exchange(comm_, nullptr)] { return api.comm_abort(comm); }};
     auto aborted = task.get_future();

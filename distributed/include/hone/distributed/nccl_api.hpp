@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <memory>
 
 namespace hone::distributed {
 
@@ -73,15 +72,14 @@ struct NcclApi {
                                NcclDataType type, NcclReduceOp op, NcclComm comm,
                                NcclStream stream) = nullptr;
 
-  int version = 0;                ///< as ncclGetVersion: 22105 is 2.21.5
-  std::shared_ptr<void> library;  ///< what dlopen returned
+  int version = 0;  ///< as ncclGetVersion: 22105 is 2.21.5
 };
 
 /// The oldest NCCL that is taken: 2.14 brought non-blocking communicators, without which a hang
 /// could not be aborted.
 inline constexpr int kMinNcclVersion = 21400;
 
-/// Loads an NCCL library ("libnccl.so.2" is searched as dlopen does, a path is taken as it is).
+/// Loads an NCCL library for the rest of the process ("libnccl.so.2" is searched as dlopen does, a path is taken as it is).
 /// Throws: LaunchError where it cannot be loaded, lacks functions (all are named) or is too old.
 NcclApi load_nccl(const std::filesystem::path& path);
 
