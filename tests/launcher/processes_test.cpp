@@ -9,6 +9,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 
 namespace hone::launcher {
 namespace {
@@ -167,10 +168,17 @@ double seconds_of(Function&& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
 }
 
-/// Processes of the probe that still run; the bracket keeps the command from finding itself.
+/// Processes of the probe that still run a second later: mpirun does not wait for those that it has
+/// killed. The bracket keeps the command from finding itself.
 int orphans() {
-  return std::stoi(
-      shell("ps -eo stat=,args= | grep '[s]ession_probe' | grep -vc '^Z' || true").output);
+  int found = 0;
+  for (int tries = 0; tries < 10; ++tries) {
+    found = std::stoi(
+        shell("ps -eo stat=,args= | grep '[s]ession_probe' | grep -vc '^Z' || true").output);
+    if (found == 0) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds{100});
+  }
+  return found;
 }
 
 TEST_F(Sessions, NameARankThatDied) {
