@@ -112,7 +112,7 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
     meeting_ = std::make_unique<ExitMeeting>();
     communicator_->barrier();
   }
-  start_.reset();  // the control channel's rendezvous has limits of its own, and names who is missing
+  start_.reset();  // the control channel's rendezvous has its own limits, and names who is missing
   if (size() > 1) watch_ranks(options.watch);
   const std::string lone = lone_process_warning(environment, size());
   if (!lone.empty()) log_.warning(lone);

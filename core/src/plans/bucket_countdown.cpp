@@ -48,7 +48,7 @@ void BucketCountdown::begin(std::span<const std::size_t> frozen) {
 void BucketCountdown::wrote(std::size_t index) {
   if (!is_running_) return;
   auto& parameter = parameters_[index];
-  if (parameter.is_frozen) return;  // the weight of the head is told of whether it was written or not
+  if (parameter.is_frozen) return;  // the head's weight is told of whether it was written or not
   ++parameter.writes;
   if (parameter.expected == 0) return;
   const bool is_sent = std::ranges::any_of(

@@ -46,8 +46,8 @@ class BucketCountdown {
  private:
   struct Parameter {
     std::vector<std::size_t> buckets;  ///< indices into order_
-    bool is_frozen = false;            ///< in this pass, as in the next
-    int writes = 0;
+    bool is_frozen = false;            ///< in this pass
+    int writes = 0;                    ///< in this pass
     int expected = 0;                  ///< in a pass; 0: not known yet
   };
 

@@ -79,7 +79,8 @@ struct NcclApi {
 /// could not be aborted.
 inline constexpr int kMinNcclVersion = 21400;
 
-/// Loads an NCCL library for the rest of the process ("libnccl.so.2" is searched as dlopen does, a path is taken as it is).
+/// Loads an NCCL library for the rest of the process ("libnccl.so.2" is searched as dlopen does, a
+/// path is taken as it is).
 /// Throws: LaunchError where it cannot be loaded, lacks functions (all are named) or is too old.
 NcclApi load_nccl(const std::filesystem::path& path);
 
