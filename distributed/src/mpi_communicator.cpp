@@ -113,7 +113,7 @@ void MpiCommunicator::as_part_of(const CollectiveCall& call, Work work) {
   try {
     work();
   } catch (const CommunicatorError& error) {
-    fail(error.what(), call);
+    fail(error.what(), error.exit_code(), call);
   }
 }
 
@@ -267,21 +267,23 @@ void MpiCommunicator::abort(int exit_code) { MPI_Abort(comm_, exit_code); }
 void MpiCommunicator::begin(const CollectiveCall& call, const void* data) {
   if (!failure_.empty()) {
     throw CommunicatorError{describe(call) + " refused: the communicator is unusable after " +
-                            failure_};
+                                failure_,
+                            failure_code_};
   }
   require_valid(call, data, size_);
   ++sequence_;
 }
 
 void MpiCommunicator::check(int code, const CollectiveCall& call) {
-  if (code != MPI_SUCCESS) fail(detail::mpi_error_text(code), call);
+  if (code != MPI_SUCCESS) fail(detail::mpi_error_text(code), detail::mpi_exit_code(code), call);
 }
 
-void MpiCommunicator::fail(const std::string& reason, const CollectiveCall& call) {
+void MpiCommunicator::fail(const std::string& reason, ExitCode code, const CollectiveCall& call) {
   failure_ = "[rank " + std::to_string(rank_) + " of " + std::to_string(size_) + "] collective " +
              std::to_string(sequence_) + ", " + describe(call) +
              ", failed: " + reason;
-  throw CommunicatorError{failure_};
+  failure_code_ = code;
+  throw CommunicatorError{failure_, failure_code_};
 }
 
 std::vector<std::int64_t> MpiCommunicator::gather_lengths(std::int64_t mine,

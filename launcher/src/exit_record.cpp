@@ -1,13 +1,30 @@
 #include "hone/launcher/exit_record.hpp"
 
+#include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
 
 namespace hone::launcher {
 namespace {
 
+constexpr std::string_view kPrefix = "rank-";
+
+std::string record_name(int rank) {
+  return std::string{kPrefix} + std::to_string(rank) + ".json";
+}
+
 std::filesystem::path record_path(const std::filesystem::path& output_dir, int rank) {
-  return output_dir / "exit" / ("rank-" + std::to_string(rank) + ".json");
+  return output_dir / "exit" / record_name(rank);
+}
+
+/// 3 for "rank-3.json"; nothing for what is no record.
+std::optional<int> rank_of(std::string_view name) {
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  int rank = 0;
+  std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), rank);
+  return record_name(rank) == name ? std::optional{rank} : std::nullopt;
 }
 
 }  // namespace
@@ -38,9 +55,18 @@ bool write_exit_record(const std::filesystem::path& output_dir, int rank,
   }
 }
 
-void remove_exit_record(const std::filesystem::path& output_dir, int rank) noexcept {
-  std::error_code ignored;
-  std::filesystem::remove(record_path(output_dir, rank), ignored);
+void remove_old_exit_records(const std::filesystem::path& output_dir, int rank,
+                             int num_ranks) noexcept {
+  try {
+    std::error_code ignored;
+    std::filesystem::remove(record_path(output_dir, rank), ignored);
+    if (rank != 0) return;
+    for (const auto& entry : std::filesystem::directory_iterator{output_dir / "exit"}) {
+      const auto other = rank_of(entry.path().filename().string());
+      if (other && *other >= num_ranks) std::filesystem::remove(entry.path(), ignored);
+    }
+  } catch (const std::filesystem::filesystem_error&) {  // most often there is no such folder yet
+  }
 }
 
 }  // namespace hone::launcher

@@ -87,9 +87,7 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
     // The same on all ranks: they can still leave in order, with the error's own exit code.
     start_.reset();
     const auto failure = describe_failure(std::current_exception());
-    write_record(failure.code, failure);
-    if (control_) control_->close();
-    mpi_->finalize();
+    end(failure.code, failure);
     throw;
   } catch (...) {
     // One rank's own trouble, which ends the job.
@@ -111,6 +109,11 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
   if (size() > 1) {
     meeting_ = std::make_unique<ExitMeeting>();
     communicator_->barrier();
+  }
+  const auto root_process = broadcast_string(*communicator_, RunLock::owner_name());
+  {
+    const std::scoped_lock lock{record_mutex_};
+    root_process_ = root_process;
   }
   start_.reset();  // the control channel's rendezvous has its own limits, and names who is missing
   if (size() > 1) watch_ranks(options.watch);
@@ -224,7 +227,7 @@ void Session::open_logs(const std::filesystem::path& output_dir) {
     output_dir_ = output_dir;
   }
   // What an earlier run left says nothing about this one, which may be killed before it can.
-  remove_exit_record(output_dir, rank());
+  remove_old_exit_records(output_dir, rank(), size());
   log_.open(output_dir);
 }
 
@@ -282,10 +285,11 @@ void Session::leave_alone(const Failure& failure) {
 /// All ranks come here with the same `code`. Whatever they still hang in, the work is done.
 void Session::end(int code, const std::optional<Failure>& failure) {
   write_record(code, failure);
-  const auto late = deadline(unwatched_, [this, code] {
+  const auto late = deadline(unwatched_, [this, code, failure] {
     const bool stays = mode_ == WatchdogMode::Report;
     if (!stays) exit_soon(code);
-    log_.warning("MPI or NCCL does not end: a rank hangs in it");
+    log_.warning("MPI or NCCL does not end: a rank hangs in it" +
+                 (failure ? ". Before that: " + failure->message : ""));
     if (!stays) _exit(code);
   });
   if (code == 0) close_engine();
@@ -310,7 +314,8 @@ void Session::write_record(int code, const std::optional<Failure>& failure) {
   const std::scoped_lock lock{record_mutex_};
   const bool has_begun = !output_dir_.empty();
   const auto& folder = has_begun ? output_dir_ : run_directory_;
-  if (folder.empty() || (!has_begun && RunLock::is_held(folder))) return;
+  if (folder.empty()) return;
+  if (!has_begun && RunLock::is_held_by_other(folder, root_process_)) return;
   const bool stopped = code == static_cast<int>(ExitCode::Stopped);
   const std::string reason = failure   ? failure->message
                              : stopped ? "stopped"

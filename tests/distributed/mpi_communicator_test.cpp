@@ -6,6 +6,7 @@
 #include "distributed/mpi_test_main.hpp"
 #include "half_precision.hpp"
 #include "hone/distributed/communicator_factory.hpp"
+#include "mpi_error.hpp"
 
 namespace hone::testing {
 namespace {
@@ -107,8 +108,20 @@ TEST(MpiCommunicator, AFailureNamesOperationNumberAndMpisReasonAndIsFinal) {
   EXPECT_NE(message.find("collective 2, broadcast(4 x int64, root 0)"), std::string::npos) << message;
   EXPECT_NE(message.find("MPI_ERR_TRUNCATE"), std::string::npos) << message;
   const auto [later, later_code] = error_of([&] { comm.barrier(); });
+  EXPECT_EQ(later_code, ExitCode::Internal);
   EXPECT_NE(later.find("unusable"), std::string::npos) << later;
   EXPECT_NE(later.find("MPI_ERR_TRUNCATE"), std::string::npos) << later;
+}
+
+TEST(MpiExitCode, IsABugOnlyWhereTheCallWasWrong) {
+  const auto code_of = distributed::detail::mpi_exit_code;
+  for (const int wrong : {MPI_ERR_TRUNCATE, MPI_ERR_COUNT, MPI_ERR_TYPE, MPI_ERR_COMM}) {
+    EXPECT_EQ(code_of(wrong), ExitCode::Internal);
+  }
+  EXPECT_EQ(code_of(MPI_ERR_NO_MEM), ExitCode::OutOfMemory);
+  for (const int lost : {MPI_ERR_OTHER, MPI_ERR_INTERN, MPI_ERR_UNKNOWN}) {
+    EXPECT_EQ(code_of(lost), ExitCode::Stopped);
+  }
 }
 
 TEST(CommunicatorFactory, AutoTakesMpiOnlyWhereThereArePeers) {

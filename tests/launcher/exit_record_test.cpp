@@ -4,6 +4,8 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string>
 
 namespace hone::launcher {
 namespace {
@@ -35,6 +37,27 @@ TEST_F(ExitRecords, ReplaceOlderOnes) {
   write_exit_record(folder_, 0, {.code = 1, .reason = "a", .step = 1});
   write_exit_record(folder_, 0, {.code = 0, .reason = "b", .step = 2});
   EXPECT_EQ(read("rank-0.json")["reason"], "b");
+}
+
+TEST_F(ExitRecords, OfAnEarlierStartGo) {
+  for (const int rank : {0, 1, 2, 10}) write_exit_record(folder_, rank, {});
+  for (const char* other : {"rank-x.json", "rank-02.json", "rank-9.json.tmp", "notes"}) {
+    std::ofstream{folder_ / "exit" / other};
+  }
+  const auto names = [&] {
+    std::set<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator{folder_ / "exit"}) {
+      found.insert(entry.path().filename());
+    }
+    return found;
+  };
+  remove_old_exit_records(folder_, 1, 2);
+  EXPECT_FALSE(names().contains("rank-1.json"));
+  EXPECT_EQ(names().size(), 7U) << "its own alone";
+  remove_old_exit_records(folder_, 0, 2);
+  EXPECT_EQ(names(),
+            (std::set<std::string>{"rank-x.json", "rank-02.json", "rank-9.json.tmp", "notes"}));
+  remove_old_exit_records(folder_ / "nowhere", 0, 2);
 }
 
 TEST_F(ExitRecords, TakeBytesThatAreNoText) {

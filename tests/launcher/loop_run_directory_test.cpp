@@ -324,10 +324,14 @@ TEST_F(RunDirectoryTest, AKilledRunHoldsNothing) {
   char ready = 0;
   ASSERT_EQ(::read(pipe_ends[0], &ready, 1), 1);
   EXPECT_EQ(refusal().second, ExitCode::RunHeld);
-  EXPECT_TRUE(RunLock::is_held(run_));
+  EXPECT_TRUE(RunLock::is_held_by_other(run_, RunLock::owner_name()));
+  EXPECT_TRUE(RunLock::is_held_by_other(run_, ""));
+  std::string name = RunLock::owner_name();
+  name.replace(0, name.find(" on "), "pid " + std::to_string(owner));
+  EXPECT_FALSE(RunLock::is_held_by_other(run_, name));
   ::kill(owner, SIGKILL);
   ::waitpid(owner, nullptr, 0);
-  EXPECT_FALSE(RunLock::is_held(run_));
+  EXPECT_FALSE(RunLock::is_held_by_other(run_, RunLock::owner_name()));
   EXPECT_EQ(refusal().first, "opened");
   ::close(pipe_ends[0]);
   ::close(pipe_ends[1]);

@@ -253,6 +253,30 @@ TEST_F(Sessions, LeaveWhereARankHangsInTheEndOfMpi) {
   EXPECT_EQ(orphans(), 0);
 }
 
+TEST_F(Sessions, LeaveWhereARankHangsInTheEndOfAStartThatFailed) {
+  Ran ran;
+  const double seconds = seconds_of([&] { ran = probe_on(2, "freeze_unlaunched", "auto 1"); });
+  EXPECT_LT(seconds, 30.0);
+  EXPECT_THAT(ran.output, HasSubstr("MPI or NCCL does not end: a rank hangs in it. Before that: no "
+                                    "rank can compute"));
+  for (const int rank : {0, 1}) EXPECT_EQ(record(rank)["code"], 69);
+  EXPECT_EQ(orphans(), 0);
+}
+
+TEST_F(Sessions, RecordAnEndBeforeTheirLogsInARunDirectoryOfTheirOwn) {
+  EXPECT_EQ(probe_on(2, "alone_before_logs").code, 65);
+  EXPECT_EQ(record(1)["code"], 65);
+  EXPECT_EQ(record(0)["code"], 65);
+}
+
+TEST_F(Sessions, RemoveTheRecordsOfRanksThatAreNoMore) {
+  probe_on(3, "stop");
+  EXPECT_EQ(record(2)["code"], 75);
+  EXPECT_EQ(probe_on(2, "finish").code, 0);
+  EXPECT_EQ(record(1)["code"], 0);
+  EXPECT_TRUE(record(2).is_discarded());
+}
+
 TEST_F(Sessions, TellAnOptionThatIsWrongOnAllRanksOnce) {
   const Ran ran = probe_on(2, "finish", "auto 12 bogus");
   EXPECT_EQ(ran.code, 64) << ran.output;

@@ -5,15 +5,18 @@
 
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <iostream>
 #include <map>
 #include <new>
+#include <optional>
 #include <string>
 #include <thread>
 
 #include "hone/core/error.hpp"
 #include "hone/launcher/commands.hpp"
 #include "hone/launcher/failure.hpp"
+#include "hone/launcher/loop/run_lock.hpp"
 #include "hone/launcher/session.hpp"
 
 namespace {
@@ -52,6 +55,24 @@ int alone(Session& session) {
   return 0;
 }
 
+/// Rank 0 has the run directory; no logs are open yet.
+int alone_before_logs(Session& session, const std::filesystem::path& run_directory) {
+  std::filesystem::create_directories(run_directory);
+  std::optional<RunLock> lock;
+  if (session.is_root()) lock.emplace(run_directory, session.log());
+  session.communicator().barrier();
+  return alone(session);
+}
+
+/// Calls `first` as the first thing in MPI_Finalize.
+void on_finalize(MPI_Comm_delete_attr_function* first) {
+  int key = MPI_KEYVAL_INVALID;
+  MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, first, &key, nullptr);
+  MPI_Comm_set_attr(MPI_COMM_SELF, key, nullptr);
+}
+
+int stand_still_there(MPI_Comm, int, void*, void*) { return raise(SIGSTOP); }
+
 /// Rank 1 ends, stops or dawdles while the others wait for it.
 int wait_for_rank_1(Session& session, void (*rank_1)()) {
   session.note_step(7);
@@ -86,12 +107,9 @@ int tarry(Session& session) {
   return 0;
 }
 
-/// Rank 1 stands still when it has left, in MPI_Finalize: the first thing that does is to call this.
+/// Rank 1 stands still when it has left.
 int freeze(Session& session) {
-  const auto stop = [](MPI_Comm, int, void*, void*) { return raise(SIGSTOP); };
-  int key = MPI_KEYVAL_INVALID;
-  MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, stop, &key, nullptr);
-  if (session.rank() == 1) MPI_Comm_set_attr(MPI_COMM_SELF, key, nullptr);
+  if (session.rank() == 1) on_finalize(stand_still_there);
   return 0;
 }
 
@@ -123,7 +141,10 @@ int run_scenario(const std::string& name, const SessionOptions& options, Screen&
       {"linger", linger}, {"differ", differ}, {"tarry", tarry}, {"freeze", freeze},
       {"absent", finish}};
   Session session{options, environment, screen};
-  return session.run([&] { return scenarios.at(name)(session); });
+  return session.run([&] {
+    if (name == "alone_before_logs") return alone_before_logs(session, options.run_directory);
+    return scenarios.at(name)(session);
+  });
 }
 
 }  // namespace
@@ -137,6 +158,14 @@ int main(int argc, char** argv) {
   if (argc > 5) options.watch.watchdog = argv[5];
   const std::string scenario = argv[1];
   if (scenario == "absent" && environment.rank == 1) raise(SIGSTOP);
+  if (scenario == "alone_before_logs") std::swap(options.output_dir, options.run_directory);
+  if (scenario == "freeze_unlaunched") {
+    options.set_num_threads = [&](int) {
+      if (environment.rank == 1) on_finalize(stand_still_there);
+      throw LaunchError{"no rank can compute"};
+    };
+    std::swap(options.output_dir, options.run_directory);
+  }
   try {
     return run_scenario(scenario, options, screen, environment);
   } catch (...) {

@@ -523,4 +523,8 @@ MUTANTS = [
            "if (place.group != slice.group || parameters_[i].value.requires_grad()) continue;",
            "if (place.group != slice.group || true) continue;",
            "gradient_exchange_test", "*LeavesAFrozenParameterAlone/llama"),
+    Mutant("records_of_gone_ranks_stay",
+           "a run on fewer ranks leaves the exit records that its other ranks once wrote",
+           "launcher/src/exit_record.cpp", "other && *other >= num_ranks", "other && *other < 0",
+           "exit_record_test", "ExitRecords.OfAnEarlierStartGo"),
 ]

@@ -161,6 +161,11 @@ class FakeGpuFaults(FakeGpuTest):
         for rank in (0, 1):
             self.assertEqual(self.exit_record("out", rank)["code"], STOPPED)
 
+    def test_an_abort_that_would_hold_up_the_end_of_the_process(self) -> None:
+        """Its exit handlers wait for the thread that hangs in NCCL, as CUDA's may, and all ranks leave in order."""
+        ended = self.on_gpus(*self.training("out", "--ddp_timeout", 3), FAKENCCL="init:hang;abort:block", code=ENVIRONMENT)
+        self.assert_one_error(ended, "NCCL cannot be initialised: rank 0, 1: not done after 15 s")
+
     def test_a_wrong_sum_is_named(self) -> None:
         """What one rank received of its first sum differs: its weights do, and the digests that ranks compare."""
         command = self.training("out", "--replica_check_steps", 1)

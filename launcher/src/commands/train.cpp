@@ -107,9 +107,9 @@ class FileTraining final : private TrainerCallback {
         options_(options),
         directory_(session.communicator(), options.output_dir,
                    options.resume.resume_from_checkpoint, session.log()),
-        model_folder_(options.model.folder(config)),
         resolved_yaml_(resolved_yaml) {
     session.open_logs(options.output_dir);
+    model_folder_ = options.model.folder(config);
     // Rows are needed before the trainer: a schedule by epochs ends where they do.
     auto loaded = load_for_session(session, model_folder_, options.model.load_options(true));
     auto encoding = options.encoding;

@@ -44,6 +44,7 @@ void Spoke::stop() {
     if (connection_) connection_->close();
   });
   connection_.reset();  // before the loop that it belongs to
+  reporter_.stop([] {});
 }
 
 void Spoke::connect(const std::string& address, unsigned short port, const Secret& secret,
@@ -127,7 +128,9 @@ asio::awaitable<void> Spoke::look_for_hub() {
   const auto findings = watchdog_->look(Clock::now());
   if (findings.empty() || is_over_) co_return;
   if (options_.mode == WatchdogMode::Report) {
-    if (hooks_.report) hooks_.report(findings[0].text);
+    if (!hooks_.report) co_return;
+    asio::post(reporter_.context(),
+               [report = hooks_.report, text = findings[0].text] { report(text); });
     co_return;
   }
   const EndOfJob cause{0, static_cast<int>(findings[0].code), findings[0].text, /*told=*/false};

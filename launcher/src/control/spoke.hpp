@@ -59,7 +59,8 @@ class Spoke final : public ControlChannel {
   bool hub_left_ = false;   ///< with a goodbye
   bool hub_gone_ = false;   ///< its connection ended
 
-  LoopThread loop_;  ///< ends before what it uses
+  LoopThread reporter_;  ///< where reports wait for a log or a screen, and the heartbeats do not
+  LoopThread loop_;      ///< ends before what it uses
 };
 
 }  // namespace hone::launcher::control

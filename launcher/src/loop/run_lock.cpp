@@ -27,11 +27,7 @@ std::string utc_now() {
   return text.data();
 }
 
-std::string this_process() {
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
-  return "pid " + std::to_string(::getpid()) + " on " + host.data() + " since " + utc_now();
-}
+constexpr std::string_view kSince = " since ";
 
 /// Who holds the lock writes that a moment later.
 std::string owner_in(const FileDescriptor& file) {
@@ -62,15 +58,23 @@ RunLock::RunLock(const std::filesystem::path& directory, Logger& logger) {
                    "): take care that no second run uses this folder");
     return;
   }
-  const std::string owner = this_process() + "\n";
+  const std::string owner = owner_name().append(kSince) + utc_now() + "\n";
   if (::ftruncate(file_.get(), 0) != 0) throw file_error(path, "truncating", errno);
   if (const int reason = write_all(file_.get(), owner)) throw file_error(path, "writing", reason);
 }
 
-bool RunLock::is_held(const std::filesystem::path& directory) noexcept {
+std::string RunLock::owner_name() {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  return "pid " + std::to_string(::getpid()) + " on " + host.data();
+}
+
+bool RunLock::is_held_by_other(const std::filesystem::path& directory, std::string_view own) {
   const FileDescriptor file{
       ::open((directory / ".lock").c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
-  return file.is_open() && ::flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  const bool is_held =
+      file.is_open() && ::flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  return is_held && !owner_in(file).starts_with(std::string{own}.append(kSince));
 }
 
 }  // namespace hone::launcher

@@ -18,6 +18,10 @@ constexpr int kPollsToLaunch = 2;
 constexpr std::size_t kMaxGroup = 2048;  // what NCCL's documentation allows
 constexpr std::chrono::microseconds kLate{50};  // between an operation's work and its end
 
+[[noreturn]] void sleep_for_ever() {
+  for (;;) std::this_thread::sleep_for(std::chrono::hours{1});
+}
+
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr ? value : "";
@@ -146,9 +150,8 @@ NcclResult FakeComm::abort() {
   }
   // First: what is left of a communicator must not touch buffers that its owner frees.
   end_worker();
-  if (fault.kind == FaultKind::Hang) {
-    for (;;) std::this_thread::sleep_for(std::chrono::hours{1});
-  }
+  if (fault.kind == FaultKind::Block) std::atexit(sleep_for_ever);
+  if (fault.kind == FaultKind::Hang || fault.kind == FaultKind::Block) sleep_for_ever();
   std::this_thread::sleep_for(fault.slow);
   return NcclResult::Success;
 }

@@ -84,7 +84,7 @@ class MpiCommunicator final : public Communicator {
  private:
   void begin(const CollectiveCall& call, const void* data);
   void check(int code, const CollectiveCall& call);
-  [[noreturn]] void fail(const std::string& reason, const CollectiveCall& call);
+  [[noreturn]] void fail(const std::string& reason, ExitCode code, const CollectiveCall& call);
   /// Runs `work`, which throws CommunicatorErrors that know nothing of the call.
   template <typename Work>
   void as_part_of(const CollectiveCall& call, Work work);
@@ -109,6 +109,7 @@ class MpiCommunicator final : public Communicator {
   int exceptions_at_start_ = 0;
   std::int64_t sequence_ = 0;  ///< collectives begun
   std::string failure_;        ///< of the first collective that failed; empty while none has
+  ExitCode failure_code_ = ExitCode::Internal;
 };
 
 }  // namespace hone::distributed

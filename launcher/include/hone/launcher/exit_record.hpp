@@ -18,7 +18,9 @@ struct ExitRecord {
 bool write_exit_record(const std::filesystem::path& output_dir, int rank,
                        const ExitRecord& record) noexcept;
 
-/// Removes the record of this rank, if there is one.
-void remove_exit_record(const std::filesystem::path& output_dir, int rank) noexcept;
+/// Removes what an earlier start left: the record of this rank and, on rank 0, those of ranks that
+/// a job of `num_ranks` does not have.
+void remove_old_exit_records(const std::filesystem::path& output_dir, int rank,
+                             int num_ranks) noexcept;
 
 }  // namespace hone::launcher

@@ -147,10 +147,11 @@ class Session {
   distributed::FlightRecorder recorder_;
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<Engine> engine_;
-  /// Of the next and of exit records: the control channel's thread writes one too.
+  /// Of what follows and of exit records: the control channel's thread writes one too.
   std::mutex record_mutex_;
   std::filesystem::path output_dir_;
   const std::filesystem::path run_directory_;
+  std::string root_process_;  ///< rank 0's, as the lock of the run directory names it
   int num_threads_ = 1;
   int num_nodes_ = 1;
   WatchdogMode mode_ = WatchdogMode::Abort;

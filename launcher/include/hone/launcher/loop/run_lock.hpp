@@ -1,6 +1,8 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <string_view>
 
 #include "hone/core/logger.hpp"
 #include "hone/core/files/file_descriptor.hpp"
@@ -15,8 +17,10 @@ class RunLock {
   /// with ExitCode::Io. A file system that knows no locks is a warning, and no lock.
   RunLock(const std::filesystem::path& directory, Logger& logger);
 
-  /// Whether a run has the directory now.
-  static bool is_held(const std::filesystem::path& directory) noexcept;
+  /// "pid 12 on node3": this process, as a lock of its own names it.
+  static std::string owner_name();
+  /// Whether a run has the directory now whose lock names another owner than `own`.
+  static bool is_held_by_other(const std::filesystem::path& directory, std::string_view own);
 
  private:
   FileDescriptor file_;
