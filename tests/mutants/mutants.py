@@ -508,6 +508,10 @@ MUTANTS = [
            "ranks of machines of other names share this one's cores",
            "launcher/src/thread_plan.cpp", "machines_of_ranks[i] != machines_of_ranks[rank]",
            "machines_of_ranks[i].empty()", "thread_plan_test", "*OtherMachines*"),
+    Mutant("records_of_gone_ranks_stay",
+           "a run on fewer ranks leaves the exit records that its other ranks once wrote",
+           "launcher/src/exit_record.cpp", "other && *other >= num_ranks", "other && *other < 0",
+           "exit_record_test", "ExitRecords.OfAnEarlierStartGo"),
     # Frozen parameters.
     Mutant("frozen_head_counted_twice",
            "a frozen weight that is told of like a written one makes its bucket complete too early",
@@ -523,8 +527,4 @@ MUTANTS = [
            "if (place.group != slice.group || parameters_[i].value.requires_grad()) continue;",
            "if (place.group != slice.group || true) continue;",
            "gradient_exchange_test", "*LeavesAFrozenParameterAlone/llama"),
-    Mutant("records_of_gone_ranks_stay",
-           "a run on fewer ranks leaves the exit records that its other ranks once wrote",
-           "launcher/src/exit_record.cpp", "other && *other >= num_ranks", "other && *other < 0",
-           "exit_record_test", "ExitRecords.OfAnEarlierStartGo"),
 ]
