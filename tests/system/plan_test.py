@@ -58,7 +58,11 @@ class MemoryTest(SystemTest):
                 off = planned["resident"] / measured - 1
                 self.assertLess(abs(off), 0.1, f"off by {off:.1%} of {measured / 1e6:.0f} MB: {planned}")
 
-    def check_what_sharding_saves(self) -> None:
+
+class LlamaMemory(MemoryTest):
+    family = "llama"
+
+    def test_sharding_saves_what_is_planned(self) -> None:
         """By itself, since in the total half of the moments would hide behind all else."""
         make_model(self.folder / "model", family=self.family, changes=SIZES[self.family])
         write_lines(self.folder / "rows.jsonl", [{"input_ids": [1 + i] * 8} for i in range(2 * BATCH)])
@@ -68,13 +72,6 @@ class MemoryTest(SystemTest):
         self.assertAlmostEqual(planned / part["optimizer"], 1.0, places=3)
         saved = self.measured(2) - self.measured(2, *sharding)
         self.assertLess(abs(saved / planned - 1), 0.1, f"{saved} bytes less, planned {planned}")
-
-
-class LlamaMemory(MemoryTest):
-    family = "llama"
-
-    def test_sharding_saves_what_is_planned(self) -> None:
-        self.check_what_sharding_saves()
 
     def test_the_plan_is_what_a_run_takes(self) -> None:
         self.check_against_runs()
