@@ -282,7 +282,8 @@ void Session::leave_alone(const Failure& failure) {
   _exit(failure.code);
 }
 
-/// All ranks come here with the same `code`. Whatever they still hang in, the work is done.
+/// All ranks come here with the same `code`, also after a start that failed alike: whatever they
+/// still hang in, there is no work left.
 void Session::end(int code, const std::optional<Failure>& failure) {
   write_record(code, failure);
   const auto late = deadline(unwatched_, [this, code, failure] {

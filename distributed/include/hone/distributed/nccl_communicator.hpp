@@ -25,7 +25,7 @@ struct NcclTimes {
   std::chrono::milliseconds collective{1'800'000};  ///< --ddp_timeout
   std::chrono::milliseconds close{120'000};
   std::chrono::milliseconds abort{5'000};  ///< then the aborting thread is left to itself
-  std::chrono::microseconds spin{1000};  ///< looked at without a pause for so long, then
+  std::chrono::microseconds spin{1000};  ///< before the first pause between two looks
   std::chrono::microseconds poll_interval{50};
 };
 
