@@ -23,7 +23,8 @@ Hub::Hub(std::vector<std::string> names, const std::string& address,
       recorder_(recorder),
       options_(std::move(options)),
       hooks_(std::move(hooks)),
-      watchdog_(names_, options_.watchdog, Clock::now()) {
+      watchdog_(names_, options_.watchdog, Clock::now()),
+      reporter_(hooks_.report) {
   try {
     acceptor_ = std::make_unique<tcp::acceptor>(
         loop_.context(), tcp::endpoint{asio::ip::make_address(address), 0});
@@ -44,7 +45,7 @@ void Hub::stop() {
     for (const auto& [rank, connection] : connections_) connection->close();
   });
   connections_.clear();  // before the loop that they belong to
-  reporter_.stop([] {});
+  reporter_.stop();
 }
 
 void Hub::wait_for_all(milliseconds patience, milliseconds grace) {
@@ -150,9 +151,7 @@ asio::awaitable<void> Hub::watch() {
         co_await end_job(end);
         break;
       }
-      if (!hooks_.report) continue;
-      asio::post(reporter_.context(),
-                 [report = hooks_.report, text = finding.text] { report(text); });
+      reporter_.report(finding.text);
     }
     co_await loop_.pause(kLook);
   }

@@ -9,6 +9,7 @@
 #include "handshake.hpp"
 #include "hone/launcher/control_channel.hpp"
 #include "loop_thread.hpp"
+#include "reporter.hpp"
 
 namespace hone::launcher::control {
 
@@ -62,8 +63,8 @@ class Hub final : public ControlChannel {
   bool is_leaving_ = false;
 
   unsigned short port_ = 0;
-  LoopThread reporter_;  ///< where reports wait for a log or a screen, and the heartbeats do not
-  LoopThread loop_;      ///< ends before what it uses
+  Reporter reporter_;
+  LoopThread loop_;  ///< ends before what it uses
   std::unique_ptr<tcp::acceptor> acceptor_;
 };
 

@@ -34,7 +34,8 @@ Spoke::Spoke(int rank, std::string name_of_hub, const distributed::FlightRecorde
       name_of_hub_(std::move(name_of_hub)),
       recorder_(recorder),
       options_(std::move(options)),
-      hooks_(std::move(hooks)) {}
+      hooks_(std::move(hooks)),
+      reporter_(hooks_.report) {}
 
 Spoke::~Spoke() { stop(); }
 
@@ -44,7 +45,7 @@ void Spoke::stop() {
     if (connection_) connection_->close();
   });
   connection_.reset();  // before the loop that it belongs to
-  reporter_.stop([] {});
+  reporter_.stop();
 }
 
 void Spoke::connect(const std::string& address, unsigned short port, const Secret& secret,
@@ -128,9 +129,7 @@ asio::awaitable<void> Spoke::look_for_hub() {
   const auto findings = watchdog_->look(Clock::now());
   if (findings.empty() || is_over_) co_return;
   if (options_.mode == WatchdogMode::Report) {
-    if (!hooks_.report) co_return;
-    asio::post(reporter_.context(),
-               [report = hooks_.report, text = findings[0].text] { report(text); });
+    reporter_.report(findings[0].text);
     co_return;
   }
   const EndOfJob cause{0, static_cast<int>(findings[0].code), findings[0].text, /*told=*/false};

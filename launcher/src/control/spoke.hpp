@@ -8,6 +8,7 @@
 #include "handshake.hpp"
 #include "hone/launcher/control_channel.hpp"
 #include "loop_thread.hpp"
+#include "reporter.hpp"
 
 namespace hone::launcher::control {
 
@@ -59,8 +60,8 @@ class Spoke final : public ControlChannel {
   bool hub_left_ = false;   ///< with a goodbye
   bool hub_gone_ = false;   ///< its connection ended
 
-  LoopThread reporter_;  ///< where reports wait for a log or a screen, and the heartbeats do not
-  LoopThread loop_;      ///< ends before what it uses
+  Reporter reporter_;
+  LoopThread loop_;  ///< ends before what it uses
 };
 
 }  // namespace hone::launcher::control
