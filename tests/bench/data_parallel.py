@@ -46,8 +46,9 @@ def show(lines: list[dict]) -> None:
     middle = {way: statistics.median(values) for way, values in seconds.items()}
     for way, values in sorted(seconds.items()):
         print(f"{way:24} {middle[way]:7.3f} s  [{min(values):.3f}, {max(values):.3f}]  n {len(values)}")
-    shares = [line["reduce"] / line["seconds"] for line in lines if line["way"] == "hone, 2 ranks"]
-    print(f"hone: {100 * statistics.median(shares):.1f} % of an update on 2 ranks is communication and waiting for it")
+    shares = [100 * line["reduce"] / line["seconds"] for line in lines if line["way"] == "hone, 2 ranks"]
+    print(f"hone: {statistics.median(shares):.1f} % [{min(shares):.1f}, {max(shares):.1f}] of an update on 2 ranks is "
+          "communication and waiting for it")
     for name in ("hone", "DDP on gloo"):
         if f"{name}, 2 ranks" in middle:
             print(f"{name}: efficiency {middle[f'{name}, 1 ranks'] / middle[f'{name}, 2 ranks'] / 2:.3f}")
