@@ -116,7 +116,10 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
     root_process_ = root_process;
   }
   start_.reset();  // the control channel's rendezvous has its own limits, and names who is missing
-  if (size() > 1) watch_ranks(options.watch);
+  if (size() > 1) {
+    require_one_watchdog(options.watch.watchdog);
+    watch_ranks(options.watch);
+  }
   const std::string lone = lone_process_warning(environment, size());
   if (!lone.empty()) log_.warning(lone);
   engine_ = std::make_unique<Engine>(
@@ -150,6 +153,17 @@ void Session::end_late_start() {
   screen_.print_error(error_block(failure, "[rank " + std::to_string(rank()) + "] ", log_.file()));
   write_record(failure.code, failure);
   _exit(failure.code);
+}
+
+/// Before the channel opens, which all ranks must do or none; all other options are compared later.
+void Session::require_one_watchdog(const std::string& mine) {
+  const auto all = all_gather_strings(*communicator_, mine);
+  for (std::size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    throw LaunchError{"rank " + std::to_string(rank) + " was given --watchdog " + all[rank] +
+                          ", rank 0 --watchdog " + all[0] + ". Give all ranks the same",
+                      ExitCode::Usage};
+  }
 }
 
 void Session::watch_ranks(const WatchOptions& options) {

@@ -1,7 +1,9 @@
-// Products of bfloat16 by float32 ones, as on processors without AVX-512: against float64.
+// Against float64: products of bfloat16 by float32 ones, as on processors without AVX-512, and those
+// whose sums are long.
 #include "model/products.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
@@ -60,6 +62,20 @@ INSTANTIATE_TEST_SUITE_P(Shapes, WidenedProducts,
                                            Shape{"deep", 5, 20000, 300},
                                            Shape{"tall", 20000, 300, 5}),
                          [](const auto& info) { return std::string{info.param.name}; });
+
+/// As the output layer's, which sums over its vocabulary for each labelled position.
+TEST(LongProducts, AreAsExactOfFewRowsAsOfMany) {
+  constexpr std::int64_t kInner = 49152, kColumns = 64;
+  const auto b = (scattered({kInner, kColumns}, 1.0) + 0.5).to(at::kFloat);
+  for (const std::int64_t rows : {1, 2, 3, 4, 6, 16, 17, 64}) {
+    const auto a = scattered({rows, kInner}, 2.0).abs().to(at::kFloat);
+    auto out = at::full({rows, kColumns}, 7.0, at::kFloat);
+    product_into(out, a, b);
+    const auto exact = at::mm(a.to(at::kDouble), b.to(at::kDouble));
+    const auto error = ((out.to(at::kDouble) - exact) / exact).abs().max().item<double>();
+    EXPECT_LT(error, 2e-6) << rows << " rows";
+  }
+}
 
 TEST(WidenedGradients, AreRoundedOnceOfMatricesAndOfBatches) {
   struct Case {

@@ -115,6 +115,19 @@ TEST(HoneProgram, EnvDoesNotShowSecrets) {
   EXPECT_THAT(ran.output, Not(HasSubstr("hf_secret")));
 }
 
+TEST_F(Sessions, RefuseWatchdogsThatDiffer) {
+  const auto rank = [&](const std::string& watchdog) {
+    return " -np 1 " HONE_SESSION_PROBE " finish " + folder_.string() + " auto 20 " + watchdog;
+  };
+  for (const char* other : {"off", "report"}) {
+    const Ran ran = shell("timeout -s KILL 60 " HONE_MPIRUN + rank("abort") + " :" + rank(other));
+    EXPECT_EQ(ran.code, 64) << ran.output;
+    const std::string said = std::string{"rank 1 was given --watchdog "} + other +
+                             ", rank 0 --watchdog abort. Give all ranks the same";
+    EXPECT_EQ(count(ran.output, said), 1) << ran.output;
+  }
+}
+
 TEST_F(Sessions, FinishOnOneAndTwoRanks) {
   EXPECT_THAT(probe_on(1, "finish").output, HasSubstr("1 rank, cpu, 1 thread\n"));
   const Ran two = probe_on(2, "finish");

@@ -27,14 +27,29 @@ bool is_widened(const at::Tensor& a) {
   return a.is_cpu() && a.scalar_type() == at::kBFloat16 && !multiplies_bfloat16();
 }
 
-/// Calls `function` with the begin and the length of each part of `size` whose lines of `line`
-/// numbers are widened at once.
+/// How many lines of `line` numbers are widened at once.
+std::int64_t lines_at_once(std::int64_t line) {
+  return std::max<std::int64_t>(1, kWidened / std::max<std::int64_t>(1, line));
+}
+
+/// Calls `function` with the begin and the length of each part of `size`, of `most` but for the last.
 template <typename Function>
-void for_slices(std::int64_t size, std::int64_t line, Function function) {
-  const auto length = std::max<std::int64_t>(1, kWidened / std::max<std::int64_t>(1, line));
-  for (std::int64_t begin = 0; begin < size; begin += length) {
-    function(begin, std::min(length, size - begin));
+void for_slices(std::int64_t size, std::int64_t most, Function function) {
+  for (std::int64_t begin = 0; begin < size; begin += most) {
+    function(begin, std::min(most, size - begin));
   }
+}
+
+/// Of few rows libraries sum each number in one chain, and its rounding grows with its length: where
+/// a vocabulary is summed over it was some 1e-5, and gradients of one short sample off by 4e-4.
+constexpr std::int64_t kFewRows = 16;
+constexpr std::int64_t kChain = 1024;
+
+void product_in_short_chains(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
+  out.zero_();
+  for_slices(b.size(0), kChain, [&](std::int64_t begin, std::int64_t length) {
+    out.add_(at::mm(a.narrow(1, begin, length), b.narrow(0, begin, length)));
+  });
 }
 
 void matrix_product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor& b,
@@ -42,7 +57,7 @@ void matrix_product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor&
   const auto inner = b.size(0), columns = b.size(1);
   if (inner <= columns) {
     const auto wide = widened(a);
-    for_slices(columns, inner, [&](std::int64_t begin, std::int64_t length) {
+    for_slices(columns, lines_at_once(inner), [&](std::int64_t begin, std::int64_t length) {
       auto part = at::mm(wide, widened(b.narrow(1, begin, length)));
       if (bias.defined()) part.add_(bias.narrow(0, begin, length));
       out.narrow(1, begin, length).copy_(part);
@@ -51,7 +66,7 @@ void matrix_product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor&
   }
   const auto sum = at::zeros(out.sizes(), out.options().dtype(at::kFloat));
   if (bias.defined()) sum.add_(bias);
-  for_slices(inner, std::max(columns, a.size(0)), [&](std::int64_t begin, std::int64_t length) {
+  for_slices(inner, lines_at_once(std::max(columns, a.size(0))), [&](std::int64_t begin, std::int64_t length) {
     sum.addmm_(widened(a.narrow(1, begin, length)), widened(b.narrow(0, begin, length)));
   });
   out.copy_(sum);
@@ -59,7 +74,7 @@ void matrix_product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor&
 
 void batch_product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
   const auto line = std::max({a.size(1) * a.size(2), b.size(1) * b.size(2), a.size(1) * b.size(2)});
-  for_slices(a.size(0), line, [&](std::int64_t begin, std::int64_t length) {
+  for_slices(a.size(0), lines_at_once(line), [&](std::int64_t begin, std::int64_t length) {
     out.narrow(0, begin, length)
         .copy_(at::bmm(widened(a.narrow(0, begin, length)), widened(b.narrow(0, begin, length))));
   });
@@ -116,7 +131,7 @@ at::Tensor widened_product(const at::Tensor& a, const at::Tensor& b, const at::T
 
 void add_widened_product(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b) {
   const auto wide = widened(b);
-  for_slices(a.size(0), a.size(1), [&](std::int64_t begin, std::int64_t length) {
+  for_slices(a.size(0), lines_at_once(a.size(1)), [&](std::int64_t begin, std::int64_t length) {
     sum.narrow(0, begin, length).addmm_(widened(a.narrow(0, begin, length)), wide);
   });
 }
@@ -129,6 +144,8 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& b
 void product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
   if (is_widened(a)) {
     matrix_product_into(out, a, b, {});
+  } else if (a.is_cpu() && a.size(0) <= kFewRows) {
+    product_in_short_chains(out, a, b);
   } else {
     at::mm_out(out, a, b);
   }

@@ -147,7 +147,9 @@ void BenchAllreduceOptions::validate() const {
                       std::to_string(min_bytes - rest)};
   }
   if (max_bytes < min_bytes) {
-    throw ConfigError{"max_bytes is below min_bytes: there is nothing to measure"};
+    throw ConfigError{"max_bytes is below min_bytes, " + std::to_string(max_bytes) + " below " +
+                      std::to_string(min_bytes) +
+                      ": there is nothing to measure. Give a larger --max_bytes, or --min_bytes too"};
   }
 }
 

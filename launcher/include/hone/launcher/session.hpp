@@ -128,6 +128,7 @@ class Session {
              distributed::Backend backend);
   void bind_threads(const SessionOptions& options, const LaunchEnvironment& environment);
   void tell_of_others(const std::vector<std::string>& machines, const std::string& own);
+  void require_one_watchdog(const std::string& mine);
   void watch_ranks(const WatchOptions& options);
   void end_now(const EndOfJob& end);
   int leave(int code, const std::optional<Failure>& failure);
