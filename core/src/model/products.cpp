@@ -144,7 +144,7 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& b
 void product_into(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
   if (is_widened(a)) {
     matrix_product_into(out, a, b, {});
-  } else if (a.is_cpu() && a.size(0) <= kFewRows) {
+  } else if (a.is_cpu() && a.scalar_type() == at::kFloat && a.size(0) <= kFewRows) {
     product_in_short_chains(out, a, b);
   } else {
     at::mm_out(out, a, b);
