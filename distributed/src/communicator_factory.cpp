@@ -7,18 +7,6 @@
 #include "hone/distributed/mpi_communicator.hpp"
 
 namespace hone::distributed {
-namespace {
-
-std::unique_ptr<Communicator> make_loopback(const MpiEnvironment& environment) {
-  if (environment.size() > 1) {
-    throw LaunchError{"ddp_backend=loopback is for one rank, and this job has " +
-                      std::to_string(environment.size()) +
-                      ": every rank would train alone. Use ddp_backend=auto or mpi, or start one rank"};
-  }
-  return std::make_unique<LoopbackCommunicator>();
-}
-
-}  // namespace
 
 Backend parse_backend(std::string_view name) {
   if (name == "auto") return Backend::Auto;
@@ -30,15 +18,9 @@ Backend parse_backend(std::string_view name) {
 }
 
 std::unique_ptr<Communicator> make_communicator(Backend backend, const MpiEnvironment& environment) {
-  switch (backend) {
-    case Backend::Auto:
-    case Backend::Nccl:  // sums on GPUs; everything else goes over MPI
-      if (environment.size() == 1) return make_loopback(environment);
-      return std::make_unique<MpiCommunicator>();
-    case Backend::Loopback: return make_loopback(environment);
-    case Backend::Mpi: return std::make_unique<MpiCommunicator>();
-  }
-  throw LaunchError{"no such backend"};
+  const bool is_alone = environment.size() == 1;
+  if (is_alone && backend != Backend::Mpi) return std::make_unique<LoopbackCommunicator>();
+  return std::make_unique<MpiCommunicator>();
 }
 
 }  // namespace hone::distributed

@@ -39,7 +39,13 @@ void require_one_kind(Communicator& host, std::string_view mine) {
 /// Whether what lies on the device is summed by NCCL, which works on a stream of the device's.
 bool needs_nccl(distributed::Device& device) { return device.communication_stream() != nullptr; }
 
+/// All ranks were given the same.
 void require_backend_fits(Backend backend, bool on_gpus, int num_ranks) {
+  if (backend == Backend::Loopback && num_ranks > 1) {
+    throw LaunchError{"ddp_backend=loopback is for one rank, and this job has " +
+                      std::to_string(num_ranks) +
+                      ": every rank would train alone. Use ddp_backend=auto or mpi, or start one rank"};
+  }
   if (backend == Backend::Nccl && !on_gpus) {
     throw LaunchError{"ddp_backend=nccl is for GPUs, and these ranks compute on the CPU. Use "
                       "ddp_backend=auto or mpi"};

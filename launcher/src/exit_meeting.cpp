@@ -7,6 +7,17 @@
 
 namespace hone::launcher {
 
+std::optional<int> rank_that_tells(const std::vector<Departure>& all) {
+  std::optional<int> lost_another;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (!all[i].failed) continue;
+    const int rank = static_cast<int>(i);
+    if (all[i].code != static_cast<int>(ExitCode::Stopped)) return rank;
+    if (!lost_another) lost_another = rank;
+  }
+  return lost_another;
+}
+
 ExitMeeting::ExitMeeting() {
   if (MPI_Comm_dup(MPI_COMM_WORLD, &comm_) != MPI_SUCCESS) {
     throw LaunchError{"MPI_Comm_dup failed: MPI cannot set up another communicator"};

@@ -14,6 +14,11 @@ struct Departure {
   bool failed = false;
 };
 
+/// The rank whose failure is shown and whose code all ranks leave with: the lowest that failed of
+/// itself, else the lowest that failed. One that lost another rank (75) does not know the cause.
+/// None where no rank failed.
+std::optional<int> rank_that_tells(const std::vector<Departure>& all);
+
 /// Where ranks find out whether all of them leave, and how, without waiting for ever for one that
 /// is still in a collective of another communicator.
 /// Collective: construction. Thread-safety: one thread at a time.

@@ -4,19 +4,20 @@
 #include <time.h>
 
 #include <exception>
+#include <string>
 
 #include "hone/launcher/failure.hpp"
 
 namespace hone::launcher {
 
-void let_root_leave_first(const LaunchEnvironment& environment) {
-  if (environment.rank == 0 || environment.size <= 1) return;
+bool let_root_leave_first(const LaunchEnvironment& environment) {
+  if (environment.rank == 0 || environment.size <= 1) return true;
   constexpr timespec kLongEnough{.tv_sec = 3, .tv_nsec = 0};
   sigset_t end;
   sigemptyset(&end);
   sigaddset(&end, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &end, nullptr);
-  sigtimedwait(&end, nullptr, &kLongEnough);
+  return sigtimedwait(&end, nullptr, &kLongEnough) == SIGTERM;
 }
 
 int run_guarded(const LaunchEnvironment& environment, Screen& screen,
@@ -27,7 +28,9 @@ int run_guarded(const LaunchEnvironment& environment, Screen& screen,
   } catch (...) {
     const Failure failure = describe_failure(std::current_exception());
     if (environment.rank == 0) screen.print_error(error_block(failure, "", {}));
-    let_root_leave_first(environment);
+    if (!let_root_leave_first(environment)) {
+      screen.print_error(error_block(failure, "[rank " + std::to_string(environment.rank) + "] ", {}));
+    }
     return failure.code;
   }
 }

@@ -9,10 +9,12 @@ namespace hone::launcher {
 
 /// Before MPI runs, ranks cannot agree on who speaks, and mpirun kills all of them as soon as the
 /// first one leaves with an error. So rank 0 tells and leaves; the others give it the time to.
-void let_root_leave_first(const LaunchEnvironment& environment);
+/// Returns whether this rank is rank 0 or was ended with it; else rank 0 goes on, or nobody ends
+/// those that it leaves.
+bool let_root_leave_first(const LaunchEnvironment& environment);
 
 /// Runs `program`, the whole of a main(): what it throws becomes one block on standard error, shown
-/// by rank 0, and the exit code. Never throws.
+/// by rank 0, or by another rank where rank 0 does not leave, and the exit code. Never throws.
 int run_guarded(const LaunchEnvironment& environment, Screen& screen,
                 const std::function<int()>& program);
 

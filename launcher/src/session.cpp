@@ -48,9 +48,9 @@ std::string machine_of(const std::string& host_name) {
 std::string name_of(const std::string& machine) { return machine.substr(0, machine.find(' ')); }
 
 /// After the last words, whatever a stalled disk or screen does to them.
-void exit_soon(int code) {
-  std::thread{[code] {
-    std::this_thread::sleep_for(kLastWords);
+void exit_soon(int code, std::chrono::seconds patience = kLastWords) {
+  std::thread{[code, patience] {
+    std::this_thread::sleep_for(patience);
     _exit(code);
   }}.detach();
 }
@@ -74,9 +74,7 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
   require_pmix(environment);
   const auto backend = distributed::parse_backend(options.ddp_backend);
   recorder_.enter("start");
-  // One tells: the lowest rank that can.
-  start_ = deadline(unwatched_ + std::min(environment.rank, 2) * kLastWords,
-                    [this] { end_late_start(); });
+  start_ = deadline(unwatched_, [this] { end_late_start(); });
   mpi_ = std::make_unique<distributed::MpiEnvironment>();
   rank_ = mpi_->rank();
   try {
@@ -117,7 +115,9 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
   }
   start_.reset();  // the control channel's rendezvous has its own limits, and names who is missing
   if (size() > 1) {
-    require_one_watchdog(options.watch.watchdog);
+    require_one("--watchdog", options.watch.watchdog);
+    require_one("--ddp_backend", options.ddp_backend);
+    require_one("--allow_shared_device", options.allow_shared_device ? "true" : "false");
     watch_ranks(options.watch);
   }
   const std::string lone = lone_process_warning(environment, size());
@@ -148,20 +148,24 @@ void Session::end_late_start() {
           " s: MPI waits for a rank that is stopped, hangs before it or did not start. Look at the "
           "ranks' processes on their hosts; a larger --ddp_timeout gives them more time"};
   if (mode_ == WatchdogMode::Report) return log_.warning(failure.message);
-  exit_soon(failure.code);
+  // One tells: the lowest rank that can. With it mpirun ends the others, whose records are written.
+  const auto turn = std::min(rank(), 2) * kLastWords;
+  exit_soon(failure.code, turn + kLastWords);
+  write_record(failure.code, failure);
+  std::this_thread::sleep_for(turn);
   log_.record(LogLevel::Error, failure.message);
   screen_.print_error(error_block(failure, "[rank " + std::to_string(rank()) + "] ", log_.file()));
-  write_record(failure.code, failure);
   _exit(failure.code);
 }
 
-/// Before the channel opens, which all ranks must do or none; all other options are compared later.
-void Session::require_one_watchdog(const std::string& mine) {
+/// Of what decides whether a rank opens the channel, or fails at its start: where ranks differ, one
+/// would wait for ever for another. All other options are compared later.
+void Session::require_one(const std::string& option, const std::string& mine) {
   const auto all = all_gather_strings(*communicator_, mine);
   for (std::size_t rank = 1; rank < all.size(); ++rank) {
     if (all[rank] == all[0]) continue;
-    throw LaunchError{"rank " + std::to_string(rank) + " was given --watchdog " + all[rank] +
-                          ", rank 0 --watchdog " + all[0] + ". Give all ranks the same",
+    throw LaunchError{"rank " + std::to_string(rank) + " was given " + option + ' ' + all[rank] +
+                          ", rank 0 " + option + ' ' + all[0] + ". Give all ranks the same",
                       ExitCode::Usage};
   }
 }
@@ -182,10 +186,10 @@ void Session::end_now(const EndOfJob& end) {
   exit_soon(end.code);
   const bool may_resume = end.code == static_cast<int>(ExitCode::Stopped);
   const Failure failure{end.code, end.cause + (may_resume ? kResumeAdvice : "")};
+  write_record(end.code, failure);  // first: the log may wait for a screen that nobody reads
   log_.record(LogLevel::Error, end.cause);
   const int teller = end.rank == 0 ? 1 : 0;
   if (!end.told && rank() == teller) screen_.print_error(error_block(failure, "", log_.file()));
-  write_record(end.code, failure);
   _exit(end.code);  // exit() would run handlers that wait for the other threads
 }
 
@@ -275,14 +279,10 @@ int Session::leave(int code, const std::optional<Failure>& failure) {
     all = std::move(*met);
     recorder_.leave();  // one that failed, too, is waited for no longer
   }
-  int agreed = 0;
-  std::optional<int> first_failed;
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    if (all[i].failed && !first_failed) first_failed = static_cast<int>(i);
-    agreed = std::max(agreed, all[i].code);
-  }
-  if (first_failed) agreed = all[static_cast<std::size_t>(*first_failed)].code;
-  if (failure && first_failed == rank()) report(*failure);
+  const auto teller = rank_that_tells(all);
+  const int agreed = teller ? all[static_cast<std::size_t>(*teller)].code
+                            : std::ranges::max(all, {}, &Departure::code).code;
+  if (failure && teller == rank()) report(*failure);
   end(agreed, failure);
   return agreed;
 }

@@ -41,6 +41,14 @@ int count(const std::string& text, const std::string& part) {
   return found;
 }
 
+/// Seconds that `work` took.
+template <typename Function>
+double seconds_of(Function&& work) {
+  const auto started = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+}
+
 Ran hone(const std::string& arguments) { return shell(HONE_PROGRAM " " + arguments); }
 
 Ran hone_on_two(const std::string& arguments) {
@@ -115,16 +123,35 @@ TEST(HoneProgram, EnvDoesNotShowSecrets) {
   EXPECT_THAT(ran.output, Not(HasSubstr("hf_secret")));
 }
 
-TEST_F(Sessions, RefuseWatchdogsThatDiffer) {
-  const auto rank = [&](const std::string& watchdog) {
-    return " -np 1 " HONE_SESSION_PROBE " finish " + folder_.string() + " auto 20 " + watchdog;
+TEST(HoneProgram, AnErrorOfOneRankBeforeMpiIsTold) {
+  const Ran ran = shell(HONE_MPIRUN " -np 1 " HONE_PROGRAM " env : -np 1 " HONE_PROGRAM " env --jsn");
+  EXPECT_EQ(ran.code, 64);
+  EXPECT_EQ(count(ran.output, "error: [rank 1] unknown option"), 1) << ran.output;
+}
+
+TEST_F(Sessions, RefuseStartsThatDiffer) {
+  const auto rank = [&](const std::string& backend, const std::string& watchdog) {
+    return " -np 1 " HONE_SESSION_PROBE " finish " + folder_.string() + ' ' + backend + " 20 " +
+           watchdog;
   };
-  for (const char* other : {"off", "report"}) {
-    const Ran ran = shell("timeout -s KILL 60 " HONE_MPIRUN + rank("abort") + " :" + rank(other));
+  const auto expect_refused = [&](const std::string& backend, const std::string& watchdog,
+                                  const std::string& said) {
+    Ran ran;
+    const double seconds = seconds_of([&] {
+      ran = shell("timeout -s KILL 60 " HONE_MPIRUN + rank("auto", "abort") + " :" +
+                  rank(backend, watchdog));
+    });
+    EXPECT_LT(seconds, 15.0) << "one waited for the other";
     EXPECT_EQ(ran.code, 64) << ran.output;
-    const std::string said = std::string{"rank 1 was given --watchdog "} + other +
-                             ", rank 0 --watchdog abort. Give all ranks the same";
-    EXPECT_EQ(count(ran.output, said), 1) << ran.output;
+    EXPECT_EQ(count(ran.output, said + ". Give all ranks the same"), 1) << ran.output;
+  };
+  for (const std::string other : {"off", "report"}) {
+    expect_refused("auto", other,
+                   "rank 1 was given --watchdog " + other + ", rank 0 --watchdog abort");
+  }
+  for (const std::string other : {"nccl", "loopback"}) {
+    expect_refused(other, "abort",
+                   "rank 1 was given --ddp_backend " + other + ", rank 0 --ddp_backend auto");
   }
 }
 
@@ -171,14 +198,6 @@ TEST_F(Sessions, EndTheJobWhereOneRankFailsAlone) {
   EXPECT_EQ(record(1)["code"], 65);
   EXPECT_EQ(record(0)["code"], 65);
   EXPECT_THAT(record(0)["reason"], AllOf(HasSubstr("[rank 1 @ "), HasSubstr("only here")));
-}
-
-/// Seconds that `work` took.
-template <typename Function>
-double seconds_of(Function&& work) {
-  const auto started = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
 }
 
 /// Processes of the probe that still run a second later: mpirun does not wait for those that it has
@@ -253,6 +272,7 @@ TEST_F(Sessions, EndTheJobWhereARankNeverComesToMpi) {
   EXPECT_EQ(ran.code, 69) << ran.output;
   EXPECT_EQ(count(ran.output, "error: "), 1) << ran.output;
   EXPECT_THAT(ran.output, HasSubstr("[rank 0] the ranks of this job have not met within 15 s"));
+  for (const int rank : {0, 2}) EXPECT_EQ(record(rank)["code"], 69) << rank;
   EXPECT_EQ(orphans(), 0);
 }
 
@@ -337,9 +357,11 @@ TEST_F(Sessions, ShowWarningsOfRank0AndErrorsOfAll) {
 }
 
 TEST_F(Sessions, RefuseABackendThatIsNotThere) {
-  const Ran nccl = probe_on(2, "finish", "nccl");
-  EXPECT_EQ(nccl.code, 69) << nccl.output;
-  EXPECT_EQ(count(nccl.output, "error: "), 1) << nccl.output;
+  for (const std::string backend : {"nccl", "loopback"}) {
+    const Ran ran = probe_on(2, "finish", backend);
+    EXPECT_EQ(ran.code, 69) << ran.output;
+    EXPECT_EQ(count(ran.output, "error: ddp_backend=" + backend + " is for "), 1) << ran.output;
+  }
   const Ran unknown = probe_on(1, "finish", "smoke");
   EXPECT_EQ(unknown.code, 64);
   EXPECT_THAT(unknown.output, HasSubstr("unknown backend \"smoke\""));

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <future>
+#include <mutex>
 #include <regex>
 #include <sstream>
 #include <thread>
@@ -34,8 +36,12 @@ class RankLog : public ::testing::Test {
   }
 
   std::filesystem::path folder_;
+  std::mutex mutex_;
   std::string screen_;
-  RankLogger log_{[this](std::string_view line) { screen_ += line; }};
+  RankLogger log_{[this](std::string_view line) {
+    const std::lock_guard lock{mutex_};
+    screen_ += line;
+  }};
 };
 
 TEST_F(RankLog, Rank0ShowsInfosAndKeepsEverything) {
@@ -110,6 +116,23 @@ TEST_F(RankLog, AFolderThatCannotBeIsTold) {
   EXPECT_THAT(log_.file().string(), IsEmpty());
   EXPECT_NO_THROW(log_.info("still here"));
   EXPECT_THAT(screen_, HasSubstr("still here"));
+}
+
+TEST_F(RankLog, AScreenThatNobodyReadsKeepsNothingFromTheFile) {
+  std::promise<void> is_stuck;
+  std::promise<void> is_read;
+  RankLogger log{[&](std::string_view) {
+    is_stuck.set_value();
+    is_read.get_future().wait();
+  }};
+  log.open(folder_);
+  const auto shown = std::async(std::launch::async, [&] { log.info("to a full pipe"); });
+  is_stuck.get_future().wait();
+  const auto recorded =
+      std::async(std::launch::async, [&] { log.record(LogLevel::Error, "last words"); });
+  EXPECT_EQ(recorded.wait_for(std::chrono::seconds{10}), std::future_status::ready);
+  EXPECT_THAT(file_text(), HasSubstr("error last words\n"));
+  is_read.set_value();
 }
 
 TEST_F(RankLog, ManyThreadsWriteWholeLines) {

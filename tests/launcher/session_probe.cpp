@@ -158,7 +158,9 @@ int main(int argc, char** argv) {
   if (argc > 5) options.watch.watchdog = argv[5];
   const std::string scenario = argv[1];
   if (scenario == "absent" && environment.rank == 1) raise(SIGSTOP);
-  if (scenario == "alone_before_logs") std::swap(options.output_dir, options.run_directory);
+  if (scenario == "alone_before_logs" || scenario == "absent") {
+    std::swap(options.output_dir, options.run_directory);
+  }
   if (scenario == "freeze_unlaunched") {
     options.set_num_threads = [&](int) {
       if (environment.rank == 1) on_finalize(stand_still_there);

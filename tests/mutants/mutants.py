@@ -517,6 +517,10 @@ MUTANTS = [
            "a run on fewer ranks leaves the exit records that its other ranks once wrote",
            "launcher/src/exit_record.cpp", "other && *other >= num_ranks", "other && *other < 0",
            "exit_record_test", "ExitRecords.OfAnEarlierStartGo"),
+    Mutant("who_lost_another_tells",
+           "a rank that only lost another tells why the job ends, in place of the one that failed",
+           "launcher/src/exit_meeting.cpp", "!= static_cast<int>(ExitCode::Stopped)) return rank",
+           "!= 0) return rank", "exit_meeting_test", "*"),
     # Frozen parameters.
     Mutant("frozen_head_counted_twice",
            "a frozen weight that is told of like a written one makes its bucket complete too early",

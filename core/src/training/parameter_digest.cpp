@@ -79,7 +79,7 @@ std::string difference_of(Communicator& comm, const Digests& digests,
     const int rank = odd_rank(of_ranks, i);
     if (rank < 0) continue;
     return "rank " + std::to_string(rank) + " holds another " + parameters.all()[i].name +
-           (comm.size() == 2 ? " than the other rank" : " than most ranks");
+           (comm.size() == 2 ? " than the other rank" : " than other ranks");
   }
   return {};
 }

@@ -118,11 +118,16 @@ std::filesystem::path RankLogger::file() const {
 void RankLogger::write(LogLevel level, std::string_view message) {
   Implementation& self = *implementation_;
   const std::string text = tidy(message);
-  const std::lock_guard lock{self.mutex};
-  self.into_file(level, text);
-  const bool root = self.rank == 0;
-  if (level < (root ? LogLevel::Info : LogLevel::Error)) return;
-  self.to_screen((root ? "" : self.tag) + prefix_of(level) + text + '\n');
+  std::string tag;
+  {
+    const std::lock_guard lock{self.mutex};
+    self.into_file(level, text);
+    const bool root = self.rank == 0;
+    if (level < (root ? LogLevel::Info : LogLevel::Error)) return;
+    if (!root) tag = self.tag;
+  }
+  // Unlocked: a screen that nobody reads must not keep another thread's last words from the file.
+  self.to_screen(tag + prefix_of(level) + text + '\n');
 }
 
 void RankLogger::record(LogLevel level, std::string_view message) noexcept {

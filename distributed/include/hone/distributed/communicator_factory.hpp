@@ -11,7 +11,7 @@ namespace hone::distributed {
 /// How the ranks of a job communicate.
 enum class Backend {
   Auto,      ///< loopback where the job has one rank, else MPI; on GPUs with NCCL
-  Loopback,  ///< one rank, no communication
+  Loopback,  ///< one rank, no communication; refused with more
   Mpi,
   Nccl,      ///< as Auto, and refused without GPUs
 };
@@ -21,9 +21,10 @@ enum class Backend {
 /// Throws: ConfigError naming the choices.
 Backend parse_backend(std::string_view name);
 
-/// The communicator of this process for host memory.
-/// Collective: all ranks pass the same backend.
-/// Throws: LaunchError where this job or this build cannot have that backend.
+/// The communicator of this process for host memory, over which ranks can find out that they were
+/// given different backends, or one that does not fit the job: of several ranks always MPI's.
+/// Collective: all ranks.
+/// Throws: LaunchError where MPI cannot set it up.
 std::unique_ptr<Communicator> make_communicator(Backend backend, const MpiEnvironment& environment);
 
 }  // namespace hone::distributed

@@ -18,7 +18,7 @@ namespace hone::launcher {
 /// Never throws from write(): where the file takes no more (disk full) the screen is told once.
 class RankLogger final : public Logger {
  public:
-  /// `to_screen` gets whole lines with their line break.
+  /// `to_screen` gets whole lines with their line break, from any thread, several at once.
   explicit RankLogger(std::function<void(std::string_view)> to_screen);
   ~RankLogger() override;
 

@@ -115,8 +115,8 @@ class Session {
 
   /// Runs the command's body and ends the job: returns the same exit code on all ranks, after MPI
   /// is finalized. An exception of the body becomes its exit code and one block on standard error,
-  /// by the lowest failing rank. Where one rank fails alone and the others are in a collective,
-  /// that rank says so and ends the whole job with its code (MPI_Abort). Call it once.
+  /// by the lowest rank that failed of itself. Where one rank fails alone and the others are in a
+  /// collective, that rank says so and ends the whole job with its code (MPI_Abort). Call it once.
   int run(const std::function<int()>& body);
 
  private:
@@ -128,7 +128,7 @@ class Session {
              distributed::Backend backend);
   void bind_threads(const SessionOptions& options, const LaunchEnvironment& environment);
   void tell_of_others(const std::vector<std::string>& machines, const std::string& own);
-  void require_one_watchdog(const std::string& mine);
+  void require_one(const std::string& option, const std::string& mine);
   void watch_ranks(const WatchOptions& options);
   void end_now(const EndOfJob& end);
   int leave(int code, const std::optional<Failure>& failure);
