@@ -30,6 +30,8 @@ namespace {
 constexpr std::chrono::milliseconds kPatience{3000};
 /// For a log line and a record, when another rank's failure ends this one.
 constexpr std::chrono::seconds kLastWords{2};
+/// How far apart the processes of one job begin, on busy machines too.
+constexpr std::chrono::seconds kStartSpread{5};
 /// What MPI's start may take, and its end, where --ddp_timeout does not say, and at the least.
 constexpr std::chrono::duration<double> kUnwatched{300};
 constexpr std::chrono::duration<double> kLeastUnwatched{15};
@@ -148,8 +150,9 @@ void Session::end_late_start() {
           " s: MPI waits for a rank that is stopped, hangs before it or did not start. Look at the "
           "ranks' processes on their hosts; a larger --ddp_timeout gives them more time"};
   if (mode_ == WatchdogMode::Report) return log_.warning(failure.message);
-  // One tells: the lowest rank that can. With it mpirun ends the others, whose records are written.
-  const auto turn = std::min(rank(), 2) * kLastWords;
+  // One tells: the lowest rank that can. With it mpirun ends the others, whose records are written
+  // by then.
+  const auto turn = kStartSpread + std::min(rank(), 2) * kLastWords;
   exit_soon(failure.code, turn + kLastWords);
   write_record(failure.code, failure);
   std::this_thread::sleep_for(turn);

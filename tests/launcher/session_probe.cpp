@@ -157,7 +157,10 @@ int main(int argc, char** argv) {
   if (argc > 4) options.watch.ddp_timeout = std::stod(argv[4]);
   if (argc > 5) options.watch.watchdog = argv[5];
   const std::string scenario = argv[1];
-  if (scenario == "absent" && environment.rank == 1) raise(SIGSTOP);
+  if (scenario == "absent") {
+    if (environment.rank == 1) raise(SIGSTOP);
+    if (environment.rank == 2) std::this_thread::sleep_for(std::chrono::seconds{2});
+  }
   if (scenario == "alone_before_logs" || scenario == "absent") {
     std::swap(options.output_dir, options.run_directory);
   }
