@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Measures hone against its peers, all interleaved in one run, and prints a table with ratios.
 #
-#   scripts/bench.sh [--only training|start|generation|memory] [--short] [--rounds N] [--threads N]
-#                    [--json FILE]
+#   scripts/bench.sh [--only training|start|generation|memory] [--dtype float32|bfloat16] [--short]
+#                    [--rounds N] [--threads N] [--json FILE]
 #
 # Training: TRL's IterativeSFTTrainer, the best Python loop that we could write, and the matrix
 # products alone, for GPT-2 124M and SmolLM2-135M in float32 and bfloat16. Start: TRL's trainer until
 # its first step is done. Generation: transformers' generate(). Memory: the longest sequence of an
 # update in 4 GB, against a Python loop. --short: training of GPT-2 in float32 alone, 2 rounds. For a
 # machine that does nothing else: two cores and 20 GB of free memory; all of it takes about an hour.
+# --dtype float32 where the processor has no AVX-512: PyTorch multiplies bfloat16 on one thread there,
+# and an update of TRL's takes many minutes.
 # The peers get an environment of their own (6 GB) in ${XDG_CACHE_HOME:-$HOME/.cache}/hone.
 # docs/performance.md says what is measured and how.
 set -euo pipefail

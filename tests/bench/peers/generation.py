@@ -110,7 +110,7 @@ class Case:
 
 def run(options: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
     records = []
-    for bf16 in (False, True):
+    for bf16 in options.bf16:
         case = Case(options, folder, bf16)
         case.run()
         for kind in case.kinds:

@@ -24,6 +24,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--short", action="store_true", help="GPT-2 in float32 alone, training, 2 rounds"
     )
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="one alone, not both")
     parser.add_argument("--rounds", type=int, help="default 5")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=pathlib.Path, help="a file for all numbers")
@@ -36,6 +37,9 @@ def parse() -> argparse.Namespace:
     options.hone = options.hone.resolve()
     if options.short:
         options.only = options.only or "training"
+        options.dtype = options.dtype or "float32"
+    dtypes = [options.dtype] if options.dtype else ["float32", "bfloat16"]
+    options.bf16 = [dtype == "bfloat16" for dtype in dtypes]
     options.rounds = options.rounds or (2 if options.short else 5)
     return options
 

@@ -132,9 +132,8 @@ class Case:
 
 
 def cases(options: argparse.Namespace) -> list[tuple[str, bool]]:
-    if options.short:
-        return [("GPT-2 124M", False)]
-    return [(model, bf16) for model in models.CONFIGS for bf16 in (False, True)]
+    shapes = ["GPT-2 124M"] if options.short else models.CONFIGS
+    return [(model, bf16) for model in shapes for bf16 in options.bf16]
 
 
 def run(options: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
