@@ -110,7 +110,7 @@ class Case:
 
 def run(options: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
     records = []
-    for bf16 in options.bf16:
+    for bf16 in options.bf16_values:
         case = Case(options, folder, bf16)
         case.run()
         for kind in case.kinds:

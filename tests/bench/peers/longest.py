@@ -63,7 +63,7 @@ def said(length: int, most: int) -> str:
 def run(options: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
     records = []
     model = models.write(folder, MODEL, options.num_layers)
-    for bf16 in options.bf16:
+    for bf16 in options.bf16_values:
         side = Side(options, model, bf16)
         found = {
             "hone": longest(side.hone, options.most),

@@ -39,7 +39,7 @@ def parse() -> argparse.Namespace:
         options.only = options.only or "training"
         options.dtype = options.dtype or "float32"
     dtypes = [options.dtype] if options.dtype else ["float32", "bfloat16"]
-    options.bf16 = [dtype == "bfloat16" for dtype in dtypes]
+    options.bf16_values = [dtype == "bfloat16" for dtype in dtypes]
     options.rounds = options.rounds or (2 if options.short else 5)
     return options
 

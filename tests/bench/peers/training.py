@@ -133,7 +133,7 @@ class Case:
 
 def cases(options: argparse.Namespace) -> list[tuple[str, bool]]:
     shapes = ["GPT-2 124M"] if options.short else models.CONFIGS
-    return [(model, bf16) for model in shapes for bf16 in options.bf16]
+    return [(model, bf16) for model in shapes for bf16 in options.bf16_values]
 
 
 def run(options: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
