@@ -20,8 +20,8 @@ constexpr std::int64_t kFewRows = 64;
 /// Numbers read that are worth waking a thread for.
 constexpr std::int64_t kGrain = 32 * 1024;
 
-/// Threads take multiples of so many outputs: whole tiles of any kernel.
-constexpr std::int64_t kOutputs = 4;
+/// Threads take multiples of so many outputs: whole tiles of any kernel, be they of 1, 3 or 4.
+constexpr std::int64_t kOutputs = 12;
 
 /// Numbers of the same type in the same memory, one behind another.
 bool is_beside(const at::Tensor& tensor, const at::Tensor& x) {

@@ -18,11 +18,11 @@ namespace {
 
 /// As many sums as registers hold beside what is multiplied.
 constexpr int kTileRows = 4;
-constexpr int kTileOutputs = kVectorBytes == 64 ? 4 : 2;
-/// Of one row: there is nothing to share, and narrow weights come faster from one place than from
-/// four.
+constexpr int kTileOutputs = kVectorBytes == 64 ? 4 : 3;
+/// Of one row: registers hold more outputs than a tile's, and narrow weights come faster from one
+/// place than from four.
 template <typename T>
-constexpr int kOutputsOfOneRow = sizeof(T) < sizeof(float) ? 1 : kTileOutputs;
+constexpr int kOutputsOfOneRow = sizeof(T) < sizeof(float) ? 1 : 4;
 /// Units: bytes between what is multiplied and what memory is asked for.
 constexpr std::int64_t kAhead = 8192;
 
@@ -105,22 +105,26 @@ void unpack(const T* x, std::int64_t count, float* out) {
   for (auto i = whole; i < count; ++i) out[i] = load(x[i]);
 }
 
-/// A tile of products: each vector of weights is loaded once for all rows.
-template <int kRows, int kOutputs, typename T, typename Out>
+/// What memory is asked for while a tile is computed, in bytes: from where, and how much each step.
+struct Ahead {
+  const char* from;
+  std::int64_t step;
+};
+
+/// A tile of products: each vector of weights is loaded once for all rows, and memory is asked for
+/// kAsks vectors with each step.
+template <int kRows, int kOutputs, int kAsks, typename T, typename Out>
 void product_tile(const float* x, const T* weight, const T* bias, std::int64_t inner, Out* out,
-                  std::int64_t out_stride) {
+                  std::int64_t out_stride, Ahead ahead) {
   const auto whole = whole_steps<T>(inner);
-  const auto* const first = reinterpret_cast<const char*>(weight);
   Floats sums[kRows][kOutputs] = {};
   for (std::int64_t i = 0; i < whole; i += Step<T>::kCount) {
+#pragma GCC unroll 4
+    for (int k = 0; k < kAsks; ++k) __builtin_prefetch(ahead.from + k * kVectorBytes);
+    ahead.from += ahead.step;
     typename Step<T>::Weights weights[kOutputs];
 #pragma GCC unroll 4
-    for (int n = 0; n < kOutputs; ++n) {
-      weights[n] = Step<T>::weights(weight + n * inner + i);
-      // In the order of memory, although the rows of a tile are read side by side: what is asked for
-      // line after line comes fastest.
-      __builtin_prefetch(first + kAhead + (i / Step<T>::kCount * kOutputs + n) * kVectorBytes);
-    }
+    for (int n = 0; n < kOutputs; ++n) weights[n] = Step<T>::weights(weight + n * inner + i);
 #pragma GCC unroll 4
     for (int row = 0; row < kRows; ++row) {
       const auto values = Step<T>::values(x + row * inner + i);
@@ -130,42 +134,68 @@ void product_tile(const float* x, const T* weight, const T* bias, std::int64_t i
       }
     }
   }
-  for (int row = 0; row < kRows; ++row) {
-    for (int n = 0; n < kOutputs; ++n) {
-      float sum = sum_of(sums[row][n]);
-      for (auto i = whole; i < inner; ++i) sum += x[row * inner + i] * load(weight[n * inner + i]);
-      if (bias != nullptr) sum += load(bias[n]);
-      out[row * out_stride + n] = store<Out>(sum);
+  // Unrolled, as all loops over sums above: they would go through memory otherwise.
+  float results[kOutputs][kRows];
+#pragma GCC unroll 4
+  for (int n = 0; n < kOutputs; ++n) {
+    if constexpr (kRows == 4) {
+      sums_of(sums[0][n], sums[1][n], sums[2][n], sums[3][n], results[n]);
+    } else {
+#pragma GCC unroll 4
+      for (int row = 0; row < kRows; ++row) results[n][row] = sum_of(sums[row][n]);
     }
+  }
+  const auto add_to_each = [&](auto&& value) {
+    for (int n = 0; n < kOutputs; ++n) {
+      for (int row = 0; row < kRows; ++row) results[n][row] += value(n, row);
+    }
+  };
+  for (auto i = whole; i < inner; ++i) {
+    add_to_each([&](int n, int row) { return x[row * inner + i] * load(weight[n * inner + i]); });
+  }
+  if (bias != nullptr) add_to_each([&](int n, int) { return load(bias[n]); });
+#pragma GCC unroll 4
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 4
+    for (int n = 0; n < kOutputs; ++n) out[row * out_stride + n] = store<Out>(results[n][row]);
   }
 }
 
-template <int kOutputs, typename T, typename Out>
+/// Memory is asked for in its own order, although the rows of a tile are read side by side: what is
+/// asked for line after line comes fastest. The tiles of the same weights share it, so that memory
+/// has something to do during all of them.
+template <int kOutputs, int kAsks, typename T, typename Out>
 void product_of_rows(const float* x, std::int64_t rows, const T* weight, const T* bias,
                      std::int64_t inner, Out* out, std::int64_t out_stride) {
+  const auto tiles = (rows + kTileRows - 1) / kTileRows;
+  Ahead ahead{.from = reinterpret_cast<const char*>(weight) + kAhead,
+              .step = (kOutputs * kVectorBytes + tiles - 1) / tiles};
   for (; rows >= kTileRows; rows -= kTileRows) {
-    product_tile<kTileRows, kOutputs>(x, weight, bias, inner, out, out_stride);
+    product_tile<kTileRows, kOutputs, kAsks>(x, weight, bias, inner, out, out_stride, ahead);
     x += kTileRows * inner;
     out += kTileRows * out_stride;
+    ahead.from += ahead.step * (inner / Step<T>::kCount);
   }
   switch (rows) {
-    case 3: return product_tile<3, kOutputs>(x, weight, bias, inner, out, out_stride);
-    case 2: return product_tile<2, kOutputs>(x, weight, bias, inner, out, out_stride);
-    case 1: return product_tile<1, kOutputs>(x, weight, bias, inner, out, out_stride);
+    case 3: return product_tile<3, kOutputs, kAsks>(x, weight, bias, inner, out, out_stride, ahead);
+    case 2: return product_tile<2, kOutputs, kAsks>(x, weight, bias, inner, out, out_stride, ahead);
+    case 1: return product_tile<1, kOutputs, kAsks>(x, weight, bias, inner, out, out_stride, ahead);
     default: return;
   }
 }
 
-template <int kOutputs, typename T, typename Out>
+template <int kOutputs, bool kOneTile, typename T, typename Out>
 void product_by(const float* x, std::int64_t rows, const T* weight, const T* bias,
                 std::int64_t inner, std::int64_t outputs, Out* out, std::int64_t out_stride) {
+  constexpr int kAsks = kOneTile ? kOutputs : (kOutputs + 1) / 2;
   const auto bias_at = [&](std::int64_t n) { return bias == nullptr ? nullptr : bias + n; };
   std::int64_t n = 0;
   for (; n + kOutputs <= outputs; n += kOutputs) {
-    product_of_rows<kOutputs>(x, rows, weight + n * inner, bias_at(n), inner, out + n, out_stride);
+    product_of_rows<kOutputs, kAsks>(x, rows, weight + n * inner, bias_at(n), inner, out + n,
+                                     out_stride);
   }
   for (; n < outputs; ++n) {
-    product_of_rows<1>(x, rows, weight + n * inner, bias_at(n), inner, out + n, out_stride);
+    product_of_rows<1, 1>(x, rows, weight + n * inner, bias_at(n), inner, out + n, out_stride);
   }
 }
 
@@ -173,9 +203,11 @@ template <typename T, typename Out>
 void product(const float* x, std::int64_t rows, const T* weight, const T* bias, std::int64_t inner,
              std::int64_t outputs, Out* out, std::int64_t out_stride) {
   if (rows == 1) {
-    product_by<kOutputsOfOneRow<T>>(x, rows, weight, bias, inner, outputs, out, out_stride);
+    product_by<kOutputsOfOneRow<T>, true>(x, rows, weight, bias, inner, outputs, out, out_stride);
+  } else if (rows <= kTileRows) {
+    product_by<kTileOutputs, true>(x, rows, weight, bias, inner, outputs, out, out_stride);
   } else {
-    product_by<kTileOutputs>(x, rows, weight, bias, inner, outputs, out, out_stride);
+    product_by<kTileOutputs, false>(x, rows, weight, bias, inner, outputs, out, out_stride);
   }
 }
 

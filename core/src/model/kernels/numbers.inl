@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 namespace hone::detail::HONE_KERNELS {
@@ -116,6 +117,27 @@ inline float sum_of(Floats vector) {
   } else {
     return vector[0];
   }
+}
+
+/// Each block of 2 kWidth lanes becomes the sums of its halves, those of a before those of b.
+template <int kWidth, int... kLane>
+inline Floats sums_of_halves(Floats a, Floats b, std::integer_sequence<int, kLane...>) {
+  const auto half = [&]<int kHalf>(std::integral_constant<int, kHalf>) {
+    return __builtin_shufflevector(a, b, (kLane / (2 * kWidth) * (2 * kWidth) + kLane % kWidth + kHalf * kWidth +
+                                          (kLane / kWidth % 2 == 0 ? 0 : kLanes))...);
+  };
+  return half(std::integral_constant<int, 0>{}) + half(std::integral_constant<int, 1>{});
+}
+
+/// sum_of() each of four, in the same order and a third of the time.
+inline void sums_of(Floats a, Floats b, Floats c, Floats d, float* to) {
+  constexpr auto kAll = std::make_integer_sequence<int, kLanes>{};
+  const auto of_a_c = sums_of_halves<kLanes / 2>(a, c, kAll);
+  const auto of_b_d = sums_of_halves<kLanes / 2>(b, d, kAll);
+  auto sums = sums_of_halves<kLanes / 4>(of_a_c, of_b_d, kAll);
+  if constexpr (kLanes > 8) sums += turned<2>(sums, kAll);
+  if constexpr (kLanes > 4) sums += turned<1>(sums, kAll);
+  for (int i = 0; i < 4; ++i) to[i] = sums[i * kLanes / 4];
 }
 
 }  // namespace
