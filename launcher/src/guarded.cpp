@@ -12,7 +12,7 @@ namespace hone::launcher {
 
 bool let_root_leave_first(const LaunchEnvironment& environment) {
   if (environment.rank == 0 || environment.size <= 1) return true;
-  constexpr timespec kLongEnough{.tv_sec = 3, .tv_nsec = 0};
+  constexpr timespec kLongEnough{.tv_sec = 5, .tv_nsec = 0};  // as far as processes begin apart
   sigset_t end;
   sigemptyset(&end);
   sigaddset(&end, SIGTERM);

@@ -11,7 +11,7 @@ namespace hone::launcher {
 /// first one leaves with an error. So rank 0 tells and leaves; the others give it the time to.
 /// Returns whether this rank is rank 0 or was ended with it; else rank 0 goes on, or nobody ends
 /// those that it leaves.
-bool let_root_leave_first(const LaunchEnvironment& environment);
+[[nodiscard]] bool let_root_leave_first(const LaunchEnvironment& environment);
 
 /// Runs `program`, the whole of a main(): what it throws becomes one block on standard error, shown
 /// by rank 0, or by another rank where rank 0 does not leave, and the exit code. Never throws.

@@ -28,7 +28,7 @@ namespace {
 /// How long a failed rank waits for the others to fail as well. Ranks that fail alike (the same
 /// missing file, an agreed error) come within milliseconds.
 constexpr std::chrono::milliseconds kPatience{3000};
-/// For a log line and a record, when another rank's failure ends this one.
+/// For a log line, a record and a word on the screen, when a rank's failure ends the job.
 constexpr std::chrono::seconds kLastWords{2};
 /// How far apart the processes of one job begin, on busy machines too.
 constexpr std::chrono::seconds kStartSpread{5};
@@ -48,6 +48,13 @@ std::string machine_of(const std::string& host_name) {
 }
 
 std::string name_of(const std::string& machine) { return machine.substr(0, machine.find(' ')); }
+
+/// For the other ranks' failures, after this one's; null where it did not fail, for there is nothing
+/// to be told before them. A rank that lost another lets the one that knows the cause go first.
+std::optional<std::chrono::milliseconds> patience_after(const std::optional<Failure>& failure) {
+  if (!failure) return std::nullopt;
+  return failure->code == static_cast<int>(ExitCode::Stopped) ? 2 * kPatience : kPatience;
+}
 
 /// After the last words, whatever a stalled disk or screen does to them.
 void exit_soon(int code, std::chrono::seconds patience = kLastWords) {
@@ -87,15 +94,14 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
     // The same on all ranks: they can still leave in order, with the error's own exit code.
     start_.reset();
     const auto failure = describe_failure(std::current_exception());
+    write_record(failure.code, failure);
     end(failure.code, failure);
     throw;
   } catch (...) {
     // One rank's own trouble, which ends the job.
     const auto failure = describe_failure(std::current_exception());
-    report(failure);
+    if (communicator_ && size() > 1) leave_alone(failure);
     write_record(failure.code, failure);
-    if (control_) control_->fail(failure.code, tag() + failure.message);
-    if (communicator_ && size() > 1) communicator_->abort(failure.code);
     throw;
   }
 }
@@ -115,13 +121,13 @@ void Session::start(const SessionOptions& options, const LaunchEnvironment& envi
     const std::scoped_lock lock{record_mutex_};
     root_process_ = root_process;
   }
-  start_.reset();  // the control channel's rendezvous has its own limits, and names who is missing
   if (size() > 1) {
     require_one("--watchdog", options.watch.watchdog);
     require_one("--ddp_backend", options.ddp_backend);
     require_one("--allow_shared_device", options.allow_shared_device ? "true" : "false");
-    watch_ranks(options.watch);
   }
+  start_.reset();  // the control channel's rendezvous has its own limits, and names who is missing
+  watch_ranks(options.watch);
   const std::string lone = lone_process_warning(environment, size());
   if (!lone.empty()) log_.warning(lone);
   engine_ = std::make_unique<Engine>(
@@ -174,7 +180,7 @@ void Session::require_one(const std::string& option, const std::string& mine) {
 }
 
 void Session::watch_ranks(const WatchOptions& options) {
-  if (mode_ == WatchdogMode::Off) return;
+  if (size() == 1 || mode_ == WatchdogMode::Off) return;
   ControlOptions control{.mode = mode_, .interface = options.control_interface};
   if (options.ddp_timeout) control.watchdog.timeout = Seconds{*options.ddp_timeout};
   control_ = open_control_channel(
@@ -273,8 +279,7 @@ int Session::leave(int code, const std::optional<Failure>& failure) {
   }
   std::vector<Departure> all{{code, failure.has_value()}};
   if (meeting_) {
-    const auto patience = failure ? std::optional{kPatience} : std::nullopt;
-    auto met = meeting_->meet(all.front(), patience);
+    auto met = meeting_->meet(all.front(), patience_after(failure));
     if (!met) {
       leave_alone(failure.value_or(Failure{static_cast<int>(ExitCode::Internal),
                                            "MPI failed where the ranks meet at the end"}));
@@ -285,24 +290,31 @@ int Session::leave(int code, const std::optional<Failure>& failure) {
   const auto teller = rank_that_tells(all);
   const int agreed = teller ? all[static_cast<std::size_t>(*teller)].code
                             : std::ranges::max(all, {}, &Departure::code).code;
+  write_record(agreed, failure);  // before the report: a screen may be one that nobody reads
   if (failure && teller == rank()) report(*failure);
   end(agreed, failure);
   return agreed;
 }
 
-/// The others are elsewhere, in a collective perhaps, and must end with this rank.
+/// The others are elsewhere, in a collective perhaps, and must end with this rank: when they hear of
+/// it mpirun may end this one, so that it reports before, unless the screen does not take it.
 void Session::leave_alone(const Failure& failure) {
-  report(failure);
+  const auto end_all = [&] {
+    if (control_) control_->fail(failure.code, tag() + failure.message);
+    communicator_->abort(failure.code);
+  };
   write_record(failure.code, failure);
-  if (control_) control_->fail(failure.code, tag() + failure.message);
-  communicator_->abort(failure.code);
+  {
+    const Deadline unread{kLastWords, end_all};
+    report(failure);
+  }
+  end_all();
   _exit(failure.code);
 }
 
 /// All ranks come here with the same `code`, also after a start that failed alike: whatever they
 /// still hang in, there is no work left.
 void Session::end(int code, const std::optional<Failure>& failure) {
-  write_record(code, failure);
   const auto late = deadline(unwatched_, [this, code, failure] {
     const bool stays = mode_ == WatchdogMode::Report;
     if (!stays) exit_soon(code);

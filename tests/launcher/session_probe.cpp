@@ -13,9 +13,9 @@
 #include <string>
 #include <thread>
 
+#include "guarded.hpp"
 #include "hone/core/error.hpp"
 #include "hone/launcher/commands.hpp"
-#include "hone/launcher/failure.hpp"
 #include "hone/launcher/loop/run_lock.hpp"
 #include "hone/launcher/session.hpp"
 
@@ -51,6 +51,17 @@ int alike(Session&) { throw MissingInputError{"model folder \"x\": no such direc
 
 int alone(Session& session) {
   if (session.rank() == 1) throw InputError{"only here"};
+  session.communicator().barrier();
+  return 0;
+}
+
+/// Rank 1 loses another; rank 2 knows why, a second later.
+int cause_after_consequence(Session& session) {
+  if (session.rank() == 1) throw CommunicatorError{"another rank is gone", ExitCode::Stopped};
+  if (session.rank() == 2) {
+    std::this_thread::sleep_for(std::chrono::seconds{1});
+    throw InputError{"only here"};
+  }
   session.communicator().barrier();
   return 0;
 }
@@ -139,7 +150,8 @@ int run_scenario(const std::string& name, const SessionOptions& options, Screen&
       {"alone", alone},   {"memory", memory}, {"warn", warn},
       {"die", die},       {"stand_still", stand_still}, {"dawdle", dawdle},
       {"linger", linger}, {"differ", differ}, {"tarry", tarry}, {"freeze", freeze},
-      {"absent", finish}};
+      {"absent", finish}, {"shared_by_rank_1", finish},
+      {"cause_after_consequence", cause_after_consequence}};
   Session session{options, environment, screen};
   return session.run([&] {
     if (name == "alone_before_logs") return alone_before_logs(session, options.run_directory);
@@ -159,8 +171,10 @@ int main(int argc, char** argv) {
   const std::string scenario = argv[1];
   if (scenario == "absent") {
     if (environment.rank == 1) raise(SIGSTOP);
+    // Its limit ends after the others', as where the processes of a busy machine begin apart.
     if (environment.rank == 2) std::this_thread::sleep_for(std::chrono::seconds{2});
   }
+  if (scenario == "shared_by_rank_1") options.allow_shared_device = environment.rank == 1;
   if (scenario == "alone_before_logs" || scenario == "absent") {
     std::swap(options.output_dir, options.run_directory);
   }
@@ -171,11 +185,6 @@ int main(int argc, char** argv) {
     };
     std::swap(options.output_dir, options.run_directory);
   }
-  try {
-    return run_scenario(scenario, options, screen, environment);
-  } catch (...) {
-    const Failure failure = describe_failure(std::current_exception());
-    if (environment.rank == 0) screen.print_error(error_block(failure, "", {}));
-    return failure.code;
-  }
+  return run_guarded(environment, screen,
+                     [&] { return run_scenario(scenario, options, screen, environment); });
 }

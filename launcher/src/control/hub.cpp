@@ -163,8 +163,8 @@ asio::awaitable<void> Hub::end_job(EndOfJob end) {
   if (hooks_.end) hooks_.end(end);
 }
 
-/// Those that are to end have the reason on its way before anybody leaves. It is not waited for:
-/// who is stopped would keep the others, whom mpirun ends as soon as one has left.
+/// Those that are to end have the reason on its way before anybody leaves. That they take it is not
+/// waited for: who is stopped would keep the others, whom mpirun ends as soon as one has left.
 asio::awaitable<void> Hub::end_others(EndOfJob end) {
   for (const auto& [rank, connection] : connections_) {
     const bool knows = end.told && rank == end.rank;

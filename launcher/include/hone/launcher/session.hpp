@@ -75,8 +75,10 @@ struct SessionOptions {
 class Session {
  public:
   /// Signals are watched from here on, before MPI starts. Ownership: `screen` outlives the session.
-  /// Throws: LaunchError where srun has no PMIx, or MPI or the backend cannot be had; ConfigError
-  /// for an unknown backend or watchdog. All ranks throw alike, and MPI is over then.
+  /// Throws: LaunchError where srun has no PMIx, MPI or the backend cannot be had, ranks were given
+  /// different options, or one of them does not come to the control channel; ConfigError for an
+  /// unknown backend or watchdog. All ranks throw alike, and MPI is over then; what befalls one of
+  /// several ranks ends the job here.
   Session(const SessionOptions& options, const LaunchEnvironment& environment, Screen& screen);
   ~Session();
 
@@ -157,7 +159,7 @@ class Session {
   int num_nodes_ = 1;
   WatchdogMode mode_ = WatchdogMode::Abort;
   Seconds unwatched_;  ///< that MPI's start and end may take
-  std::unique_ptr<Deadline> start_;  ///< until the control channel watches
+  std::unique_ptr<Deadline> start_;  ///< of MPI's start, until the ranks begin to meet at the control channel
   std::unique_ptr<ControlChannel> control_;  ///< ends before what it uses; null for one rank
 };
 
