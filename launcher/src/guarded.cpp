@@ -10,14 +10,14 @@
 
 namespace hone::launcher {
 
-bool let_root_leave_first(const LaunchEnvironment& environment) {
+bool is_to_tell(const LaunchEnvironment& environment) {
   if (environment.rank == 0 || environment.size <= 1) return true;
-  constexpr timespec kLongEnough{.tv_sec = 5, .tv_nsec = 0};  // as far as processes begin apart
+  constexpr timespec kLongEnough{.tv_sec = kStartSpread.count(), .tv_nsec = 0};
   sigset_t end;
   sigemptyset(&end);
   sigaddset(&end, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &end, nullptr);
-  return sigtimedwait(&end, nullptr, &kLongEnough) == SIGTERM;
+  return sigtimedwait(&end, nullptr, &kLongEnough) != SIGTERM;
 }
 
 int run_guarded(const LaunchEnvironment& environment, Screen& screen,
@@ -27,10 +27,8 @@ int run_guarded(const LaunchEnvironment& environment, Screen& screen,
     return program();
   } catch (...) {
     const Failure failure = describe_failure(std::current_exception());
-    if (environment.rank == 0) screen.print_error(error_block(failure, "", {}));
-    if (!let_root_leave_first(environment)) {
-      screen.print_error(error_block(failure, "[rank " + std::to_string(environment.rank) + "] ", {}));
-    }
+    const auto tag = environment.rank == 0 ? "" : "[rank " + std::to_string(environment.rank) + "] ";
+    if (is_to_tell(environment)) screen.print_error(error_block(failure, tag, {}));
     return failure.code;
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 
 #include "hone/launcher/launch_environment.hpp"
@@ -7,11 +8,14 @@
 
 namespace hone::launcher {
 
+/// How far apart the processes of one job begin, on busy machines too.
+constexpr std::chrono::seconds kStartSpread{5};
+
 /// Before MPI runs, ranks cannot agree on who speaks, and mpirun kills all of them as soon as the
 /// first one leaves with an error. So rank 0 tells and leaves; the others give it the time to.
-/// Returns whether this rank is rank 0 or was ended with it; else rank 0 goes on, or nobody ends
-/// those that it leaves.
-[[nodiscard]] bool let_root_leave_first(const LaunchEnvironment& environment);
+/// Returns whether this rank is to tell: rank 0 at once, another where rank 0 goes on, or where
+/// nobody ends those that it leaves.
+[[nodiscard]] bool is_to_tell(const LaunchEnvironment& environment);
 
 /// Runs `program`, the whole of a main(): what it throws becomes one block on standard error, shown
 /// by rank 0, or by another rank where rank 0 does not leave, and the exit code. Never throws.

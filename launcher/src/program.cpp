@@ -35,10 +35,7 @@ std::string overview() {
 
 int dispatch(const CommandContext& context, Arguments arguments) {
   if (arguments.empty()) {
-    const bool is_root = context.environment.rank == 0;
-    if (is_root || !let_root_leave_first(context.environment)) {
-      context.screen.print_error(overview());
-    }
+    if (is_to_tell(context.environment)) context.screen.print_error(overview());
     return static_cast<int>(ExitCode::Usage);
   }
   const std::string& word = arguments.front();

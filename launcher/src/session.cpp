@@ -1,5 +1,6 @@
 #include "hone/launcher/session.hpp"
 
+#include <mpi.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include "deadline.hpp"
 #include "engine.hpp"
 #include "exit_meeting.hpp"
+#include "guarded.hpp"
 #include "hone/core/error.hpp"
 #include "hone/distributed/watched_communicator.hpp"
 #include "hone/launcher/cpu_topology.hpp"
@@ -30,8 +32,6 @@ namespace {
 constexpr std::chrono::milliseconds kPatience{3000};
 /// For a log line, a record and a word on the screen, when a rank's failure ends the job.
 constexpr std::chrono::seconds kLastWords{2};
-/// How far apart the processes of one job begin, on busy machines too.
-constexpr std::chrono::seconds kStartSpread{5};
 /// What MPI's start may take, and its end, where --ddp_timeout does not say, and at the least.
 constexpr std::chrono::duration<double> kUnwatched{300};
 constexpr std::chrono::duration<double> kLeastUnwatched{15};
@@ -99,8 +99,9 @@ Session::Session(const SessionOptions& options, const LaunchEnvironment& environ
     throw;
   } catch (...) {
     // One rank's own trouble, which ends the job.
+    start_.reset();
     const auto failure = describe_failure(std::current_exception());
-    if (communicator_ && size() > 1) leave_alone(failure);
+    if (size() > 1) leave_alone(failure);
     write_record(failure.code, failure);
     throw;
   }
@@ -296,19 +297,19 @@ int Session::leave(int code, const std::optional<Failure>& failure) {
   return agreed;
 }
 
-/// The others are elsewhere, in a collective perhaps, and must end with this rank: when they hear of
-/// it mpirun may end this one, so that it reports before, unless the screen does not take it.
+/// The others are elsewhere, in a collective perhaps, and must end with this rank. Once they hear of
+/// it mpirun may end this one, so that its last words come before, where disk and screen take them.
 void Session::leave_alone(const Failure& failure) {
-  const auto end_all = [&] {
-    if (control_) control_->fail(failure.code, tag() + failure.message);
-    communicator_->abort(failure.code);
+  const auto end_all = [&](bool told) {
+    if (control_) control_->fail(failure.code, tag() + failure.message, told);
+    MPI_Abort(MPI_COMM_WORLD, failure.code);
   };
-  write_record(failure.code, failure);
   {
-    const Deadline unread{kLastWords, end_all};
+    const Deadline unheard{kLastWords, [&] { end_all(/*told=*/false); }};
+    write_record(failure.code, failure);
     report(failure);
   }
-  end_all();
+  end_all(/*told=*/true);
   _exit(failure.code);
 }
 

@@ -85,7 +85,7 @@ TYPED_TEST(KernelsTest, ProductsAreSumsOfProducts) {
   for (const auto* kernels : usable_kernels<TypeParam>()) {
     for (const std::int64_t inner : {5, 64, 2 * 64 + 37}) {
       const Numbers<TypeParam> weight{kOutputs * inner, 1.0};
-      for (const std::int64_t rows : {1, 2, 3, 4, 9}) {
+      for (const std::int64_t rows : {1, 2, 3, 4, 6, 9}) {
         const Numbers<TypeParam> x{rows * inner, 3.0};
         const auto multiplied = this->unpacked(*kernels, x, rows, inner);
         for (const bool has_bias : {false, true}) {
@@ -135,7 +135,7 @@ TYPED_TEST(KernelsTest, WhatIsNoNumberStaysNone) {
 }
 
 TYPED_TEST(KernelsTest, ARowsProductsDoNotDependOnOtherRows) {
-  constexpr std::int64_t kInner = 130, kOutputs = 11, kRows = 19;  // tiles, and what is left
+  constexpr std::int64_t kInner = 127, kOutputs = 11, kRows = 19;  // tiles, and what is left
   const Numbers<TypeParam> weight{kOutputs * kInner, 1.0}, x{kRows * kInner, 2.0};
   for (const auto* kernels : usable_kernels<TypeParam>()) {
     const auto multiplied = this->unpacked(*kernels, x, kRows, kInner);
@@ -407,6 +407,7 @@ TEST(FewRows, AreTakenInInferenceModeWhereAllFitsTogether) {
   EXPECT_FALSE(has_few_rows(of({2, 8}), of({5, 7}), {})) << "another width";
   EXPECT_FALSE(has_few_rows(of({2, 3, 8}), of({5, 8}), {}));
   EXPECT_FALSE(has_few_rows(of({2, 0}), of({5, 0}), {}));
+  EXPECT_FALSE(has_few_rows(of({0, 8}), of({5, 8}), {}));
   EXPECT_FALSE(has_few_rows(of({2, 8}), of({5, 8}), of({1}))) << "a bias to be spread";
   EXPECT_FALSE(has_few_rows(of({2, 8}), of({5, 8}, at::kBFloat16), {}));
   EXPECT_FALSE(has_few_rows(of({2, 8}), of({5, 8}), of({5}, at::kBFloat16)));

@@ -133,7 +133,7 @@ TEST(ControlChannel, AFailureReachesAllOthersWithItsCauseAndCode) {
       Rank rank{comm};
       comm.barrier();
       if (comm.rank() == failing) {
-        rank.channel->fail(65, "no such file");
+        rank.channel->fail(65, "no such file", /*told=*/true);
         comm.barrier();
         EXPECT_THAT(rank.told.ends(), IsEmpty()) << "it knows";
         return;
@@ -281,7 +281,7 @@ TEST(Rendezvous, WaitsForARankThatComesThreeSecondsLate) {
   std::this_thread::sleep_for(kSecond);
   EXPECT_THAT(of_hub.ends(), IsEmpty()) << "who was late is not lost";
   // And it is one of them.
-  spokes[1]->fail(65, "no such file");
+  spokes[1]->fail(65, "no such file", /*told=*/true);
   EXPECT_EQ(of_hub.wait(kSecond).rank, 2);
   EXPECT_EQ(of_spokes[0].wait(kSecond).rank, 2);
 }

@@ -12,7 +12,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kLook{200};     ///< between two looks at what has come in
-constexpr milliseconds kFlush{500};    ///< for ranks to take the end of the job
+constexpr milliseconds kFlush{500};    ///< for the end of the job to be on its way to all ranks
 constexpr milliseconds kGoodbye{1000};
 
 }  // namespace
@@ -187,8 +187,8 @@ asio::awaitable<bool> Hub::wait_until(const std::function<bool()>& done, millise
   co_return true;
 }
 
-void Hub::fail(int code, const std::string& cause) {
-  loop_.run(tell_others({.rank = 0, .code = code, .cause = cause, .told = true}), kGoodbye);
+void Hub::fail(int code, const std::string& cause, bool told) {
+  loop_.run(tell_others({.rank = 0, .code = code, .cause = cause, .told = told}), kGoodbye);
 }
 
 asio::awaitable<void> Hub::tell_others(EndOfJob end) {

@@ -27,7 +27,7 @@ class Hub final : public ControlChannel {
   /// on that within `grace`, for those do not come to that either, the hooks end the others.
   void wait_for_all(std::chrono::milliseconds patience, std::chrono::milliseconds grace);
 
-  void fail(int code, const std::string& cause) override;
+  void fail(int code, const std::string& cause, bool told) override;
   void close() override;
 
  private:

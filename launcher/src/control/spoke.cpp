@@ -161,8 +161,8 @@ void Spoke::arm() {
   });
 }
 
-void Spoke::fail(int code, const std::string& cause) {
-  loop_.run(tell_hub({.rank = rank_, .code = code, .cause = cause, .told = true}), 2 * kTaken);
+void Spoke::fail(int code, const std::string& cause, bool told) {
+  loop_.run(tell_hub({.rank = rank_, .code = code, .cause = cause, .told = told}), 2 * kTaken);
 }
 
 asio::awaitable<void> Spoke::tell_hub(EndOfJob end) {

@@ -28,7 +28,7 @@ class Spoke final : public ControlChannel {
   /// All ranks are connected: from here on the loss of rank 0 ends the job.
   void arm();
 
-  void fail(int code, const std::string& cause) override;
+  void fail(int code, const std::string& cause, bool told) override;
   void close() override;
 
  private:

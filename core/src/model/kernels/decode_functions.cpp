@@ -30,7 +30,7 @@ bool is_beside(const at::Tensor& tensor, const at::Tensor& x) {
 }
 
 bool fits(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  return x.dim() == 2 && weight.dim() == 2 && x.size(1) > 0 && weight.size(1) == x.size(1) &&
+  return x.dim() == 2 && weight.dim() == 2 && x.numel() > 0 && weight.size(1) == x.size(1) &&
          is_beside(weight, x) &&
          (!bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0) && is_beside(bias, x)));
 }

@@ -16,14 +16,15 @@
 namespace hone::detail::HONE_KERNELS {
 namespace {
 
-/// As many sums as registers hold beside what is multiplied.
+/// As many sums as registers hold beside what is multiplied. (Of bfloat16 that becomes two vectors
+/// of float not all do, and it is no slower for that.)
 constexpr int kTileRows = 4;
 constexpr int kTileOutputs = kVectorBytes == 64 ? 4 : 3;
 /// Of one row: registers hold more outputs than a tile's, and narrow weights come faster from one
 /// place than from four.
 template <typename T>
 constexpr int kOutputsOfOneRow = sizeof(T) < sizeof(float) ? 1 : 4;
-/// Units: bytes between what is multiplied and what memory is asked for.
+/// Units: bytes, at the least, between what is multiplied and what memory is asked for.
 constexpr std::int64_t kAhead = 8192;
 
 /// How a vector of weights as they are stored is multiplied with as many numbers of x as unpack()
@@ -135,10 +136,11 @@ void product_tile(const float* x, const T* weight, const T* bias, std::int64_t i
     }
   }
   // Unrolled, as all loops over sums above: they would go through memory otherwise.
+  static_assert(kTileRows == 4, "as sums_of takes them");
   float results[kOutputs][kRows];
 #pragma GCC unroll 4
   for (int n = 0; n < kOutputs; ++n) {
-    if constexpr (kRows == 4) {
+    if constexpr (kRows == kTileRows) {
       sums_of(sums[0][n], sums[1][n], sums[2][n], sums[3][n], results[n]);
     } else {
 #pragma GCC unroll 4
@@ -163,12 +165,15 @@ void product_tile(const float* x, const T* weight, const T* bias, std::int64_t i
 
 /// Memory is asked for in its own order, although the rows of a tile are read side by side: what is
 /// asked for line after line comes fastest. The tiles of the same weights share it, so that memory
-/// has something to do during all of them.
+/// has something to do during all of them; the first of them reads all these weights, so that what
+/// is asked for lies behind.
 template <int kOutputs, int kAsks, typename T, typename Out>
 void product_of_rows(const float* x, std::int64_t rows, const T* weight, const T* bias,
                      std::int64_t inner, Out* out, std::int64_t out_stride) {
   const auto tiles = (rows + kTileRows - 1) / kTileRows;
-  Ahead ahead{.from = reinterpret_cast<const char*>(weight) + kAhead,
+  const auto read = kOutputs * inner * static_cast<std::int64_t>(sizeof(T));
+  const auto distance = tiles > 1 ? std::max(kAhead, read) : kAhead;
+  Ahead ahead{.from = reinterpret_cast<const char*>(weight) + distance,
               .step = (kOutputs * kVectorBytes + tiles - 1) / tiles};
   for (; rows >= kTileRows; rows -= kTileRows) {
     product_tile<kTileRows, kOutputs, kAsks>(x, weight, bias, inner, out, out_stride, ahead);

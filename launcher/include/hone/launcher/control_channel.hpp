@@ -54,8 +54,9 @@ class ControlChannel {
   virtual ~ControlChannel() = default;
 
   /// This rank must leave alone: all others hear `cause`, and their hooks end them with `code`.
-  /// Returns when rank 0 has taken it in, or after a second.
-  virtual void fail(int code, const std::string& cause) = 0;
+  /// `told`: this rank has shown it, and no other is to. Returns when rank 0 has taken it in, or
+  /// after a second.
+  virtual void fail(int code, const std::string& cause, bool told) = 0;
 
   /// All ranks leave in order: nobody is missed from here on. Returns when the others know, or
   /// after a second. Collective in that every rank calls it.
