@@ -123,13 +123,13 @@ inline float sum_of(Floats vector) {
 template <int kWidth, int... kLane>
 inline Floats sums_of_halves(Floats a, Floats b, std::integer_sequence<int, kLane...>) {
   const auto half = [&]<int kHalf>(std::integral_constant<int, kHalf>) {
-    return __builtin_shufflevector(a, b, (kLane / (2 * kWidth) * (2 * kWidth) + kLane % kWidth + kHalf * kWidth +
-                                          (kLane / kWidth % 2 == 0 ? 0 : kLanes))...);
+    return __builtin_shufflevector(a, b, (kLane / (2 * kWidth) * (2 * kWidth) + kHalf * kWidth +
+                                          kLane % kWidth + kLane / kWidth % 2 * kLanes)...);
   };
   return half(std::integral_constant<int, 0>{}) + half(std::integral_constant<int, 1>{});
 }
 
-/// sum_of() each of four, in the same order and a third of the time.
+/// sum_of() each of four, in the same order, by less than half as many operations.
 inline void sums_of(Floats a, Floats b, Floats c, Floats d, float* to) {
   constexpr auto kAll = std::make_integer_sequence<int, kLanes>{};
   const auto of_a_c = sums_of_halves<kLanes / 2>(a, c, kAll);
