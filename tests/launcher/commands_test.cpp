@@ -2,7 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 
+#include <csignal>
 #include <sstream>
 
 namespace hone::launcher {
@@ -62,13 +64,22 @@ TEST(Program, EveryCommandHasHelpAndRefusesUnknownOptions) {
   }
 }
 
-TEST(Program, OnlyRank0Speaks) {
-  LaunchEnvironment second;
-  second.rank = 1;
-  const Ran help = run({"--help"}, second);
+TEST(Program, OnlyRank0ShowsHelp) {
+  const Ran help = run({"--help"}, LaunchEnvironment{.rank = 1, .size = 2});
   EXPECT_EQ(help.code, 0);
   EXPECT_THAT(help.out, IsEmpty());
-  const Ran wrong = run({"env", "--nonsense"}, second);
+}
+
+/// As mpirun ends every rank once rank 0 has left with the same error.
+TEST(Program, ARankThatIsEndedLeavesTheErrorToRank0) {
+  sigset_t end;
+  sigset_t before;
+  sigemptyset(&end);
+  sigaddset(&end, SIGTERM);
+  ASSERT_EQ(pthread_sigmask(SIG_BLOCK, &end, &before), 0);
+  ASSERT_EQ(std::raise(SIGTERM), 0);
+  const Ran wrong = run({"env", "--nonsense"}, LaunchEnvironment{.rank = 1, .size = 2});
+  ASSERT_EQ(pthread_sigmask(SIG_SETMASK, &before, nullptr), 0);
   EXPECT_EQ(wrong.code, 64);
   EXPECT_THAT(wrong.err, IsEmpty());
 }
