@@ -20,6 +20,7 @@ class Side:
 
     def __init__(self, options: argparse.Namespace, model: pathlib.Path, bf16: bool) -> None:
         self.options, self.model, self.bf16 = options, model, bf16
+        self.note = ""
 
     def arguments(self, length: int) -> list[str]:
         return flags(lengths=length, bf16=self.bf16, gradient_checkpointing=True)
@@ -34,6 +35,7 @@ class Side:
         # Without worker.KEEP_MEMORY, which is for speed and costs memory.
         peer = worker.Worker("loop_step.py", arguments, self.options.threads, log)
         peer.close()
+        self.note = peer.ready["note"]
         return peer.ready["peak_memory"]
 
 
@@ -73,7 +75,7 @@ def run(options: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
         hone, loop = (said(length, options.most) for length in found.values())
         print(
             f"Longest sequence of an update in {LIMIT * 1e-9:.0f} GB, {MODEL}, {dtype}, "
-            f"blocks computed again: hone {hone} tokens, Python loop {loop}\n",
+            f"blocks computed again: hone {hone} tokens, Python loop {loop} ({side.note})\n",
             flush=True,
         )
         records.append({"what": f"longest sequence, {dtype}", **found})

@@ -16,6 +16,7 @@ import torch
 import transformers
 
 side.prepare(options)
+precision = side.choose_precision(options)
 warnings.filterwarnings("ignore")
 
 
@@ -64,7 +65,7 @@ def step() -> None:
     optimizer.zero_grad()
 
 
-def note() -> str:
+def compilation() -> str:
     if can_compile():
         return ""
     why = "blocks are computed again" if options.gradient_checkpointing else "Python's headers are missing"
@@ -73,4 +74,4 @@ def note() -> str:
 
 # The C library's heap, told to keep what it has, settles in some steps.
 WARM_UP = ({},) * (2 if options.gradient_checkpointing else 3)
-side.serve(step, WARM_UP, note=note())
+side.serve(step, WARM_UP, note="; ".join(filter(None, [precision, compilation()])))

@@ -15,6 +15,7 @@ options = side.step_options(__doc__)
 import torch
 
 side.prepare(options)
+precision = side.choose_precision(options)
 DTYPE = torch.bfloat16 if options.bf16 else torch.float32
 
 
@@ -88,4 +89,4 @@ def step() -> None:
     head()
 
 
-side.serve(step)
+side.serve(step, note=precision)

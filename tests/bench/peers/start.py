@@ -58,6 +58,7 @@ class Start:
         self.options, self.name, self.bf16 = options, model, bf16
         self.model = models.write(folder, model, options.num_layers)
         self.lengths = options.lengths or training.LENGTHS
+        self.note = ""
 
     def shape(self, lengths: list[int]) -> list[str]:
         return flags(lengths=",".join(map(str, lengths)), bf16=self.bf16)
@@ -81,6 +82,7 @@ class Start:
             threads = self.options.threads // ranks
             peer = worker.Worker("trl_step.py", arguments, threads, log, variables)
             peer.close()
+            self.note = peer.ready["note"]
             return peer.ready["first_step"]
 
         with concurrent.futures.ThreadPoolExecutor(ranks) as pool:
@@ -103,6 +105,8 @@ class Start:
                 f"TRL {trl:.1f} s: {100 * hone / trl:.0f} %{beside}",
                 flush=True,
             )
+        if self.note:
+            print(f"TRL: {self.note}", flush=True)
         what = f"first step from start, {self.name}, {dtype}"
         return {"what": what, **{f"{side} x {ranks}": s for (side, ranks), s in seconds.items()}}
 

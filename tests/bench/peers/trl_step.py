@@ -12,6 +12,7 @@ import transformers
 import trl
 
 side.prepare(options)
+precision = side.choose_precision(options)
 datasets.disable_progress_bars()
 transformers.logging.set_verbosity_error()
 
@@ -47,4 +48,6 @@ model = transformers.AutoModelForCausalLM.from_config(
 sequences = side.random_sequences(options.lengths, model.config.vocab_size)
 with tempfile.TemporaryDirectory() as folder:
     trained = trainer(model, folder)
-    side.serve(lambda: trained.step(input_ids=list(sequences), labels=list(sequences)))
+    side.serve(
+        lambda: trained.step(input_ids=list(sequences), labels=list(sequences)), note=precision
+    )
