@@ -9,8 +9,9 @@
 # its first step is done. Generation: transformers' generate(). Memory: the longest sequence of an
 # update in 4 GB, against a Python loop. --short: training of GPT-2 in float32 alone, 2 rounds. For a
 # machine that does nothing else: two cores and 20 GB of free memory; all of it takes about an hour.
-# Where the processor has no AVX-512, the peers train in float32 beside hone's bfloat16 too, since PyTorch
-# multiplies bfloat16 on one thread there; the table says so.
+# Where the processor has no AVX-512, the peers train in float32 also where hone trains in bfloat16, since
+# PyTorch multiplies bfloat16 on one thread there, and the tables say so; transformers' generate() in
+# bfloat16 takes half an hour more.
 # The peers get an environment of their own (6 GB) in ${XDG_CACHE_HOME:-$HOME/.cache}/hone.
 # docs/performance.md says what is measured and how.
 set -euo pipefail

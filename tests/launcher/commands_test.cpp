@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 
+#include <chrono>
 #include <csignal>
 #include <sstream>
+#include <thread>
 
 namespace hone::launcher {
 namespace {
@@ -70,15 +72,21 @@ TEST(Program, OnlyRank0ShowsHelp) {
   EXPECT_THAT(help.out, IsEmpty());
 }
 
-/// As mpirun ends every rank once rank 0 has left with the same error.
+/// As mpirun ends every rank a while after rank 0 has left with the same error.
 TEST(Program, ARankThatIsEndedLeavesTheErrorToRank0) {
   sigset_t end;
   sigset_t before;
   sigemptyset(&end);
   sigaddset(&end, SIGTERM);
   ASSERT_EQ(pthread_sigmask(SIG_BLOCK, &end, &before), 0);
-  ASSERT_EQ(std::raise(SIGTERM), 0);
+  std::thread mpirun{[rank = pthread_self()] {
+    std::this_thread::sleep_for(std::chrono::milliseconds{200});
+    pthread_kill(rank, SIGTERM);
+  }};
   const Ran wrong = run({"env", "--nonsense"}, LaunchEnvironment{.rank = 1, .size = 2});
+  mpirun.join();
+  const timespec at_once{};
+  EXPECT_EQ(sigtimedwait(&end, nullptr, &at_once), -1) << "the rank has not waited for its end";
   ASSERT_EQ(pthread_sigmask(SIG_SETMASK, &before, nullptr), 0);
   EXPECT_EQ(wrong.code, 64);
   EXPECT_THAT(wrong.err, IsEmpty());

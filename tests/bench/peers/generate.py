@@ -7,12 +7,16 @@ import side
 parser = side.parser(__doc__)
 parser.add_argument("--prompt_length", type=int, required=True)
 parser.add_argument("--new_tokens", type=int, required=True)
+parser.add_argument(
+    "--best_precision", action="store_true", help="float32 where that is faster than bfloat16"
+)
 options = parser.parse_args()
 
 import torch
 import transformers
 
 side.prepare(options)
+precision = side.use_float32_where_faster(options) if options.best_precision else ""
 transformers.logging.set_verbosity_error()
 
 config = transformers.AutoConfig.from_pretrained(options.model)
@@ -39,4 +43,4 @@ def step(batch: int, way: str) -> None:
     assert done.shape[1] == options.prompt_length + options.new_tokens
 
 
-side.serve(step, ({"batch": 1, "way": "greedy"},))
+side.serve(step, ({"batch": 1, "way": "greedy"},), note=precision)

@@ -44,13 +44,20 @@ class Case:
         return flags(prompt_length=PROMPT_LENGTH, bf16=self.bf16)
 
     def start(
-        self, name: str, onednn: bool, variables: dict[str, str] | None = None
+        self, name: str, variables: dict[str, str] | None = None, **settings: bool
     ) -> worker.Worker:
         arguments = [str(self.model), *self.common()]
-        arguments += flags(new_tokens=self.options.new_tokens, onednn=onednn)
+        arguments += flags(new_tokens=self.options.new_tokens, **settings)
         return worker.Worker(
             "generate.py", arguments, self.options.threads, self.folder / f"{name}.log", variables
         )
+
+    def start_best(self, onednn: bool) -> worker.Worker:
+        name = "transformers-settings"
+        peer = self.start(name, worker.KEEP_MEMORY, onednn=onednn, best_precision=True)
+        for way in self.best.values():
+            way.note = peer.ready["note"]
+        return peer
 
     def measure_hone(self, kind: Kind) -> None:
         answer = self.hone_run(*kind)
@@ -74,8 +81,8 @@ class Case:
         onednn = self.hone_run(1, "greedy")["products_by"] == "oneDNN"
         started = []
         try:
-            started.append(self.start("transformers", onednn=False))
-            started.append(self.start("transformers-settings", onednn, worker.KEEP_MEMORY))
+            started.append(self.start("transformers"))
+            started.append(self.start_best(onednn))
             for peer in started:  # once each that does not count
                 for batch, way in self.kinds:
                     peer.step(batch=batch, way=way)

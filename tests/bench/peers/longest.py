@@ -75,8 +75,9 @@ def run(options: argparse.Namespace, folder: pathlib.Path) -> list[dict]:
         hone, loop = (said(length, options.most) for length in found.values())
         print(
             f"Longest sequence of an update in {LIMIT * 1e-9:.0f} GB, {MODEL}, {dtype}, "
-            f"blocks computed again: hone {hone} tokens, Python loop {loop} ({side.note})\n",
+            f"blocks computed again: hone {hone} tokens, Python loop {loop}; of the latter: "
+            f"{side.note or 'nothing was tried'}\n",
             flush=True,
         )
-        records.append({"what": f"longest sequence, {dtype}", **found})
+        records.append({"what": f"longest sequence, {dtype}", **found, "note": side.note})
     return records

@@ -1,5 +1,5 @@
 """The fastest loop that we could write with transformers' model: sequences packed in one row under
-a mask of blocks, torch.compile, fused AdamW, bfloat16 by autocast.
+a mask of blocks, torch.compile, fused AdamW, bfloat16 by autocast where the processor multiplies it.
 """
 
 import os
@@ -16,7 +16,7 @@ import torch
 import transformers
 
 side.prepare(options)
-precision = side.choose_precision(options)
+precision = side.use_float32_where_faster(options)
 warnings.filterwarnings("ignore")
 
 

@@ -52,16 +52,16 @@ def prepare(options: argparse.Namespace) -> None:
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"
 
 
-def choose_precision(options: argparse.Namespace) -> str:
-    """For training. PyTorch multiplies bfloat16 on one thread where the processor has no AVX-512,
-    some products at 1 GFLOP/s: a step would take ten minutes. float32 is the best setting there. Says
-    so for the table, or nothing."""
+def use_float32_where_faster(options: argparse.Namespace) -> str:
+    """PyTorch multiplies bfloat16 on one thread where the processor has no AVX-512, and training would
+    take minutes for a step (docs/performance.md). Changes options.bf16 there, and returns what the
+    table has to say of it; else nothing."""
     import torch
 
     if not options.bf16 or torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return ""
     options.bf16 = False
-    return "in float32, which PyTorch multiplies many times faster on this processor"
+    return "in float32, for PyTorch multiplies bfloat16 on one thread on this processor"
 
 
 def random_sequences(lengths: list[int], vocab_size: int) -> list:

@@ -106,9 +106,10 @@ class Start:
                 flush=True,
             )
         if self.note:
-            print(f"TRL: {self.note}", flush=True)
+            print(f"TRL above: {self.note}", flush=True)
         what = f"first step from start, {self.name}, {dtype}"
-        return {"what": what, **{f"{side} x {ranks}": s for (side, ranks), s in seconds.items()}}
+        found = {f"{side} x {ranks}": s for (side, ranks), s in seconds.items()}
+        return {"what": what, **found, "note": self.note}
 
 
 def run(options: argparse.Namespace, folder: pathlib.Path) -> list[dict]:

@@ -126,9 +126,11 @@ class Case:
         text = table(self.title(), self.all_ways())
         text += "".join(map(self.compared, self.hones()))
         text += "".join(map(self.beside_trl, self.hones()))
-        settled = spread(ratios(*self.apart()), 5, 2)
-        memory = self.ways[SETTLED].memory * GB
-        return text + f"TRL with hone's settings, in rounds of its own: x {settled}, {memory:.2f} GB\n"
+        settled = self.ways[SETTLED]
+        ratio = spread(ratios(*self.apart()), 5, 2)
+        note = f" ({settled.note})" if settled.note else ""
+        text += f"TRL with hone's settings, in rounds of its own: x {ratio}, {settled.memory * GB:.2f} GB"
+        return text + note + "\n"
 
 
 def cases(options: argparse.Namespace) -> list[tuple[str, bool]]:

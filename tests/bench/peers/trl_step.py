@@ -12,7 +12,7 @@ import transformers
 import trl
 
 side.prepare(options)
-precision = side.choose_precision(options)
+precision = side.use_float32_where_faster(options)
 datasets.disable_progress_bars()
 transformers.logging.set_verbosity_error()
 
