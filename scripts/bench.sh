@@ -8,10 +8,10 @@
 # products alone, for GPT-2 124M and SmolLM2-135M in float32 and bfloat16. Start: TRL's trainer until
 # its first step is done. Generation: transformers' generate(). Memory: the longest sequence of an
 # update in 4 GB, against a Python loop. --short: training of GPT-2 in float32 alone, 2 rounds. For a
-# machine that does nothing else: two cores and 20 GB of free memory; all of it takes about an hour.
+# machine that does nothing else: two cores and 20 GB of free memory; all of it takes about an hour,
+# and some four without AVX-512 (--rounds 2: two).
 # Where the processor has no AVX-512, the peers train in float32 also where hone trains in bfloat16, since
-# PyTorch multiplies bfloat16 on one thread there, and the tables say so; transformers' generate() in
-# bfloat16 takes half an hour more.
+# PyTorch multiplies bfloat16 on one thread there; the tables say so.
 # The peers get an environment of their own (6 GB) in ${XDG_CACHE_HOME:-$HOME/.cache}/hone.
 # docs/performance.md says what is measured and how.
 set -euo pipefail
