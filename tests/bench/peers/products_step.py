@@ -1,5 +1,5 @@
 """The matrix products of one update alone, on tokens without padding and into memory that is there:
-what no step made of these products can beat. hone multiplies bfloat16 in float32 where they do.
+what no step made of these products can beat. Where they are in float32 for bfloat16, so are hone's.
 
 Each weight has three: forward, for the gradient of the input and for that of the weight. Attention
 is counted for each sequence by itself, dense, forward and backward.
